@@ -1,0 +1,67 @@
+# make help lists the targets.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+
+GO       ?= go
+BIN      := bin
+GOFLAGS  += -trimpath
+LINT     := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+# What the lab, the bundle and the checkers need beyond Go, as Debian names it.
+PACKAGES := bc busybox-static ca-certificates conntrack curl debootstrap dpkg gcc hostname iproute2 iptables jq keepalived kmod \
+            libc6-dev mount nftables openssh-client openssl procps shellcheck systemd util-linux
+
+help: ## list the targets
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 12
+
+build: ## build bin/hactl and bin/hactl-prober
+	CGO_ENABLED=0 $(GO) build $(GOFLAGS) -o $(BIN)/ ./cmd/hactl ./cmd/hactl-prober
+
+deps: ## install the Debian packages that the targets below need (root)
+	@missing=$$(for p in $(PACKAGES); do dpkg-query -W -f='$${db:Status-Status}' $$p 2>/dev/null | grep -qx installed || echo $$p; done); \
+	[ -z "$$missing" ] || { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $$missing; }
+
+test: deps ## hermetic tests with the race detector, go vet, shellcheck
+	$(GO) vet ./...
+	$(GO) vet -tags e2e ./...
+	find . -name '*.sh' -o -path ./.ci/run | xargs shellcheck --shell=sh --severity=warning
+	$(GO) test -race ./...
+
+lint: ## golangci-lint, built from source: minutes the first time, so make test goes without
+	$(GO) run $(LINT) run
+	$(GO) run $(LINT) run --build-tags e2e ./e2e/...
+
+fuzz: ## every fuzz target for a short while
+	@for f in $$(grep -rlE '^func Fuzz' --include='*_test.go' . | xargs -n1 dirname | sort -u); do \
+	  for t in $$(grep -hoE '^func Fuzz[A-Za-z0-9]*' $$f/*_test.go | sed 's/func //'); do \
+	    echo "fuzz $$f $$t"; $(GO) test -run '^$$' -fuzz "^$$t\$$" -fuzztime $${FUZZTIME:-2000x} $$f || exit 1; done; done
+
+bundle: build ## build every binary and image that hosts need (cached by version)
+	$(BIN)/hactl bundle
+
+e2e: deps bundle ## scenarios on real local hosts (root)
+	$(GO) test -tags e2e -count=1 -run '^TestKubeadmAccepts' ./kubeadm
+	HACTL_BUNDLE=$$($(BIN)/hactl bundle --print-dir) $(GO) test -tags e2e -count=1 -run '^TestRealEtcd$$' ./etcd
+	$(GO) test -tags e2e -count=1 -timeout 70m -v -skip '^TestDrill$$' ./e2e/...
+
+e2e-drill: deps bundle ## hactl drill on real local hosts, every scenario (root)
+	$(GO) test -tags e2e -count=1 -timeout 70m -v -run '^TestDrill$$' ./e2e/...
+
+sweep: deps bundle ## one bring-up for every call that hactl makes, cut there; hours (root)
+	HACTL_SWEEP=1 $(GO) test -tags e2e -count=1 -timeout 24h -v -run '^TestSweepEveryCut$$' ./e2e/...
+
+demo: deps bundle ## three masters and a worker on this machine, then power one off (root)
+	sh e2e/demo.sh
+
+bench: deps bundle ## by hand, up, second up, on the same hosts (root)
+	sh e2e/bench.sh
+
+bench-vip: deps bundle ## the VIP's outages, ours and the procedure's by hand, on the same hosts (root)
+	sh e2e/bench-vip.sh
+
+golden: ## write the golden files anew; look at the difference before committing
+	$(GO) test ./... -update
+
+clean: ## remove what make build made
+	rm -rf $(BIN)
+
+.PHONY: help build deps test lint fuzz bundle e2e e2e-drill sweep demo bench bench-vip golden clean

@@ -1,0 +1,155 @@
+package cmd
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"net"
+	"net/netip"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"hactl/etcd"
+	"hactl/internal/drill"
+	"hactl/internal/remote"
+	"hactl/inventory"
+	"hactl/pki"
+)
+
+// drillCluster is the session's cluster as a drill wants it.
+func (s *session) drillCluster(ctx context.Context, o *drillOptions) (*drill.Cluster, func(), error) {
+	m, err := s.store.Load(ctx)
+	if err != nil {
+		return nil, nil, remote.Hint(err, "the PKI store is made by hactl up")
+	}
+	s.secrets(m)
+	conf, err := adminTLS(m)
+	if err != nil {
+		return nil, nil, err
+	}
+	etcdTLS, err := m.TLSConfig()
+	if err != nil {
+		return nil, nil, err
+	}
+	members, err := etcd.Dial(ctx, etcd.MembersOf(s.inv, s.hosts), etcdTLS)
+	if err != nil {
+		return nil, nil, err
+	}
+	c := &drill.Cluster{
+		Name: s.inv.Cluster, VIP: s.inv.VIP.Address, API: hostPort(s.inv.VIP.Address, s.inv.VIP.Port),
+		TLS: conf, Etcd: drillEtcd{members}, PlanEmpty: s.planEmpty,
+	}
+	for _, h := range append(s.inv.Masters(), s.inv.Workers()...) {
+		c.Members = append(c.Members, s.drillMember(h))
+	}
+	if o.powerOff != "" {
+		c.Power = commandPower{off: o.powerOff, on: o.powerOn}
+	}
+	return c, members.Close, nil
+}
+
+func (s *session) drillMember(h *inventory.Host) *drill.Member {
+	m := &drill.Member{Name: h.Name, Addr: h.PrivateAddress, Master: h.Role == inventory.ControlPlane, Host: s.hosts[h.Name], SSHPorts: []int{22}}
+	if h.SSH.Port != 22 {
+		m.SSHPorts = append(m.SSHPorts, h.SSH.Port) // behind a forwarded port sshd may still be on 22
+	}
+	if m.Master {
+		m.API = hostPort(h.PrivateAddress, s.inv.VIP.Port)
+	}
+	return m
+}
+
+func hostPort(a netip.Addr, port int) string { return net.JoinHostPort(a.String(), strconv.Itoa(port)) }
+
+// adminTLS trusts the Kubernetes CA and shows the operator's certificate.
+func adminTLS(m *pki.Material) (*tls.Config, error) {
+	admin := m.Admin()
+	cert, err := tls.X509KeyPair(admin.CertPEM, admin.KeyPEM)
+	if err != nil {
+		return nil, fmt.Errorf("read the operator's certificate: %w", err)
+	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(m.KubernetesCA.CertPEM)
+	return &tls.Config{RootCAs: pool, Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}, nil
+}
+
+// drillEtcd is etcd for a drill: one client over all members.
+type drillEtcd struct{ *etcd.Cluster }
+
+// Put writes one key.
+func (e drillEtcd) Put(ctx context.Context, key, value string) error {
+	c, err := e.Client()
+	if err == nil {
+		_, err = c.Put(ctx, key, value)
+	}
+	return err
+}
+
+// Keys lists the keys under prefix.
+func (e drillEtcd) Keys(ctx context.Context, prefix string) ([]string, error) {
+	c, err := e.Client()
+	if err != nil {
+		return nil, err
+	}
+	res, err := c.Get(ctx, prefix, clientv3.WithPrefix(), clientv3.WithKeysOnly())
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	for _, kv := range res.Kvs {
+		out = append(out, string(kv.Key))
+	}
+	return out, nil
+}
+
+// Clear removes the keys under prefix.
+func (e drillEtcd) Clear(ctx context.Context, prefix string) error {
+	c, err := e.Client()
+	if err == nil {
+		_, err = c.Delete(ctx, prefix, clientv3.WithPrefix())
+	}
+	return err
+}
+
+// commandPower switches hosts by commands of the operator's.
+type commandPower struct{ off, on string }
+
+func (p commandPower) Off(ctx context.Context, host string) error {
+	return powerCommand(ctx, p.off, host)
+}
+
+func (p commandPower) On(ctx context.Context, host string) error {
+	return powerCommand(ctx, p.on, host)
+}
+
+func forHost(command, host string) string {
+	return strings.ReplaceAll(command, "{host}", remote.Quote(host))
+}
+
+func powerCommand(ctx context.Context, command, host string) error {
+	command = forHost(command, host)
+	out, err := exec.CommandContext(ctx, "sh", "-c", command).CombinedOutput() //nolint:gosec // the operator's own command
+	if err != nil {
+		return fmt.Errorf("%s: %w: %s", command, err, strings.TrimSpace(remote.Clean(string(out))))
+	}
+	return nil
+}
+
+// Watch starts a process in a session of its own, which outlives this one, and
+// switches the host on after a time unless it is called off.
+func (p commandPower) Watch(host string, seconds int) (func(), error) {
+	c := exec.Command("sh", "-c", fmt.Sprintf("sleep %d; %s", seconds, forHost(p.on, host))) //nolint:gosec,noctx // outlives every context on purpose
+	c.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := c.Start(); err != nil {
+		return nil, fmt.Errorf("start the watch: %w", err)
+	}
+	return func() {
+		_ = syscall.Kill(-c.Process.Pid, syscall.SIGKILL)
+		_ = c.Wait()
+	}, nil
+}

@@ -1,0 +1,182 @@
+package cmd
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/term"
+
+	"hactl/internal/drill"
+	"hactl/internal/remote"
+	"hactl/internal/ui"
+)
+
+// listDrills prints the scenarios.
+func (a *app) listDrills() error {
+	if a.json() {
+		return a.printJSON(drill.Catalogue())
+	}
+	t := ui.Table{Header: []string{"SCENARIO", "BOUND", "NEEDS", "WHAT HAPPENS"}}
+	for _, s := range drill.Catalogue() {
+		t.Add(s.Name, s.Checks[0].Bound+" "+s.Checks[0].Check, strings.Join(s.Needs, ", "), s.Summary)
+	}
+	return t.Write(a.stdout, a.style())
+}
+
+// printDrill shows the result: a line per check, the timeline of each
+// scenario's worst run, and what went wrong.
+func (a *app) printDrill(rep *drill.Report) {
+	st := a.style()
+	t := ui.Table{Header: []string{"SCENARIO", "CHECK", "RUNS", "P50", "P95", "MAX", "BOUND", "VERDICT"}, Color: verdictColour(st)}
+	for _, r := range rep.Scenarios {
+		if len(r.Checks) == 0 {
+			t.Add(r.Name, r.Reason, "", "", "", "", "", r.Verdict)
+		}
+		for i, c := range r.Checks {
+			name, verdict := "", drill.Met
+			if i == 0 {
+				name = r.Name
+			}
+			if !c.Met {
+				verdict = drill.Missed
+			}
+			if i == 0 && r.Verdict == drill.Failed {
+				verdict = drill.Failed
+			}
+			t.Add(name, c.Check, fmt.Sprint(len(c.Values)), c.Format(c.P50), c.Format(c.P95), c.Format(c.Max), c.Format(c.Bound), verdict)
+		}
+	}
+	for _, r := range rep.Scenarios {
+		drill.WriteTimeline(a.stdout, r)
+	}
+	_ = t.Write(a.stdout, st)
+	acked, lost := rep.Writes()
+	fmt.Fprintf(a.stdout, "\n%s acknowledged while things were broken, %d lost\n", ui.Count(acked, "write"), lost)
+	for _, r := range rep.Scenarios {
+		if r.Verdict == drill.Failed && r.Reason != "" {
+			fmt.Fprintf(a.stdout, "%s %s: %s\n", st.Red("problem:"), r.Name, remote.Clean(r.Reason))
+		}
+		for _, run := range r.Runs {
+			for _, p := range run.Problems {
+				fmt.Fprintf(a.stdout, "%s %s: %s\n", st.Red("problem:"), run.ID, remote.Clean(p))
+			}
+		}
+	}
+	fmt.Fprintf(a.stdout, "verdict: %s, %s\n", verdictColour(st)(7, rep.Verdict)(rep.Verdict), ui.Took(time.Duration(rep.TookMS)*time.Millisecond))
+}
+
+func verdictColour(st ui.Style) func(int, string) func(string) string {
+	return func(col int, cell string) func(string) string {
+		switch {
+		case col != 7:
+			return func(s string) string { return s }
+		case cell == drill.Met:
+			return st.Green
+		case cell == drill.Skipped:
+			return st.Dim
+		}
+		return st.Red
+	}
+}
+
+// drillPainter shows a drill while it runs: a line per phase, and on a
+// terminal the timeline of every stream, repainted in place.
+type drillPainter struct {
+	w     io.Writer
+	log   func(format string, args ...any)
+	size  func() (width, height int)
+	live  bool
+	mu    sync.Mutex
+	lines int // of the last frame
+}
+
+func (a *app) drillPainter(run *verbRun) *drillPainter {
+	p := &drillPainter{w: a.stderr, log: run.Log.Printf, size: func() (int, int) { return 80, 24 }}
+	if f, ok := a.stderr.(*os.File); ok && ui.IsTerminal(a.stderr) && a.getenv("TERM") != "dumb" {
+		p.live = true
+		p.size = func() (int, int) {
+			w, h, err := term.GetSize(int(f.Fd()))
+			if err != nil || w <= 0 || h <= 0 {
+				return 80, 24
+			}
+			return w, h
+		}
+	}
+	return p
+}
+
+func (p *drillPainter) observer() drill.Observer {
+	o := drill.Observer{Say: p.say}
+	if p.live {
+		o.Frame = p.frame
+	}
+	return o
+}
+
+func (p *drillPainter) say(text string) {
+	text = remote.Clean(text)
+	p.log("%s", text)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.erase()
+	fmt.Fprintf(p.w, "%s  %s\n", time.Now().Format(time.TimeOnly), text)
+}
+
+func (p *drillPainter) frame(f drill.Frame) {
+	width, height := p.size()
+	lines := frameLines(f)
+	if n := height - 1; len(lines) > n {
+		lines = slices.Clip(lines[:max(n, 0)])
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.erase()
+	for _, l := range lines {
+		fmt.Fprintln(p.w, ui.Truncate(l, width-1))
+	}
+	p.lines = len(lines)
+}
+
+// erase goes up over the last frame and clears from there.
+func (p *drillPainter) erase() {
+	if p.lines > 0 {
+		fmt.Fprintf(p.w, "\x1b[%dA\x1b[J", p.lines)
+	}
+	p.lines = 0
+}
+
+func (p *drillPainter) close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.erase()
+}
+
+func frameLines(f drill.Frame) []string {
+	lines := []string{fmt.Sprintf("  %s: %s, %s   VIP: %s   etcd leader: %s", f.Scenario, f.Phase, ui.Took(f.Elapsed),
+		orNobody(f.Owner), orNobody(f.Leader))}
+	wide := 0
+	for _, r := range f.Rows {
+		wide = max(wide, len(r.Name))
+	}
+	lines = append(lines, fmt.Sprintf("  %-*s %s", wide, "", f.Mark))
+	for _, r := range f.Rows {
+		gap := ""
+		if r.GapMS > 0 {
+			gap = fmt.Sprintf("  gap %.0f ms", r.GapMS)
+		}
+		lines = append(lines, fmt.Sprintf("  %-*s %s%s", wide, r.Name, r.Cells, gap))
+	}
+	return lines
+}
+
+func orNobody(names []string) string {
+	if len(names) == 0 {
+		return "nobody"
+	}
+	return strings.Join(names, ", ")
+}

@@ -1,0 +1,78 @@
+package cmd
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"hactl/internal/remote"
+	"hactl/internal/ui"
+)
+
+// flatten lists the errors of a join, at any depth as long as nothing is
+// wrapped around it that would be lost; a hint or a code may be.
+func flatten(err error) []error {
+	switch e := err.(type) { //nolint:errorlint // only what is outermost is taken apart
+	case nil:
+		return nil
+	case interface{ Unwrap() []error }:
+		var out []error
+		for _, sub := range e.Unwrap() {
+			out = append(out, flatten(sub)...)
+		}
+		return out
+	case *remote.HintError:
+		if isJoin(e.Err) {
+			return flatten(e.Err)
+		}
+	case *exitError:
+		return flatten(e.err)
+	case *usageError:
+		return flatten(e.err)
+	}
+	return []error{err}
+}
+
+func isJoin(err error) bool {
+	_, ok := err.(interface{ Unwrap() []error }) //nolint:errorlint // only what is outermost is asked
+	return ok
+}
+
+// hintsOf collects every hint in err's tree once, in order.
+func hintsOf(err error) []string {
+	var out []string
+	for _, e := range append(flatten(err), err) {
+		if h := remote.HintOf(e); h != "" && !slices.Contains(out, h) {
+			out = append(out, h)
+		}
+	}
+	return out
+}
+
+// printFailure writes err for a person, once: an "error:" line for each error
+// of a join, the usage line when the command line was wrong, and the hints.
+func printFailure(w io.Writer, st ui.Style, c *cobra.Command, err error, redact func(string) string) {
+	for _, e := range flatten(err) {
+		_, _ = fmt.Fprintf(w, "%s %s\n", st.Red("error:"), indented(redact(remote.Clean(e.Error()))))
+	}
+	var u *usageError
+	if c != nil && errors.As(err, &u) {
+		use := c.UseLine()
+		if c.HasAvailableSubCommands() {
+			use = c.CommandPath() + " COMMAND"
+		}
+		_, _ = fmt.Fprintf(w, "usage: %s\n", use)
+	}
+	for _, h := range hintsOf(err) {
+		_, _ = fmt.Fprintf(w, "%s %s\n", st.Cyan("hint:"), indented(redact(remote.Clean(h))))
+	}
+}
+
+// indented moves the second and further lines of a message under the first.
+func indented(s string) string {
+	return strings.ReplaceAll(strings.TrimSpace(s), "\n", "\n       ")
+}

@@ -1,0 +1,234 @@
+package cmd
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"hactl/internal/plan"
+	"hactl/internal/remote"
+	"hactl/internal/ui"
+	"hactl/inventory"
+)
+
+func TestExitCodeOfErrors(t *testing.T) {
+	lost := &remote.UnreachableError{Host: "m1", Op: "dial", Err: errors.New("refused")}
+	broken := &plan.StepError{ID: "a/b/c", Err: errors.New("broken")}
+	for name, c := range map[string]struct {
+		err  error
+		want int
+	}{
+		"nothing":                     {nil, ExitOK},
+		"plain":                       {errors.New("x"), ExitError},
+		"pending":                     {withCode(ExitPending, nil), ExitPending},
+		"wrapped code":                {fmt.Errorf("verify: %w", withCode(ExitUnhealthy, errors.New("x"))), ExitUnhealthy},
+		"usage":                       {usagef("no"), ExitUsage},
+		"inventory":                   {fmt.Errorf("x: %w", inventory.Problems{{What: "bad"}}), ExitUsage},
+		"unreachable":                 {fmt.Errorf("x: %w", lost), ExitUnknown},
+		"all unreachable":             {errors.Join(lost, &plan.StepError{ID: "x", Err: lost}), ExitUnknown},
+		"one unreachable, one broken": {errors.Join(lost, broken), ExitError},
+		"hint around a join":          {remote.Hint(errors.Join(lost, broken), "x"), ExitError},
+		"locked":                      {errors.Join(&remote.LockedError{}), ExitLocked},
+		"stopped":                     {fmt.Errorf("up: %w", plan.ErrStopped), ExitInterrupted},
+		"cancelled":                   {fmt.Errorf("up: %w", context.Canceled), ExitInterrupted},
+		"cancelled while looking":     {&remote.UnreachableError{Op: "run", Err: context.Canceled}, ExitInterrupted},
+		"timed out while looking":     {fmt.Errorf("look: %w", context.DeadlineExceeded), ExitUnknown},
+		"a code of another package":   {fmt.Errorf("drill: %w", foreign{}), ExitUnsafe},
+	} {
+		if got := codeOf(c.err); got != c.want {
+			t.Errorf("%s: code %d, want %d", name, got, c.want)
+		}
+	}
+}
+
+type foreign struct{}
+
+func (foreign) Error() string { return "foreign" }
+func (foreign) ExitCode() int { return ExitUnsafe }
+
+func TestEveryExitCodeIsDocumentedOnce(t *testing.T) {
+	seen := map[int]bool{}
+	for _, e := range exitCodes {
+		if seen[e.code] {
+			t.Errorf("code %d is listed twice", e.code)
+		}
+		seen[e.code] = true
+	}
+	for _, c := range []int{
+		ExitOK, ExitError, ExitPending, ExitUnknown, ExitUsage, ExitUnhealthy, ExitBoundMissed, ExitUnsafe, ExitLocked, ExitInterrupted,
+	} {
+		if !seen[c] {
+			t.Errorf("code %d is not documented", c)
+		}
+	}
+}
+
+func TestFailureListsJoinedErrorsAndEveryHintOnce(t *testing.T) {
+	trust := func(h string) error {
+		return fmt.Errorf("%s: %w", h, &remote.UnreachableError{Op: "dial", Err: errors.New("host key changed\nsecond line"), Hint: "hactl trust " + h})
+	}
+	err := errors.Join(trust("m1"), errors.Join(trust("m2"), remote.Hint(errors.New("same"), "hactl trust m2")), errors.New("evil \x1b[2J\u202e password=hunter2"))
+	var b bytes.Buffer
+	printFailure(&b, ui.Style{}, nil, remote.Hint(err, "hactl up goes on"), ui.NewRedactor().String)
+	want := `error: m1: dial: host key changed
+       second line
+error: m2: dial: host key changed
+       second line
+error: same
+error: evil  password=***
+hint: hactl trust m1
+hint: hactl trust m2
+hint: hactl up goes on
+`
+	if b.String() != want {
+		t.Errorf("got\n%s\nwant\n%s", b.String(), want)
+	}
+}
+
+// testApp runs hactl with extra commands and its own environment.
+func runWith(t *testing.T, dir string, args []string, body func(a *app, c *cobra.Command) error) (code int, stdout, stderr string) {
+	t.Helper()
+	var out, errOut bytes.Buffer
+	a := &app{stdin: strings.NewReader(""), stdout: &out, stderr: &errOut, getenv: func(k string) string {
+		return map[string]string{"XDG_STATE_HOME": dir}[k]
+	}}
+	a.extra = func(root *cobra.Command) {
+		root.AddCommand(&cobra.Command{Use: "try", RunE: func(c *cobra.Command, _ []string) error { return body(a, c) }})
+	}
+	code = a.run(t.Context(), args)
+	return code, out.String(), errOut.String()
+}
+
+func TestMissingInventoryHintsAtInit(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "inventory.yaml")
+	code, _, stderr := runWith(t, t.TempDir(), []string{"try", "-i", file}, func(a *app, _ *cobra.Command) error {
+		_, err := a.loadInventory()
+		return err
+	})
+	want := "error: there is no inventory at " + file + "\nhint: name one with -i FILE, or write one with: hactl init\n"
+	if code != ExitUsage || stderr != want {
+		t.Errorf("code %d, stderr %q", code, stderr)
+	}
+}
+
+func TestSilentCodePrintsNothing(t *testing.T) {
+	code, stdout, stderr := runWith(t, t.TempDir(), []string{"try"}, func(*app, *cobra.Command) error { return withCode(ExitPending, nil) })
+	if code != ExitPending || stdout+stderr != "" {
+		t.Errorf("code %d, output %q", code, stdout+stderr)
+	}
+}
+
+func TestErrorOfAVerbIsNoUsageError(t *testing.T) {
+	code, _, stderr := runWith(t, t.TempDir(), []string{"try"}, func(*app, *cobra.Command) error { return errors.New("disk full") })
+	if code != ExitError || stderr != "error: disk full\n" {
+		t.Errorf("code %d, stderr %q", code, stderr)
+	}
+}
+
+func TestRegisteredSecretIsInNeitherErrorNorLogNorEvents(t *testing.T) {
+	dir := t.TempDir()
+	const secret = "correct-horse"
+	code, stdout, stderr := runWith(t, dir, []string{"try", "-o", "json"}, func(a *app, c *cobra.Command) error {
+		r := a.start(c, eventStream)
+		r.Redact.Add(secret)
+		r.Report(plan.Event{Kind: plan.Note, Text: "made " + secret})
+		r.remoteLog(true)("m1", "cat", "it is "+secret)
+		return remote.Hint(errors.New("no good: "+secret), "forget "+secret)
+	})
+	logs, err := filepath.Glob(filepath.Join(dir, "hactl", "logs", "*-try.log"))
+	if err != nil || len(logs) != 1 {
+		t.Fatalf("log files: %v, %v", logs, err)
+	}
+	log, err := os.ReadFile(logs[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for where, text := range map[string]string{"stdout": stdout, "stderr": stderr, "log": string(log)} {
+		if strings.Contains(text, secret) {
+			t.Errorf("%s holds the secret:\n%s", where, text)
+		}
+		if !strings.Contains(text, ui.Masked) {
+			t.Errorf("%s does not tell what happened:\n%s", where, text)
+		}
+	}
+	if code != ExitError || !strings.Contains(string(log), "end: exit=1") {
+		t.Errorf("code %d, log\n%s", code, log)
+	}
+}
+
+// waitFor gives a signal handler time to run.
+func waitFor(t *testing.T, what string, c <-chan struct{}) {
+	t.Helper()
+	select {
+	case <-c:
+	case <-time.After(10 * time.Second):
+		t.Fatalf("%s did not come", what)
+	}
+}
+
+func interruptSelf(t *testing.T) {
+	t.Helper()
+	if err := syscall.Kill(os.Getpid(), syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestFirstSignalStopsSoftlyAndSecondAborts(t *testing.T) {
+	code, _, stderr := runWith(t, t.TempDir(), []string{"try"}, func(a *app, c *cobra.Command) error {
+		stop := a.signal.Stop()
+		interruptSelf(t)
+		waitFor(t, "the soft stop", stop)
+		if err := c.Context().Err(); err != nil {
+			t.Errorf("the first signal aborted: %v", err)
+		}
+		interruptSelf(t)
+		waitFor(t, "the abort", c.Context().Done())
+		return errors.New("broken by the abort")
+	})
+	if code != ExitInterrupted || !strings.HasPrefix(stderr, "stopping: finishing the running step; press again to abort\naborting\n") {
+		t.Errorf("code %d, stderr %q", code, stderr)
+	}
+}
+
+func TestFirstSignalAbortsAVerbThatHasNoSoftStop(t *testing.T) {
+	code, _, stderr := runWith(t, t.TempDir(), []string{"try"}, func(_ *app, c *cobra.Command) error {
+		interruptSelf(t)
+		waitFor(t, "the abort", c.Context().Done())
+		return c.Context().Err()
+	})
+	if code != ExitInterrupted || !strings.HasPrefix(stderr, "aborting\n") {
+		t.Errorf("code %d, stderr %q", code, stderr)
+	}
+}
+
+func TestHostNamesComplete(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "inv.yaml")
+	text, err := inventory.Scaffold{Cluster: "demo", Masters: 3, Workers: 1}.YAML()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	inv, err := inventory.Load(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := &app{inventory: file}
+	got, _ := a.completeHosts(inventory.ControlPlane)(nil, []string{inv.Hosts[0].Name}, "")
+	if len(got) != 2 || !strings.HasPrefix(got[0], inv.Hosts[1].Name+"\t") {
+		t.Errorf("got %q", got)
+	}
+	if all, _ := a.completeHosts()(nil, nil, ""); len(all) != 4 {
+		t.Errorf("got %q", all)
+	}
+}

@@ -1,0 +1,93 @@
+// Command hactl-prober runs on every master as a systemd unit and tells
+// keepalived whether this host may hold the virtual IP. See internal/prober.
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"flag"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"hactl/internal/prober"
+)
+
+type list []string
+
+func (l *list) String() string     { return fmt.Sprint(*l) }
+func (l *list) Set(v string) error { *l = append(*l, v); return nil }
+
+func main() {
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, "hactl-prober:", err)
+		os.Exit(1)
+	}
+}
+
+func run() error {
+	cfg := prober.Config{Interval: 100 * time.Millisecond, Slow: 700 * time.Millisecond, Rise: 5}
+	var peers list
+	ca := flag.String("ca", "/etc/kubernetes/pki/ca.crt", "CA certificate of the apiservers")
+	flag.StringVar(&cfg.Local, "local", "https://127.0.0.1:6443", "base URL of this host's apiserver")
+	flag.StringVar(&cfg.File, "file", "/run/hactl/apiserver", "file that keepalived tracks")
+	flag.StringVar(&cfg.Minority, "minority", "", "file that says whether fewer than half of the apiservers answer")
+	flag.DurationVar(&cfg.Interval, "interval", cfg.Interval, "time between probes")
+	flag.DurationVar(&cfg.Slow, "slow", cfg.Slow, "silence that counts as hung")
+	flag.Var(&peers, "peer", "base URL of a peer's apiserver; repeat")
+	flag.Parse()
+	cfg.Peers = peers
+
+	pem, err := os.ReadFile(*ca)
+	if err != nil {
+		return err
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return fmt.Errorf("%s holds no certificate", *ca)
+	}
+	cfg.Client = client(pool, cfg.Slow)
+
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	say := notifier()
+	say("READY=1")
+	last := time.Now()
+	return prober.New(cfg).Run(ctx, func() {
+		if time.Since(last) > time.Second {
+			last = time.Now()
+			say("WATCHDOG=1")
+		}
+	})
+}
+
+// client keeps connections open, so that a probe costs one small record each
+// way, and bounds a dial by the same silence that counts as hung.
+func client(pool *x509.CertPool, slow time.Duration) *http.Client {
+	return &http.Client{
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		Transport: &http.Transport{
+			DialContext:         (&net.Dialer{Timeout: slow, KeepAlive: time.Second}).DialContext,
+			TLSClientConfig:     &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12},
+			TLSHandshakeTimeout: slow,
+			MaxIdleConnsPerHost: 1,
+			IdleConnTimeout:     10 * time.Second,
+		},
+	}
+}
+
+// notifier speaks systemd's readiness protocol (sd_notify(3)); without systemd
+// it does nothing.
+func notifier() func(string) {
+	path := os.Getenv("NOTIFY_SOCKET")
+	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: path, Net: "unixgram"})
+	if path == "" || err != nil {
+		return func(string) {}
+	}
+	return func(s string) { _, _ = conn.Write([]byte(s)) }
+}

@@ -1,0 +1,60 @@
+package cmd
+
+import (
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+// allowed says which packages of this module each package may import, itself
+// left out. A new edge is a decision: write it here with its reason.
+var allowed = map[string]struct{ imports, because string }{
+	"internal/versions":          {"", "a list of constants"},
+	"templates":                  {"", "text in, text out"},
+	"internal/prober":            {"", "runs on the masters, alone"},
+	"cmd/hactl-prober":           {"internal/prober", "is copied to the masters: small, and knows nothing of the operator's side"},
+	"inventory":                  {"internal/versions", "everything is derived from it, so it depends on nothing"},
+	"inventory/inventorytest":    {"inventory", "inventories for tests"},
+	"internal/remote":            {"inventory", "knows hosts and commands, not what they are for"},
+	"internal/remote/sshdtest":   {"", "an sshd for tests, not our client"},
+	"internal/remote/faultproxy": {"", "a wire for tests, not our client"},
+	"internal/plan":              {"internal/remote", "the engine knows no component and no protocol"},
+	"internal/goldentest":        {"internal/plan internal/remote", "golden files and real checkers, for tests"},
+	"internal/ui":                {"internal/plan internal/remote", "renders events, connects to nothing"},
+	"internal/facts":             {"internal/remote", "what a host says of itself, without judging"},
+	"internal/bundle":            {"internal/remote internal/versions inventory", "files and hashes, no hosts"},
+	"internal/lab":               {"internal/remote", "hands back an inventory; nothing else may know that a host is a lab host"},
+	"internal/drill":             {"internal/remote", "breaks and watches through interfaces that cmd fills"},
+	"internal/host":              {"internal/bundle internal/facts internal/plan internal/remote internal/versions inventory templates", "prepares hosts, knows no component"},
+	"internal/preflight":         {"internal/facts internal/plan internal/remote inventory", "looks before any component is there"},
+	"pki":                        {"internal/remote inventory", "keys and certificates, no component"},
+	"etcd":                       {"internal/plan internal/remote inventory pki templates", "components do not know one another"},
+	"keepalived":                 {"internal/facts internal/plan internal/remote inventory templates", "components do not know one another"},
+	"kubeadm":                    {"internal/facts internal/plan internal/remote internal/versions inventory pki templates", "components do not know one another"},
+	"internal/verify":            {"etcd internal/plan internal/remote inventory keepalived kubeadm pki", "asks every component, changes nothing"},
+	"cmd/hactl":                  {"cmd", "five lines around cmd.Main"},
+	"cmd":                        {"*", "puts everything together; nobody imports it"},
+}
+
+func TestImportsGoOneWay(t *testing.T) {
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-f", `{{.ImportPath}} {{join .Imports " "}}`, "hactl/...").Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	for line := range strings.Lines(string(out)) {
+		words := strings.Fields(line)
+		name := strings.TrimPrefix(words[0], "hactl/")
+		rule, known := allowed[name]
+		if !known {
+			t.Errorf("%s is new: say in this test what it may import, and why", name)
+			continue
+		}
+		may := " " + rule.imports + " "
+		for _, i := range words[1:] {
+			dep, ours := strings.CutPrefix(i, "hactl/")
+			if ours && may != " * " && !strings.Contains(may, " "+dep+" ") {
+				t.Errorf("%s imports %s, which it may not: %s", name, dep, rule.because)
+			}
+		}
+	}
+}

@@ -1,0 +1,135 @@
+package cmd
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"hactl/etcd"
+	"hactl/internal/bundle"
+	"hactl/internal/preflight"
+	"hactl/internal/ui"
+	"hactl/pki"
+)
+
+func (a *app) preflightCommand() *cobra.Command {
+	var ignore []string
+	c := &cobra.Command{
+		Use:   "preflight",
+		Short: "Look whether the hosts can become the cluster, and change nothing",
+		Long: `Look at all hosts at once, alone and between one another, and say what would keep
+them from becoming the cluster of the inventory. Nothing is changed; a scratch
+file beside etcd's data measures the disk and is removed again.
+Every check has an id that --ignore takes. What could not be looked at is shown
+as unknown; it never counts as passed.
+Exit code 0: no errors; 1: an error that is not ignored; 3: a check that could
+have found an error could not look.`,
+		Example: `  hactl preflight
+  hactl preflight -i inventory.yaml --ignore disk-space --ignore os
+  hactl preflight -o json`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return a.preflight(c, ignore) },
+	}
+	c.Flags().StringSliceVar(&ignore, "ignore", nil, "`id` of a check whose findings do not count; repeat for more")
+	_ = c.RegisterFlagCompletionFunc("ignore", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		return preflight.IDs(), cobra.ShellCompDirectiveNoFileComp
+	})
+	return c
+}
+
+func (a *app) preflight(c *cobra.Command, ignore []string) error {
+	if err := preflight.CheckIgnored(ignore); err != nil {
+		return &usageError{err}
+	}
+	run := a.start(c, resultsOnly)
+	s, err := a.connect(c.Context(), run)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	in, err := s.preflightInput(c.Context())
+	if err != nil {
+		return err
+	}
+	rep := preflight.Run(c.Context(), in, ignore)
+	s.endProgress()
+	if a.json() {
+		err = a.printJSON(rep)
+	} else {
+		err = a.printPreflight(rep)
+	}
+	if err != nil {
+		return err
+	}
+	switch {
+	case rep.Err() != nil:
+		return withCode(ExitError, nil)
+	case rep.Blind():
+		return withCode(ExitUnknown, nil)
+	}
+	return nil
+}
+
+// preflightInput adds to the connections what this machine knows: the store's
+// CAs, where there are any yet, and the bundle's architecture.
+func (s *session) preflightInput(ctx context.Context) (*preflight.Cluster, error) {
+	in := &preflight.Cluster{Inv: s.inv, Hosts: s.hosts, Down: s.down, Facts: s.facts, CAs: map[string]string{}}
+	m, _, err := s.store.Preview(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s.secrets(m)
+	for name, ca := range map[string]*pki.CA{"kubernetes": m.KubernetesCA, "front-proxy": m.FrontProxyCA, "etcd": m.EtcdCA} {
+		if ca != nil && !ca.New {
+			in.CAs[name] = string(ca.CertPEM)
+		}
+	}
+	if in.CAs["etcd"] != "" {
+		in.EtcdCluster = (&etcd.Plan{Inv: s.inv, PKI: m}).Token()
+	}
+	if dir, err := bundle.Find(bundle.Options{Dir: s.inv.Artifacts.Bundle}); err == nil {
+		if b, err := bundle.Open(dir); err == nil {
+			in.Arch = b.Arch
+		}
+	}
+	return in, nil
+}
+
+// printPreflight shows one line a check, and under it what was found, hosts with
+// the same finding together.
+func (a *app) printPreflight(rep *preflight.Report) error {
+	st := a.style()
+	paint := map[preflight.State]func(string) string{
+		preflight.Passed: st.Green, preflight.Failed: st.Red, preflight.Weak: st.Yellow,
+		preflight.NotSeen: st.Cyan, preflight.Ignored: st.Dim,
+	}
+	t := ui.Table{Header: []string{"CHECK", "STATE", "HOST", "WHAT"}, Color: func(col int, cell string) func(string) string {
+		if col != 1 {
+			return nil
+		}
+		return paint[preflight.State(cell)]
+	}}
+	for _, r := range rep.Results {
+		if r.State == preflight.Passed {
+			t.Add(r.ID, string(r.State), "", r.Title)
+		}
+		for _, g := range r.Grouped() {
+			state := string(g.Severity)
+			if r.State == preflight.Ignored {
+				state = string(r.State)
+			}
+			t.Add(r.ID, state, strings.Join(g.Hosts, ", "), g.Message)
+			if g.Hint != "" {
+				t.Add("", "", "", "hint: "+g.Hint)
+			}
+		}
+	}
+	if err := t.Write(a.stdout, st); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(a.stdout, "\n%s: %d passed, %d with errors, %d with warnings, %d unknown, %d ignored, in %s\n", ui.Count(len(rep.Results), "check"),
+		rep.Count(preflight.Passed), rep.Count(preflight.Failed), rep.Count(preflight.Weak), rep.Count(preflight.NotSeen), rep.Count(preflight.Ignored), ui.Took(rep.Took))
+	return err
+}

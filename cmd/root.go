@@ -1,0 +1,215 @@
+// Package cmd is the command line: one file a verb, flags in, calls, exit code
+// out. Main returns the exit code; nothing below it exits.
+package cmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"hactl/internal/remote"
+	"hactl/internal/ui"
+	"hactl/inventory"
+)
+
+// defaultInventory is read when -i is not given.
+const defaultInventory = "inventory.yaml"
+
+// app carries what every command uses; tests fill it with their own.
+type app struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	getenv         func(string) string
+
+	inventory string // -i
+	output    output // -o
+	noColor   bool   // --no-color
+	logFile   string // --log-file
+	verbose   bool   // -v
+
+	extra  func(root *cobra.Command) // further commands, for tests; may be nil
+	began  bool                      // a command's own code has started: no mistake of usage any more
+	signal *interrupt
+	opened *verbRun // what the command has opened with start, or nil
+}
+
+// Main runs hactl with the process's arguments and returns its exit code.
+func Main() int {
+	a := &app{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr}
+	return a.run(context.Background(), os.Args[1:])
+}
+
+// run executes one command line, prints its error and returns the exit code.
+func (a *app) run(ctx context.Context, args []string) int {
+	if a.getenv == nil {
+		a.getenv = os.Getenv
+	}
+	ctx, in, release := catchSignals(ctx, a.sayOnStderr)
+	defer release()
+	a.signal = in
+	root := a.rootCommand()
+	if a.extra != nil {
+		a.extra(root)
+	}
+	a.prepare(root)
+	root.SetArgs(args)
+	c, err := root.ExecuteContextC(ctx)
+	if err != nil && !a.began {
+		err = &usageError{err}
+	}
+	code := codeOf(err)
+	if in.interrupted() && (code == ExitError || code == ExitUnknown) {
+		code = ExitInterrupted // whatever broke because of it
+	}
+	if a.opened != nil {
+		a.opened.finish(err, code)
+	}
+	if e := (*exitError)(nil); err != nil && !(errors.As(err, &e) && e.err == nil) {
+		printFailure(a.stderr, ui.StyleFor(a.stderr, a.uiOptions()), c, err, a.redact)
+	}
+	return code
+}
+
+// redact takes out of s what this run knows to be secret.
+func (a *app) redact(s string) string {
+	if a.opened == nil {
+		return s
+	}
+	return a.opened.Redact.String(s)
+}
+
+func (a *app) sayOnStderr(s string) { _, _ = fmt.Fprintln(a.stderr, s) }
+
+func (a *app) rootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "hactl",
+		Short: "Turn bare Linux hosts into a highly available Kubernetes control plane",
+		Long: `hactl turns bare Linux hosts into a highly available Kubernetes control plane,
+from one inventory file, over SSH, and proves that it is highly available by
+breaking it on purpose and timing the recovery.`,
+		Example: `  hactl up -i inventory.yaml
+  hactl status
+  hactl help exit-codes`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.SetIn(a.stdin)
+	root.SetOut(a.stdout)
+	root.SetErr(a.stderr)
+	f := root.PersistentFlags()
+	f.StringVarP(&a.inventory, "inventory", "i", defaultInventory, "the inventory `file`")
+	f.VarP(&a.output, "output", "o", "what stdout gets: text or json")
+	f.BoolVar(&a.noColor, "no-color", false, "never colour; NO_COLOR in the environment does the same")
+	f.StringVar(&a.logFile, "log-file", "", "write this run's log to `file` instead of the state folder")
+	f.BoolVarP(&a.verbose, "verbose", "v", false, "show every command that is run on a host")
+	_ = root.RegisterFlagCompletionFunc("inventory", cobra.FixedCompletions(nil, cobra.ShellCompDirectiveDefault))
+	_ = root.MarkPersistentFlagFilename("inventory", "yaml", "yml")
+	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
+	// One line a command, in the order in which an operator meets them; help keeps it.
+	cobra.EnableCommandSorting = false
+	root.AddCommand(
+		a.upCommand(),
+		a.preflightCommand(),
+		a.planCommand(),
+		a.diffCommand(),
+		a.statusCommand(),
+		a.drillCommand(),
+		a.initCommand(),
+		a.validateCommand(),
+		a.trustCommand(),
+		a.schemaCommand(),
+		a.bundleCommand(),
+		a.labCommand(),
+		a.versionCommand(),
+		exitCodesTopic(),
+	)
+	return root
+}
+
+// prepare gives every command what all of them share.
+func (a *app) prepare(root *cobra.Command) {
+	root.SetUsageTemplate(strings.Replace(root.UsageTemplate(),
+		"{{if .Runnable}}", `{{if and .Runnable (not (index .Annotations "group"))}}`, 1))
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	walk(root, func(c *cobra.Command) {
+		if c.HasSubCommands() && !c.Runnable() {
+			c.Args, c.RunE = cobra.ArbitraryArgs, groupRun
+			c.Annotations = map[string]string{"group": "true"} // for the usage template above
+			c.SuggestionsMinimumDistance = 2
+		}
+		if run := c.RunE; run != nil {
+			c.RunE = func(c *cobra.Command, args []string) error {
+				a.began = true
+				return run(c, args)
+			}
+		}
+	})
+}
+
+func walk(c *cobra.Command, f func(*cobra.Command)) {
+	f(c)
+	for _, sub := range c.Commands() {
+		walk(sub, f)
+	}
+}
+
+// groupRun is what a command does that only holds others: help, or an error
+// for a word that none of them is called by. Cobra would print help and exit 0.
+func groupRun(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return c.Help()
+	}
+	err := usagef("unknown command %q for %q", args[0], c.CommandPath())
+	if s := c.SuggestionsFor(args[0]); len(s) > 0 {
+		return remote.Hint(err, "did you mean %s?", strings.Join(s, " or "))
+	}
+	return remote.Hint(err, "%s --help lists the commands", c.CommandPath())
+}
+
+// loadInventory reads the file named by -i.
+func (a *app) loadInventory() (*inventory.Inventory, error) {
+	if _, err := os.Stat(a.inventory); errors.Is(err, os.ErrNotExist) {
+		return nil, withCode(ExitUsage, remote.Hint(fmt.Errorf("there is no inventory at %s", a.inventory),
+			"name one with -i FILE, or write one with: hactl init"))
+	}
+	return inventory.Load(a.inventory)
+}
+
+func (a *app) uiOptions() ui.Options {
+	return ui.Options{NoColor: a.noColor, Verbose: a.verbose, Getenv: a.getenv}
+}
+
+// style is how results on stdout are coloured.
+func (a *app) style() ui.Style { return ui.StyleFor(a.stdout, a.uiOptions()) }
+
+// json reports whether -o json was given.
+func (a *app) json() bool { return a.output == "json" }
+
+// output is the value of -o.
+type output string
+
+// String is the value, "text" by default.
+func (o *output) String() string {
+	if *o == "" {
+		return "text"
+	}
+	return string(*o)
+}
+
+// Set accepts text and json.
+func (o *output) Set(s string) error {
+	if s != "text" && s != "json" {
+		return errors.New("write text or json")
+	}
+	*o = output(s)
+	return nil
+}
+
+// Type is shown in help.
+func (o *output) Type() string { return "format" }

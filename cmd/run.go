@@ -1,0 +1,100 @@
+package cmd
+
+import (
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"hactl/internal/plan"
+	"hactl/internal/ui"
+)
+
+// verbRun is what a verb that talks to hosts opens with start: where its
+// events go, its log file, and what must never be printed.
+type verbRun struct {
+	plan.Reporter              // to the person and to the log file
+	Log           *runLog      // nil when no log file could be opened
+	Redact        *ui.Redactor // register every secret that is made or read
+	Started       time.Time
+
+	shown ui.Reporter
+	ended func() // a signal is said on stderr again
+}
+
+// Where a verb's events go under -o json.
+const (
+	resultsOnly = false // progress stays on stderr, stdout gets one document
+	eventStream = true  // stdout gets one event a line
+)
+
+// start opens the run of a verb. With stream, -o json puts the events on
+// stdout, one a line. Main closes it; a verb calls endProgress before it prints
+// its result.
+func (a *app) start(c *cobra.Command, stream bool) *verbRun {
+	o := a.uiOptions()
+	o.JSON = a.json() && stream
+	r := &verbRun{Redact: ui.NewRedactor(), Started: time.Now(), shown: ui.New(a.stderr, a.stdout, o)}
+	verb := strings.ReplaceAll(strings.TrimPrefix(c.CommandPath(), "hactl "), " ", "-")
+	log, err := openLog(a.logFile, verb, a.getenv, r.Redact)
+	r.Log = log
+	r.Reporter = redacting{to: r.shown, log: log, redact: r.Redact}
+	if err != nil {
+		r.note("no log file for this run: " + err.Error())
+	}
+	log.Printf("hactl %s: %s, inventory %s", verb, buildVersion(), a.inventory)
+	a.signal.tell(r.note)
+	r.ended = func() { a.signal.tell(a.sayOnStderr) }
+	a.opened = r
+	return r
+}
+
+// note says something outside of steps.
+func (r *verbRun) note(text string) {
+	r.Report(plan.Event{Time: time.Now(), Kind: plan.Note, Text: text})
+}
+
+// remoteLog is for remote.Options.Log: everything goes to the log file, and
+// with -v the title of every command is shown.
+func (r *verbRun) remoteLog(verbose bool) func(host, title, line string) {
+	return func(host, title, line string) {
+		r.Log.Remote(host, title, line)
+		if verbose && line == "" {
+			r.shown.Report(plan.Event{Time: time.Now(), Kind: plan.Note, Host: host, Text: r.Redact.String("run " + title)})
+		}
+	}
+}
+
+// endProgress leaves the final state on the screen and ends the repainting, so
+// that results can be printed.
+func (r *verbRun) endProgress() {
+	r.ended()
+	_ = r.shown.Close()
+}
+
+// finish ends the run and its log file.
+func (r *verbRun) finish(err error, code int) {
+	r.endProgress()
+	if err != nil {
+		r.Log.Printf("error: %v", err)
+	}
+	for _, h := range hintsOf(err) {
+		r.Log.Printf("hint: %s", h)
+	}
+	r.Log.Printf("end: exit=%d took=%s", code, time.Since(r.Started).Round(time.Millisecond))
+	_ = r.Log.Close()
+}
+
+// redacting passes events to the person and to the log, without secrets.
+type redacting struct {
+	to     plan.Reporter
+	log    *runLog
+	redact *ui.Redactor
+}
+
+// Report masks what is secret and passes the event on.
+func (r redacting) Report(e plan.Event) {
+	e.Text, e.Err = r.redact.String(e.Text), r.redact.String(e.Err)
+	r.to.Report(e)
+	r.log.Report(e)
+}

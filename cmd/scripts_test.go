@@ -1,0 +1,105 @@
+package cmd
+
+import (
+	"context"
+	"net/netip"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"hactl/etcd"
+	"hactl/internal/facts"
+	"hactl/internal/goldentest"
+	"hactl/internal/plan"
+	"hactl/internal/remote"
+	"hactl/inventory"
+	"hactl/inventory/inventorytest"
+	"hactl/kubeadm"
+	"hactl/pki"
+)
+
+// acceptedShell are shellcheck's findings that do not apply to scripts run on
+// hosts.
+var acceptedShell = []string{
+	"SC2015", // A && B || C: B is an echo, which does not fail
+	"SC2154", // s and f are set by the look that the snippet belongs to
+	"SC1091", // it sources a file that only a host has
+}
+
+// scriptsOf collects what all steps of a bring-up would run on hosts: every
+// look, and what Apply and Ready hand to a host that agrees to everything.
+func scriptsOf(t *testing.T, inv *inventory.Inventory, manager string) map[string]string {
+	t.Helper()
+	store, err := pki.Open(inv)
+	must(t, err)
+	m, _, err := store.Ensure(t.Context())
+	must(t, err)
+	s := &session{inv: inv, store: store, material: m, hosts: plan.Hosts{}, facts: map[string]*facts.Facts{}}
+	c := &cluster{session: s, bundle: tinyBundle(t), prober: "testdata/host/prelude.sh", disks: map[string]etcd.Disk{}}
+	scripts := map[string]string{}
+	var mu sync.Mutex // hosts are asked side by side
+	for i := range inv.Hosts {
+		h := &inv.Hosts[i]
+		s.facts[h.Name] = &facts.Facts{PkgManager: manager, Interfaces: []facts.Interface{{Name: "eth0", Prefixes: []netip.Prefix{netip.PrefixFrom(h.PrivateAddress, 24)}}}}
+		s.hosts[h.Name] = remote.NewFake(h.Name, func(call remote.Call) (*remote.Result, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			if call.Kind == "run" {
+				scripts[call.Cmd.Title+" "+strconv.Itoa(len(scripts))] = call.Cmd.Script
+			}
+			return &remote.Result{Stdout: []byte("abcdef.0123456789abcdef\n")}, nil
+		})
+	}
+	if c.subnets, err = kubeadm.Subnets(t.Context(), inv, s.hosts); err != nil {
+		t.Fatal(err)
+	}
+	_, _ = etcd.Observe(t.Context(), inv, s.hosts)
+	stages, err := c.stages()
+	must(t, err)
+	for _, st := range stages {
+		for _, step := range st.Steps {
+			for i, l := range step.Look {
+				scripts["look "+string(step.ID)+" "+strconv.Itoa(i)] = l.Script
+			}
+			env := plan.Env{Host: s.hosts[step.Host], Say: func(string, ...any) {}}
+			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond) // some wait for what never comes
+			_ = step.Apply(ctx, env, &plan.Change{Op: plan.Restart})
+			if step.Ready != nil {
+				_ = step.Ready(ctx, env)
+			}
+			cancel()
+		}
+	}
+	return scripts
+}
+
+func TestEveryScriptThatRunsOnHostsPassesShellcheck(t *testing.T) {
+	seen, unique := map[string]bool{}, map[string]string{}
+	for name, inv := range map[string]*inventory.Inventory{
+		"apt": inventorytest.ThreeWithWorkers(t, 1), "dnf": inventorytest.ThreeIPv6(t),
+		"present": func() *inventory.Inventory {
+			i := inventorytest.One(t)
+			i.Artifacts.Source, i.Network.Preset = "present", "flannel"
+			return i
+		}(),
+		"mirror": func() *inventory.Inventory {
+			i := inventorytest.One(t)
+			off := false
+			i.Artifacts.Source, i.Artifacts.Mirror, i.VIP.Prober = "mirror", "https://mirror.example.com/hactl", &off
+			return i
+		}(),
+	} {
+		for title, script := range scriptsOf(t, inv, map[bool]string{true: "dnf", false: "apt"}[name == "dnf"]) {
+			if !seen[script] {
+				seen[script] = true
+				unique[title] = script
+			}
+		}
+	}
+	if len(unique) < 100 {
+		t.Errorf("only %d scripts were found", len(unique))
+	}
+	t.Logf("%d different scripts", len(unique))
+	goldentest.Shell(t, unique, acceptedShell...)
+}

@@ -1,0 +1,216 @@
+package cmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"hactl/etcd"
+	"hactl/internal/bundle"
+	"hactl/internal/facts"
+	"hactl/internal/plan"
+	"hactl/internal/remote"
+	"hactl/inventory"
+	"hactl/kubeadm"
+	"hactl/pki"
+)
+
+// session is what a verb that works on hosts has in hand: the inventory, the
+// connections, what the hosts said of themselves, and the store.
+type session struct {
+	*verbRun
+	app   *app
+	inv   *inventory.Inventory
+	store *pki.Store
+
+	hosts    plan.Hosts
+	counted  map[string]*remote.Counting
+	down     map[string]error // hosts without a connection
+	facts    map[string]*facts.Facts
+	material *pki.Material
+}
+
+// connect opens the session: inventory, store, every host. It fails only for
+// what makes any look pointless; hosts that do not answer are in down.
+func (a *app) connect(ctx context.Context, run *verbRun) (*session, error) {
+	inv, err := a.loadInventory()
+	if err != nil {
+		return nil, err
+	}
+	s := &session{verbRun: run, app: a, inv: inv, counted: map[string]*remote.Counting{}, hosts: plan.Hosts{}}
+	if s.store, err = pki.Open(inv); err != nil {
+		return nil, err
+	}
+	all := make([]*inventory.Host, len(inv.Hosts))
+	for i := range inv.Hosts {
+		all[i] = &inv.Hosts[i]
+	}
+	up, down := remote.ConnectAll(ctx, inv, all, a.remoteOptions(run))
+	s.down = down
+	cut := a.cutFromEnv()
+	for name, h := range up {
+		s.counted[name] = remote.NewCounting(cut(h))
+		s.hosts[name] = s.counted[name]
+	}
+	return s, nil
+}
+
+// close hangs up.
+func (s *session) close() {
+	for _, c := range s.counted {
+		c.Close()
+	}
+}
+
+// everyHost is an error unless all hosts are connected. Hosts named in skip may
+// be missing, as long as the masters that are left have a quorum of all that
+// the inventory plans.
+func (s *session) everyHost(skip []string) error {
+	var errs []error
+	for i := range s.inv.Hosts {
+		name := s.inv.Hosts[i].Name
+		if err := s.down[name]; err != nil && !slices.Contains(skip, name) {
+			errs = append(errs, fmt.Errorf("%s: %w", name, err))
+		}
+	}
+	for _, name := range skip {
+		if s.inv.Host(name) == nil {
+			errs = append(errs, usagef("--skip %s: the inventory has no such host", name))
+		}
+	}
+	masters, left := s.inv.Masters(), 0
+	for _, m := range masters {
+		if s.hosts[m.Name] != nil {
+			left++
+		}
+	}
+	if left < len(masters)/2+1 && len(errs) == 0 {
+		errs = append(errs, withCode(ExitUnsafe, fmt.Errorf("%d of %d masters are no quorum; bring more of them back first", left, len(masters))))
+	}
+	if len(skip) == 0 && len(errs) > 0 {
+		return remote.Hint(errors.Join(errs...), "bring the host back, or go on without it: hactl up --skip HOST")
+	}
+	return errors.Join(errs...)
+}
+
+// gather asks every connected host for its facts, all at once.
+func (s *session) gather(ctx context.Context) error {
+	s.facts = map[string]*facts.Facts{}
+	found := make([]*facts.Facts, len(s.inv.Hosts))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(plan.Parallel)
+	for i := range s.inv.Hosts {
+		name := s.inv.Hosts[i].Name
+		if s.hosts[name] == nil {
+			continue
+		}
+		g.Go(func() (err error) {
+			if found[i], err = facts.Gather(ctx, s.hosts[name]); err != nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	for i := range s.inv.Hosts {
+		if found[i] != nil {
+			s.facts[s.inv.Hosts[i].Name] = found[i]
+		}
+	}
+	return nil
+}
+
+// secrets registers everything secret of the store, so that no text shows it.
+func (s *session) secrets(m *pki.Material) {
+	s.material = m
+	for _, b := range m.Secrets() {
+		s.Redact.Add(string(b))
+	}
+}
+
+// cluster collects what the stages are made from: the bundle, and what the
+// hosts' disks say about etcd and the pod network.
+func (s *session) cluster(ctx context.Context) (*cluster, error) {
+	c := &cluster{session: s}
+	dir, err := bundle.Find(bundle.Options{Dir: s.inv.Artifacts.Bundle})
+	if err != nil {
+		return nil, err
+	}
+	if c.bundle, err = bundle.Open(dir); err != nil {
+		return nil, remote.Hint(err, "hactl bundle")
+	}
+	if c.prober, err = findProber(); err != nil {
+		return nil, err
+	}
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() (err error) { c.disks, err = etcd.Observe(gctx, s.inv, s.hosts); return err })
+	if kubeadm.OwnSubnets(s.inv) {
+		g.Go(func() (err error) { c.subnets, err = kubeadm.Subnets(gctx, s.inv, s.hosts); return err })
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	return c, c.etcdPlan().Validate()
+}
+
+// findProber looks for hactl-prober beside this executable.
+func findProber() (string, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return "", err
+	}
+	p := filepath.Join(filepath.Dir(self), "hactl-prober")
+	if _, err := os.Stat(p); err != nil {
+		return "", remote.Hint(fmt.Errorf("hactl-prober is not beside %s", self), "make build puts both into bin; keep them together, or set vip.prober to false")
+	}
+	return p, nil
+}
+
+// holder names this run in the locks on the hosts.
+func holder(verb string) string {
+	name := "unknown"
+	if u, err := user.Current(); err == nil {
+		name = u.Username
+	}
+	machine, _ := os.Hostname()
+	return fmt.Sprintf("%s@%s, pid %d, hactl %s since %s", name, machine, os.Getpid(), verb, time.Now().Format(time.TimeOnly))
+}
+
+// lock makes this run the one writer on every connected host, all at once.
+func (s *session) lock(ctx context.Context, verb string) (release func(), err error) {
+	releases := make([]func(), len(s.inv.Hosts))
+	errs := make([]error, len(s.inv.Hosts))
+	var g errgroup.Group
+	for i := range s.inv.Hosts {
+		h := s.hosts[s.inv.Hosts[i].Name]
+		if h == nil {
+			continue
+		}
+		g.Go(func() error {
+			releases[i], errs[i] = remote.Lock(ctx, h, holder(verb))
+			return nil
+		})
+	}
+	_ = g.Wait()
+	release = func() {
+		for _, r := range releases {
+			if r != nil {
+				r()
+			}
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		release()
+		return nil, err
+	}
+	return release, nil
+}

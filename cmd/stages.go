@@ -1,0 +1,212 @@
+package cmd
+
+import (
+	"context"
+	"net/netip"
+
+	"hactl/etcd"
+	"hactl/internal/bundle"
+	"hactl/internal/host"
+	"hactl/internal/plan"
+	"hactl/internal/remote"
+	"hactl/inventory"
+	"hactl/keepalived"
+	"hactl/kubeadm"
+)
+
+// cluster is what the stages are made from.
+type cluster struct {
+	*session
+	bundle  *bundle.Bundle
+	prober  string
+	disks   map[string]etcd.Disk
+	subnets map[string]netip.Prefix
+}
+
+// stages is the bring-up: THE ordered list of what plan shows and up does. A
+// stage is a barrier; inside it hosts, and the lanes of a host, go side by side.
+func (c *cluster) stages() ([]plan.Stage, error) {
+	b := &builder{connected: c.hosts}
+	all, masters, workers := c.all(), c.inv.Masters(), c.inv.Workers()
+
+	// Nothing here needs another host.
+	b.stage("prepare hosts")
+	b.each(all, c.osSteps)
+	b.each(all, c.binaries)
+
+	// Side by side on each host: containerd and its images, the etcd member
+	// (started without waiting: members wait for one another), keepalived, and
+	// the files that kubeadm starts from.
+	b.stage("runtime, etcd and VIP")
+	b.each(all, c.runtime)
+	b.each(all, c.nodeFiles)
+	b.each(masters, c.vip)
+	b.each(masters, c.etcdFiles)
+	if !c.etcdPlan().Established() {
+		b.each(masters, c.etcdStart)
+	} else {
+		// A running cluster is changed one member at a time.
+		b.serial("etcd members")
+		b.each(masters, c.etcdJoin)
+		b.each(masters, c.etcdStart)
+		b.each(masters, c.etcdPromote)
+	}
+
+	b.stage("etcd quorum")
+	b.each(masters, c.etcdQuorum)
+
+	// All masters at once: the CAs lie there already, so none needs another.
+	b.stage("control plane")
+	b.each(masters, c.initMaster)
+	b.each(all, c.otherImages)
+
+	// Masters that were there before and now have another configuration: their
+	// apiservers restart, one after another.
+	b.serial("static pods")
+	b.each(masters, c.manifests)
+
+	b.stage("workers and pod network")
+	b.each(workers, c.joinWorker)
+	b.each(c.firstMaster(), c.podNetwork)
+	return b.out, b.err
+}
+
+// builder collects stages; the first error sticks.
+type builder struct {
+	connected plan.Hosts
+	out       []plan.Stage
+	err       error
+}
+
+func (b *builder) stage(name string) { b.out = append(b.out, plan.Stage{Name: name}) }
+
+func (b *builder) serial(name string) { b.out = append(b.out, plan.Stage{Name: name, Serial: true}) }
+
+func (b *builder) each(hosts []*inventory.Host, f func(*inventory.Host) ([]plan.Step, error)) {
+	for _, h := range hosts {
+		if b.err != nil {
+			return
+		}
+		if b.connected[h.Name] == nil {
+			continue // skipped on request
+		}
+		steps, err := f(h)
+		b.err = err
+		last := &b.out[len(b.out)-1]
+		last.Steps = append(last.Steps, steps...)
+	}
+}
+
+func (c *cluster) all() []*inventory.Host {
+	return append(c.inv.Masters(), c.inv.Workers()...)
+}
+
+// firstMaster is the first master that is connected, alone: who does what the
+// cluster needs once.
+func (c *cluster) firstMaster() []*inventory.Host {
+	for _, m := range c.inv.Masters() {
+		if c.hosts[m.Name] != nil {
+			return []*inventory.Host{m}
+		}
+	}
+	return nil
+}
+
+func (c *cluster) machine(h *inventory.Host) host.Host {
+	return host.Host{Inv: c.inv, Host: h, Facts: c.facts[h.Name], Bundle: c.bundle}
+}
+
+func (c *cluster) osSteps(h *inventory.Host) ([]plan.Step, error) { return c.machine(h).OS(), nil }
+
+func (c *cluster) binaries(h *inventory.Host) ([]plan.Step, error) {
+	return c.machine(h).Binaries(), nil
+}
+
+func (c *cluster) runtime(h *inventory.Host) ([]plan.Step, error) {
+	steps, err := c.machine(h).Runtime()
+	return append(steps, c.machine(h).FirstImages()), err
+}
+
+func (c *cluster) otherImages(h *inventory.Host) ([]plan.Step, error) {
+	return []plan.Step{c.machine(h).OtherImages()}, nil
+}
+
+func (c *cluster) nodeFiles(h *inventory.Host) ([]plan.Step, error) {
+	steps, err := c.nodes().Files(h)
+	if err != nil {
+		return nil, err
+	}
+	network, err := c.nodes().PodNetwork(h, c.subnets)
+	return append(steps, network...), err
+}
+
+func (c *cluster) vip(h *inventory.Host) ([]plan.Step, error) {
+	return keepalived.VIP{Inv: c.inv, Facts: c.facts, Prober: c.prober}.Steps(h)
+}
+
+func (c *cluster) etcdPlan() *etcd.Plan {
+	p := &etcd.Plan{Inv: c.inv, PKI: c.material, Disks: c.disks}
+	if a, ok := c.bundle.Lookup("etcd"); ok {
+		p.Binary = a.SHA256
+	}
+	return p
+}
+
+func (c *cluster) etcdFiles(h *inventory.Host) ([]plan.Step, error) { return c.etcdPlan().Files(h) }
+
+func (c *cluster) etcdStart(h *inventory.Host) ([]plan.Step, error) {
+	s, err := c.etcdPlan().Start(h, c.dialEtcd)
+	return []plan.Step{s}, err
+}
+
+func (c *cluster) etcdJoin(h *inventory.Host) ([]plan.Step, error) {
+	return c.etcdPlan().Join(h, c.dialEtcd), nil
+}
+
+func (c *cluster) etcdPromote(h *inventory.Host) ([]plan.Step, error) {
+	return c.etcdPlan().Promote(h, c.dialEtcd), nil
+}
+
+func (c *cluster) etcdQuorum(h *inventory.Host) ([]plan.Step, error) {
+	return []plan.Step{c.etcdPlan().Quorum(h, c.dialEtcd)}, nil
+}
+
+// dialEtcd connects to the members through ssh.
+func (c *cluster) dialEtcd(ctx context.Context) (*etcd.Cluster, error) {
+	tls, err := c.material.TLSConfig()
+	if err != nil {
+		return nil, err
+	}
+	return etcd.Dial(ctx, etcd.MembersOf(c.inv, c.hosts), tls)
+}
+
+func (c *cluster) nodes() kubeadm.Cluster {
+	k := kubeadm.Cluster{Inv: c.inv, Facts: c.facts, PKI: c.material, First: c.firstMaster()[0].Name}
+	for _, m := range c.inv.Masters() {
+		k.EtcdClients = append(k.EtcdClients, etcd.ClientURL(m))
+	}
+	if a, ok := c.bundle.Lookup("kubelet"); ok {
+		k.KubeletSum = a.SHA256
+	}
+	return k
+}
+
+func (c *cluster) initMaster(h *inventory.Host) ([]plan.Step, error) {
+	k := c.nodes()
+	kubelet, err := k.Kubelet(h)
+	return []plan.Step{k.Init(h), kubelet}, err
+}
+
+func (c *cluster) manifests(h *inventory.Host) ([]plan.Step, error) {
+	st, err := c.nodes().Manifests(h)
+	return []plan.Step{st}, err
+}
+
+func (c *cluster) joinWorker(h *inventory.Host) ([]plan.Step, error) {
+	k := c.nodes()
+	kubelet, err := k.Kubelet(h)
+	master := func() remote.Host { return c.hosts[c.firstMaster()[0].Name] }
+	return []plan.Step{k.Join(h, master), kubelet}, err
+}
+
+func (c *cluster) podNetwork(h *inventory.Host) ([]plan.Step, error) { return c.nodes().Manifest(h) }

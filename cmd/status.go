@@ -1,0 +1,92 @@
+package cmd
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"hactl/internal/remote"
+	"hactl/internal/ui"
+	"hactl/internal/verify"
+)
+
+func (a *app) statusCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "status",
+		Short: "Look at the cluster: etcd, VIP, apiservers, nodes, certificates",
+		Long: `Look at the cluster from outside and print what is seen: etcd members, leader and
+an acknowledged write, the owner of the VIP, every apiserver, every node, the
+system workloads and the next certificate to expire.
+Exit code 0: healthy; 3: a host could not be looked at; 5: not healthy.`,
+		Example: `  hactl status
+  hactl status -i inventory.yaml -o json`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return a.status(c) },
+	}
+}
+
+func (a *app) status(c *cobra.Command) error {
+	run := a.start(c, resultsOnly)
+	s, err := a.connect(c.Context(), run)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	m, err := s.store.Load(c.Context())
+	if err != nil {
+		return remote.Hint(err, "the PKI store is made by hactl up")
+	}
+	s.secrets(m)
+	rep := verify.Look(c.Context(), s.verified(true))
+	s.endProgress()
+	if a.json() {
+		if err := a.printJSON(rep); err != nil {
+			return err
+		}
+	} else {
+		a.printReport(rep)
+	}
+	return statusCode(rep)
+}
+
+// statusCode is 5 when something is bad, else 3 when something is unknown.
+func statusCode(rep *verify.Report) error {
+	code := ExitOK
+	for _, k := range rep.Checks {
+		switch {
+		case k.State == verify.Bad:
+			return withCode(ExitUnhealthy, nil)
+		case k.State == verify.Unknown:
+			code = ExitUnknown
+		}
+	}
+	if code != ExitOK {
+		return withCode(code, nil)
+	}
+	return nil
+}
+
+// printReport shows a report as a table.
+func (a *app) printReport(rep *verify.Report) {
+	st := a.style()
+	t := ui.Table{Header: []string{"AREA", "WHAT", "STATE", "DETAIL"}, Color: func(col int, cell string) func(string) string {
+		switch {
+		case col == 2 && cell == string(verify.OK):
+			return st.Green
+		case col == 2 && cell == string(verify.Bad):
+			return st.Red
+		case col == 2:
+			return st.Yellow
+		}
+		return func(s string) string { return s }
+	}}
+	for _, k := range rep.Checks {
+		t.Add(k.Area, k.What, string(k.State), k.Detail)
+	}
+	_ = t.Write(a.stdout, st)
+	verdict := st.Green("healthy")
+	if !rep.Healthy {
+		verdict = st.Red("not healthy")
+	}
+	fmt.Fprintf(a.stdout, "\ncluster %s is %s\n", rep.Cluster, verdict)
+}

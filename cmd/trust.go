@@ -1,0 +1,135 @@
+package cmd
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"hactl/internal/remote"
+	"hactl/internal/ui"
+)
+
+type trustFlags struct {
+	yes, bastion bool
+}
+
+// trusted is one host in hactl trust -o json.
+type trusted struct {
+	Host    string   `json:"host"`
+	Address string   `json:"address"`
+	Known   []string `json:"known,omitempty"` // keys known before, with file:line
+	Shown   string   `json:"shown"`
+	File    string   `json:"file,omitempty"`
+	Changed bool     `json:"changed"`
+}
+
+func (a *app) trustCommand() *cobra.Command {
+	var f trustFlags
+	c := &cobra.Command{
+		Use:   "trust HOST...",
+		Short: "Accept the ssh host key of a new or reinstalled host",
+		Long: `Accept the ssh host key of a new or reinstalled host. The key that the host shows
+now is fetched and printed beside the known one; once confirmed, it replaces the
+host's lines in the known_hosts file. Nobody logs in, and other hosts' lines stay.
+
+Compare the fingerprint with the host's own before saying yes. On its console:
+ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub`,
+		Example: `  hactl trust master-1
+  hactl trust --bastion master-1   # the jump host in front of it
+  hactl trust --yes master-1 master-2 -o json`,
+		Args:              cobra.MinimumNArgs(1),
+		ValidArgsFunction: a.completeHosts(),
+		RunE:              func(c *cobra.Command, args []string) error { return a.runTrust(c, args, f) },
+	}
+	c.Flags().BoolVar(&f.yes, "yes", false, "accept without asking")
+	c.Flags().BoolVar(&f.bastion, "bastion", false, "the key of the bastion in front of the host, not the host's own")
+	return c
+}
+
+func (a *app) runTrust(c *cobra.Command, names []string, f trustFlags) error {
+	inv, err := a.loadInventory()
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if inv.Host(name) == nil {
+			return remote.Hint(usagef("there is no host %q in %s", name, a.inventory), "hactl validate lists the hosts")
+		}
+	}
+	run := a.start(c, resultsOnly)
+	opts := a.remoteOptions(run)
+	in := bufio.NewReader(a.stdin)
+	var all []trusted
+	var errs []error
+	for _, name := range names {
+		t, err := remote.FetchTrust(c.Context(), inv, inv.Host(name), f.bastion, opts)
+		if err == nil {
+			err = a.accept(c.Context(), in, t, f.yes)
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", name, err))
+			continue
+		}
+		all = append(all, trusted{Host: t.Host, Address: t.Addr, Known: t.Known, Shown: t.Shown, File: t.File, Changed: !t.Same})
+	}
+	run.endProgress()
+	return errors.Join(append(errs, a.printTrusted(all))...)
+}
+
+// accept shows both keys, asks, and writes the new one.
+func (a *app) accept(ctx context.Context, in *bufio.Reader, t *remote.Trust, yes bool) error {
+	if t.Same || t.Pinned {
+		return t.Accept()
+	}
+	known := t.Known
+	if len(known) == 0 {
+		known = []string{"none"}
+	}
+	fmt.Fprintf(a.stderr, "%s (%s)\n", t.Host, t.Addr)
+	for _, k := range known {
+		fmt.Fprintf(a.stderr, "  known  %s\n", k)
+	}
+	fmt.Fprintf(a.stderr, "  shows  %s\n", t.Shown)
+	if !yes {
+		if err := a.agree(ctx, in, t); err != nil {
+			return err
+		}
+	}
+	return t.Accept()
+}
+
+func (a *app) agree(ctx context.Context, in *bufio.Reader, t *remote.Trust) error {
+	if !ui.IsTerminal(a.stderr) {
+		return usagef("nobody is there to compare the fingerprint; use --yes when it is the host's")
+	}
+	fmt.Fprintf(a.stderr, "Trust this key from now on, in %s? [y/N] ", t.File)
+	line, _ := in.ReadString('\n')
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if l := strings.ToLower(strings.TrimSpace(line)); l != "y" && l != "yes" {
+		return withCode(ExitInterrupted, errors.New("not confirmed; nothing was changed"))
+	}
+	return nil
+}
+
+func (a *app) printTrusted(all []trusted) error {
+	if a.json() {
+		enc := json.NewEncoder(a.stdout)
+		enc.SetIndent("", "  ")
+		return enc.Encode(all)
+	}
+	for _, t := range all {
+		if t.Changed {
+			fmt.Fprintf(a.stdout, "%s: trusted %s, written to %s\n", t.Host, t.Shown, t.File)
+		} else {
+			fmt.Fprintf(a.stdout, "%s: %s was trusted already\n", t.Host, t.Shown)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,240 @@
+package cmd
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"hactl/internal/plan"
+	"hactl/internal/preflight"
+	"hactl/internal/remote"
+	"hactl/internal/ui"
+	"hactl/internal/verify"
+	"hactl/kubeadm"
+)
+
+// upOptions are the flags of up.
+type upOptions struct {
+	yes      bool
+	dryRun   bool
+	timeline bool
+	skip     []string
+	ignore   []string // preflight checks
+	force    bool
+}
+
+// verifyTimeout bounds how long up waits for nodes and workloads after its
+// last step.
+const verifyTimeout = 3 * time.Minute
+
+func (a *app) upCommand() *cobra.Command {
+	var o upOptions
+	c := &cobra.Command{
+		Use:   "up",
+		Short: "Bring the hosts to what the inventory says, then look whether it works",
+		Long: `Bring every host of the inventory to what it says: look at all of them, show what
+would change, change it, and verify the cluster from outside. It can be killed
+at any moment and run again; on a cluster that is as it should be it changes
+nothing.`,
+		Example: `  hactl up -i inventory.yaml
+  hactl up --yes -o json
+  hactl up --dry-run`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if o.dryRun {
+				return a.plan(c, false, o.skip)
+			}
+			return a.up(c, o)
+		},
+	}
+	f := c.Flags()
+	f.BoolVarP(&o.yes, "yes", "y", false, "do not ask before changing hosts")
+	f.BoolVar(&o.dryRun, "dry-run", false, "only show what would change, as hactl plan does")
+	f.BoolVar(&o.timeline, "timeline", false, "print the critical path of the run")
+	f.StringSliceVar(&o.skip, "skip", nil, "go on without this `host` if it does not answer; a quorum of masters must be left")
+	f.StringSliceVar(&o.ignore, "ignore", nil, "`id` of a preflight check whose findings do not count; repeat for more")
+	f.BoolVar(&o.force, "force-unlock", false, "break the lock of another run, saying whose it was")
+	return c
+}
+
+func (a *app) up(c *cobra.Command, o upOptions) error {
+	ctx := c.Context()
+	if err := preflight.CheckIgnored(o.ignore); err != nil {
+		return &usageError{err}
+	}
+	run := a.start(c, eventStream)
+	s, err := a.connect(ctx, run)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	if err := s.everyHost(o.skip); err != nil {
+		return err
+	}
+	if o.force {
+		if err := s.breakLocks(ctx); err != nil {
+			return err
+		}
+	}
+	release, err := s.lock(ctx, "up")
+	if err != nil {
+		return err
+	}
+	defer release()
+	p, err := s.makePlan(ctx, func() error { return s.mayStart(ctx, o.ignore) })
+	if err != nil {
+		return err
+	}
+	if err := p.Err(); err != nil {
+		return remote.Hint(err, "nothing was changed; see what is wrong with these hosts, then run hactl up again")
+	}
+	if err := a.confirm(s, p, o.yes); err != nil {
+		return err
+	}
+	applied, err := p.Apply(ctx, s.hosts, run, a.signal.Stop())
+	if o.timeline {
+		defer func() { s.printTimeline(applied) }()
+	}
+	if err != nil {
+		return remote.Hint(err, "%d steps are done and stay done; hactl up goes on from here", applied.Done)
+	}
+	return s.finishUp(ctx, applied)
+}
+
+// finishUp verifies, saves the kubeconfig and says what came of it.
+func (s *session) finishUp(ctx context.Context, applied *plan.Applied) error {
+	rep := verify.Wait(ctx, s.verified(true), verifyTimeout, s.note)
+	path, err := kubeadm.SaveKubeconfig(s.inv, s.material)
+	if err != nil {
+		return err
+	}
+	s.endProgress()
+	if s.app.json() {
+		if err := s.app.printJSON(map[string]any{"kind": "result", "changed": applied.Done, "kubeconfig": path, "trips": s.trips(), "status": rep}); err != nil {
+			return err
+		}
+	} else {
+		s.app.printReport(rep)
+		what := fmt.Sprintf("%s changed", ui.Count(applied.Done, "step"))
+		if applied.Done == 0 {
+			what = "in sync: nothing was changed"
+		}
+		fmt.Fprintf(s.app.stdout, "\n%s, %s after the start\nkubeconfig: %s\n", what, ui.Took(time.Since(s.Started)), path)
+	}
+	if !rep.Healthy {
+		return withCode(ExitUnhealthy, remote.Hint(fmt.Errorf("the cluster is up but not healthy"), "hactl status shows what is missing"))
+	}
+	return nil
+}
+
+// verified is the cluster as verify wants it.
+func (s *session) verified(write bool) verify.Cluster {
+	return verify.Cluster{Inv: s.inv, Hosts: s.hosts, Down: s.down, PKI: s.material, Write: write}
+}
+
+// makePlan gathers and looks. Before anything is made or changed, mayStart is
+// asked: before keys are made in the store, and before a plan with changes is
+// returned. A nil mayStart only looks: missing keys are previewed.
+func (s *session) makePlan(ctx context.Context, mayStart func() error) (*plan.Plan, error) {
+	if err := s.gather(ctx); err != nil {
+		return nil, err
+	}
+	m, created, err := s.store.Preview(ctx)
+	if err != nil {
+		return nil, err
+	}
+	asked := mayStart == nil
+	if len(created) > 0 && !asked {
+		asked = true
+		if err := mayStart(); err != nil {
+			return nil, err
+		}
+		if m, created, err = s.store.Ensure(ctx); err != nil {
+			return nil, err
+		}
+		s.note("made in " + s.store.Dir() + ": " + strings.Join(created, ", "))
+	}
+	s.secrets(m)
+	p, err := s.look(ctx)
+	if err == nil && !asked && len(p.Pending()) > 0 && p.Err() == nil {
+		err = mayStart()
+	}
+	return p, err
+}
+
+// look runs every check of every stage.
+func (s *session) look(ctx context.Context) (*plan.Plan, error) {
+	c, err := s.cluster(ctx)
+	if err != nil {
+		return nil, err
+	}
+	stages, err := c.stages()
+	if err != nil {
+		return nil, err
+	}
+	return plan.Make(ctx, stages, s.hosts, s)
+}
+
+// mayStart runs preflight on what is connected: errors stop, the rest is noted.
+func (s *session) mayStart(ctx context.Context, ignore []string) error {
+	in, err := s.preflightInput(ctx)
+	if err != nil {
+		return err
+	}
+	in.Down = nil // hosts that are skipped on request
+	rep := preflight.Run(ctx, in, ignore)
+	for _, r := range rep.Results {
+		for _, g := range r.Grouped() {
+			s.note(fmt.Sprintf("preflight %s: %s: %s (%s)", r.ID, g.Severity, g.Message, strings.Join(g.Hosts, ", ")))
+		}
+	}
+	s.note(fmt.Sprintf("preflight: %s in %s", ui.Count(len(rep.Results), "check"), ui.Took(rep.Took)))
+	if err := rep.Err(); err != nil {
+		return remote.Hint(err, "nothing was changed; hactl preflight shows all findings with what to do, --ignore ID goes on without one")
+	}
+	return nil
+}
+
+// confirm shows the plan and asks, unless there is nothing to ask about.
+func (a *app) confirm(s *session, p *plan.Plan, yes bool) error {
+	n := len(p.Pending())
+	if n == 0 || yes {
+		return nil
+	}
+	s.endProgress()
+	_ = ui.WritePlan(a.stderr, p, a.style())
+	if !ui.IsTerminal(a.stderr) {
+		return usagef("%s would change something and nobody is there to ask; use --yes", ui.Count(n, "step"))
+	}
+	fmt.Fprint(a.stderr, "\nApply this? [y/N] ")
+	line, _ := bufio.NewReader(a.stdin).ReadString('\n')
+	if l := strings.ToLower(strings.TrimSpace(line)); l != "y" && l != "yes" {
+		return withCode(ExitInterrupted, fmt.Errorf("not confirmed; nothing was changed"))
+	}
+	return nil
+}
+
+// trips is the largest number of round trips to one host so far.
+func (s *session) trips() int {
+	n := 0
+	for _, c := range s.counted {
+		n = max(n, c.Trips())
+	}
+	return n
+}
+
+// printTimeline prints the critical path: for each stage the lane that took
+// longest, step by step, so that the next second to be won is visible.
+func (s *session) printTimeline(applied *plan.Applied) {
+	s.endProgress()
+	t := ui.Table{Header: []string{"AT", "TOOK", "STAGE", "STEP"}}
+	for _, k := range plan.CriticalPath(applied.Timings) {
+		t.Add(ui.Took(k.Start.Sub(s.Started)), ui.Took(k.End.Sub(k.Start)), k.Stage, string(k.Step))
+	}
+	fmt.Fprintln(s.app.stderr, "critical path:")
+	_ = t.Write(s.app.stderr, s.app.style())
+}

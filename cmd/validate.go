@@ -1,0 +1,120 @@
+package cmd
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"hactl/internal/ui"
+	"hactl/inventory"
+)
+
+// validation is what hactl validate -o json prints.
+type validation struct {
+	OK       bool               `json:"ok"`
+	File     string             `json:"file"`
+	Problems inventory.Problems `json:"problems,omitempty"`
+	Summary  *inventorySummary  `json:"summary,omitempty"`
+}
+
+// inventorySummary says what an inventory asks for.
+type inventorySummary struct {
+	Cluster    string        `json:"cluster"`
+	VIP        string        `json:"vip"`
+	Port       int           `json:"port"`
+	RouterID   int           `json:"virtual_router_id"`
+	Kubernetes string        `json:"kubernetes"`
+	Etcd       string        `json:"etcd"`
+	Containerd string        `json:"containerd"`
+	Hosts      []hostSummary `json:"hosts"`
+}
+
+type hostSummary struct {
+	Name           string         `json:"name"`
+	Role           inventory.Role `json:"role"`
+	Address        string         `json:"address"`
+	PrivateAddress netip.Addr     `json:"private_address"`
+}
+
+func (a *app) validateCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "validate",
+		Short: "Check an inventory without connecting to any host",
+		Long: `Check an inventory without connecting to any host. Every problem is printed with
+its file, line and column and what to write instead.`,
+		Example: `  hactl validate
+  hactl validate -i prod.yaml -o json`,
+		Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error { return a.runValidate() },
+	}
+}
+
+func (a *app) runValidate() error {
+	inv, err := inventory.Load(a.inventory)
+	v := validation{OK: err == nil, File: a.inventory}
+	if err == nil {
+		v.Summary = summarise(inv)
+	} else if !errors.As(err, &v.Problems) {
+		return err
+	}
+	if werr := a.printValidation(v); werr != nil || err == nil {
+		return werr
+	}
+	return withCode(ExitUsage, nil) // the problems have been printed
+}
+
+// printValidation writes the problems, too, to stdout: they are what was asked for.
+func (a *app) printValidation(v validation) error {
+	if a.json() {
+		enc := json.NewEncoder(a.stdout)
+		enc.SetIndent("", "  ")
+		return enc.Encode(v)
+	}
+	st := a.style()
+	if !v.OK {
+		_, err := fmt.Fprintf(a.stdout, "%v\n%s\n", v.Problems, st.Red(count(len(v.Problems), "problem")+" in "+v.File))
+		return err
+	}
+	if _, err := fmt.Fprintln(a.stdout, st.Green(v.File+" is valid")); err != nil {
+		return err
+	}
+	return v.Summary.table().Write(a.stdout, st)
+}
+
+func summarise(inv *inventory.Inventory) *inventorySummary {
+	s := &inventorySummary{
+		Cluster: inv.Cluster, VIP: inv.VIP.Address.String(), Port: inv.VIP.Port, RouterID: inv.VIP.VirtualRouterID,
+		Kubernetes: inv.Versions.Kubernetes, Etcd: inv.Versions.Etcd, Containerd: inv.Versions.Containerd,
+	}
+	for _, h := range inv.Hosts {
+		s.Hosts = append(s.Hosts, hostSummary{h.Name, h.Role, h.Address, h.PrivateAddress})
+	}
+	return s
+}
+
+func (s *inventorySummary) table() *ui.Table {
+	t := &ui.Table{Indent: "  "}
+	t.Add("cluster", s.Cluster)
+	t.Add("vip", s.VIP, "port "+strconv.Itoa(s.Port)+", virtual router id "+strconv.Itoa(s.RouterID))
+	t.Add("kubernetes", s.Kubernetes, "etcd "+s.Etcd+", containerd "+s.Containerd)
+	for _, h := range s.Hosts {
+		more := ""
+		if h.PrivateAddress.String() != h.Address {
+			more = "ssh " + h.Address
+		}
+		t.Add(string(h.Role), h.Name, h.PrivateAddress.String(), more)
+	}
+	return t
+}
+
+// count is "1 problem", "2 problems".
+func count(n int, noun string) string {
+	if n != 1 {
+		noun += "s"
+	}
+	return strconv.Itoa(n) + " " + noun
+}

@@ -1,0 +1,87 @@
+package cmd
+
+import (
+	"encoding/json"
+	"runtime"
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
+
+	"hactl/internal/ui"
+	"hactl/internal/versions"
+)
+
+// versionInfo is what hactl version -o json prints.
+type versionInfo struct {
+	Hactl  string   `json:"hactl"`  // "v1.2.3", or "devel" with the commit
+	Go     string   `json:"go"`     // version of the compiler
+	OS     string   `json:"os"`     // GOOS/GOARCH of this binary
+	Pinned []pinned `json:"pinned"` // what is installed when an inventory names no version
+}
+
+type pinned struct {
+	Name    string `json:"name"`
+	Version string `json:"version"`
+}
+
+func (a *app) versionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Print the version of hactl and of what it installs",
+		Long:  "Print the version of hactl and the pinned versions of everything that it installs\nwhen the inventory names no others.",
+		Example: `  hactl version
+  hactl version -o json`,
+		Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error { return a.runVersion() },
+	}
+}
+
+func (a *app) runVersion() error {
+	v := thisVersion()
+	if a.json() {
+		enc := json.NewEncoder(a.stdout)
+		enc.SetIndent("", "  ")
+		return enc.Encode(v)
+	}
+	var t ui.Table
+	t.Add("hactl", v.Hactl)
+	t.Add("go", v.Go+" "+v.OS)
+	for _, p := range v.Pinned {
+		t.Add(p.Name, p.Version)
+	}
+	return t.Write(a.stdout, a.style())
+}
+
+func thisVersion() versionInfo {
+	return versionInfo{
+		Hactl: buildVersion(), Go: runtime.Version(), OS: runtime.GOOS + "/" + runtime.GOARCH,
+		Pinned: []pinned{
+			{"kubernetes", versions.Kubernetes}, {"etcd", versions.Etcd}, {"containerd", versions.Containerd},
+			{"runc", versions.Runc}, {"cni-plugins", versions.CNIPlugins}, {"coredns", versions.CoreDNS},
+			{"flannel", versions.Flannel}, {"pause", versions.Pause},
+		},
+	}
+}
+
+// buildVersion is the module's version where the build knows one, else the commit.
+func buildVersion() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "devel"
+	}
+	if v := info.Main.Version; v != "" && v != "(devel)" {
+		return v
+	}
+	set := map[string]string{}
+	for _, s := range info.Settings {
+		set[s.Key] = s.Value
+	}
+	v := "devel"
+	if rev := set["vcs.revision"]; len(rev) >= 12 {
+		v += " " + rev[:12]
+	}
+	if set["vcs.modified"] == "true" {
+		v += " (modified)"
+	}
+	return v
+}

@@ -1,0 +1,313 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"hactl/internal/bundle"
+	"hactl/internal/lab"
+)
+
+// runTimeout bounds one run of hactl; a bring-up takes a minute on a quiet
+// machine with two cores.
+const runTimeout = 12 * time.Minute
+
+// rig is a lab, the operator's folder beside it and the real hactl.
+type rig struct {
+	*lab.Lab
+	bin  string   // hactl
+	runs string   // everything that runs wrote: stdout, stderr, logs
+	inv  string   // inventory that runs use
+	env  []string // for hactl, beyond this process's
+	n    int
+}
+
+// newRig boots a lab of its own for the test.
+func newRig(t *testing.T, c lab.Config) *rig {
+	t.Helper()
+	r := &rig{bin: hactlBinary(t), Lab: labUp(t, c)}
+	r.runs, r.inv = r.Path("runs"), r.Path("inventory.yaml")
+	if err := os.MkdirAll(r.runs, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.keep(t) })
+	return r
+}
+
+// keep copies what the runs wrote to HACTL_E2E_KEEP, for CI.
+func (r *rig) keep(t *testing.T) {
+	to := os.Getenv("HACTL_E2E_KEEP")
+	if to == "" {
+		return
+	}
+	if err := os.CopyFS(filepath.Join(to, r.Name()), os.DirFS(r.runs)); err != nil {
+		t.Logf("keep the runs: %v", err)
+	}
+}
+
+// hactlBinary is HACTL_BIN, or what make build made.
+func hactlBinary(t *testing.T) string {
+	t.Helper()
+	bin := os.Getenv("HACTL_BIN")
+	if bin == "" {
+		bin = filepath.Join("..", "bin", "hactl")
+	}
+	bin, err := filepath.Abs(bin)
+	if err == nil {
+		_, err = os.Stat(bin)
+	}
+	if err != nil {
+		t.Fatalf("no hactl to test: %v; run make build", err)
+	}
+	return bin
+}
+
+// result is what one run of hactl left behind.
+type result struct {
+	args     string
+	code     int
+	out, err string
+	took     time.Duration
+	cpu      time.Duration
+	log      string // path
+}
+
+// String is for failure messages: the end of what was said.
+func (r result) String() string {
+	return fmt.Sprintf("hactl %s: exit %d after %s\nstdout: %s\nstderr: %s", r.args, r.code, r.took.Round(time.Millisecond), tail(r.out), tail(r.err))
+}
+
+func tail(s string) string {
+	if most := 2500; len(s) > most {
+		return "…" + s[len(s)-most:]
+	}
+	return s
+}
+
+// running is a hactl that was started.
+type running struct {
+	cmd      *exec.Cmd
+	res      result
+	out, err string // paths
+	start    time.Time
+	cancel   context.CancelFunc
+}
+
+// start runs hactl in the hub, in the background.
+func (r *rig) start(t *testing.T, env []string, args ...string) *running {
+	t.Helper()
+	r.n++
+	base := filepath.Join(r.runs, fmt.Sprintf("%03d-%s", r.n, args[0]))
+	full := append([]string{r.bin}, args...)
+	full = append(full, "-i", r.inv, "--log-file", base+".log")
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), runTimeout)
+	cmd, err := r.HubExec(ctx, full...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Env = append(append(os.Environ(), "NO_COLOR=1"), append(r.env, env...)...)
+	x := &running{cmd: cmd, out: base + ".out", err: base + ".err", cancel: cancel}
+	x.res = result{args: strings.Join(args, " "), log: base + ".log"}
+	if cmd.Stdout, err = os.Create(x.out); err != nil {
+		t.Fatal(err)
+	}
+	if cmd.Stderr, err = os.Create(x.err); err != nil {
+		t.Fatal(err)
+	}
+	x.start = time.Now()
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return x
+}
+
+// wait ends with the run; -1 is the code of one that was killed.
+func (x *running) wait(t *testing.T) result {
+	t.Helper()
+	err := x.cmd.Wait()
+	x.cancel()
+	x.res.took = time.Since(x.start)
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	x.res.code = x.cmd.ProcessState.ExitCode()
+	x.res.cpu = x.cmd.ProcessState.UserTime() + x.cmd.ProcessState.SystemTime()
+	x.res.out, x.res.err = readText(t, x.out), readText(t, x.err)
+	return x.res
+}
+
+func readText(t *testing.T, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// hactl runs it and waits.
+func (r *rig) hactl(t *testing.T, args ...string) result {
+	t.Helper()
+	return r.start(t, nil, args...).wait(t)
+}
+
+// must is hactl with that exit code, or the end of the test.
+func (r *rig) must(t *testing.T, code int, args ...string) result {
+	t.Helper()
+	res := r.hactl(t, args...)
+	if res.code != code {
+		t.Fatalf("want exit %d: %s", code, res)
+	}
+	t.Logf("hactl %s: exit %d, %s", res.args, res.code, res.took.Round(10*time.Millisecond))
+	return res
+}
+
+// upResult is the last line of hactl up -o json.
+type upResult struct {
+	Kind       string
+	Changed    int
+	Kubeconfig string
+	Trips      int
+	Status     struct {
+		Healthy bool
+		VIP     string
+		Checks  []struct{ Area, What, State, Detail string }
+	}
+}
+
+func (r result) up(t *testing.T) upResult {
+	t.Helper()
+	lines := strings.Split(strings.TrimSpace(r.out), "\n")
+	var u upResult
+	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &u); err != nil || u.Kind != "result" {
+		t.Fatalf("no result in the last line (%v): %s", err, r)
+	}
+	return u
+}
+
+// inSync asks for an empty plan.
+func (r *rig) inSync(t *testing.T) {
+	t.Helper()
+	if res := r.must(t, 0, "plan"); !strings.Contains(res.out, "in sync") {
+		t.Errorf("plan does not say so: %s", res)
+	}
+}
+
+// inventory writes an inventory of the lab, changed by edit, and uses it.
+func (r *rig) inventory(t *testing.T, from string, edit func(string) string) {
+	t.Helper()
+	r.inv = r.Path("used.yaml")
+	if err := os.WriteFile(r.inv, []byte(edit(readText(t, r.Path(from)))), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// without removes hosts, by name, from the text of an inventory.
+func without(names ...string) func(string) string {
+	return func(s string) string {
+		head, list, _ := strings.Cut(s, "hosts:\n")
+		var keep strings.Builder
+		for _, h := range strings.SplitAfter(list, "role: control-plane\n") {
+			for _, h := range strings.SplitAfter(h, "role: worker\n") {
+				if name, _, _ := strings.Cut(strings.TrimPrefix(h, "  - name: "), "\n"); !slices.Contains(names, name) {
+					keep.WriteString(h)
+				}
+			}
+		}
+		return head + "hosts:\n" + keep.String()
+	}
+}
+
+// kubectl runs the bundle's kubectl in the hub, through the VIP, with the
+// kubeconfig that hactl saved.
+func (r *rig) kubectl(t *testing.T, stdin string, args ...string) (string, error) {
+	t.Helper()
+	dir, err := bundle.Find(bundle.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	full := append([]string{filepath.Join(dir, "bin", "kubectl"), "--kubeconfig", r.Path(r.Name() + ".kubeconfig"), "--request-timeout=20s"}, args...)
+	cmd, err := r.HubExec(ctx, full...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stdin = strings.NewReader(stdin)
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return string(out), fmt.Errorf("kubectl %s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(stderr.String()))
+	}
+	return string(out), nil
+}
+
+// eventually waits for f to succeed.
+func eventually(t *testing.T, bound time.Duration, what string, f func() error) {
+	t.Helper()
+	start := time.Now()
+	for {
+		err := f()
+		if err == nil {
+			t.Logf("%s after %s", what, time.Since(start).Round(100*time.Millisecond))
+			return
+		}
+		if time.Since(start) > bound {
+			t.Fatalf("%s: not within %s: %v", what, bound, err)
+		}
+		time.Sleep(500 * time.Millisecond)
+	}
+}
+
+// then runs a part of a scenario; the parts after it need it.
+func then(t *testing.T, what string, f func(*testing.T)) {
+	t.Helper()
+	if !t.Run(what, f) {
+		t.FailNow()
+	}
+}
+
+// touched is a fingerprint of everything on a host that hactl may change.
+func (r *rig) touched(t *testing.T, host string) string {
+	t.Helper()
+	return labOutput(t, r.Lab, host, `find /etc /usr/bin /usr/local /opt/cni /var/lib/hactl /var/lib/etcd -maxdepth 6 -type f ! -path '*/member/*' -printf '%p %s %T@ %C@\n' 2>/dev/null | sort | sha256sum
+systemctl show -p ActiveEnterTimestampMonotonic etcd keepalived kubelet containerd`)
+}
+
+// owner is the one host with the VIP.
+func (r *rig) owner(t *testing.T) string {
+	t.Helper()
+	found := ""
+	for _, h := range r.Hosts() {
+		if h.Role != lab.Master || labState(t, r.Lab, h.Name).State == lab.StateOff {
+			continue
+		}
+		if labOutput(t, r.Lab, h.Name, "ip -o address show to "+r.VIP()) != "" {
+			found += h.Name
+		}
+	}
+	return found
+}
+
+func (r *rig) healthy(t *testing.T, bound time.Duration) {
+	t.Helper()
+	eventually(t, bound, "healthy", func() error {
+		if res := r.hactl(t, "status"); res.code != 0 {
+			return errors.New(res.String())
+		}
+		return nil
+	})
+}

@@ -1,0 +1,102 @@
+package etcd
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"hactl/internal/plan"
+	"hactl/internal/remote"
+	"hactl/inventory"
+)
+
+// Folders on a master.
+const (
+	confDir       = "/etc/etcd"
+	pkiDir        = confDir + "/pki"
+	bootstrapFile = confDir + "/bootstrap.env"
+	// establishedFile names the cluster that a member has seen a quorum of. It
+	// tells a bootstrap that was cut off (nothing was ever acknowledged, start
+	// the rest) from a cluster that lost members (never bootstrap again).
+	establishedFile = confDir + "/established"
+)
+
+// Disk is what a master's disk says about etcd.
+type Disk struct {
+	Data        bool   // the data directory holds a member
+	Established string // token of the cluster that once had a quorum; "" when never
+	Initial     string // ETCD_INITIAL_CLUSTER of bootstrap.env
+}
+
+// Observe reads every master's disk, one round trip each, all at once.
+func Observe(ctx context.Context, inv *inventory.Inventory, hosts plan.Hosts) (map[string]Disk, error) {
+	masters := inv.Masters()
+	found := make([]Disk, len(masters))
+	g, ctx := errgroup.WithContext(ctx)
+	for i, m := range masters {
+		if hosts[m.Name] == nil {
+			continue // skipped on request
+		}
+		g.Go(func() error {
+			d, err := observe(ctx, inv, hosts[m.Name])
+			if err != nil {
+				return fmt.Errorf("%s: look for an etcd member: %w", m.Name, err)
+			}
+			found[i] = d
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	out := map[string]Disk{}
+	for i, m := range masters {
+		out[m.Name] = found[i]
+	}
+	return out, nil
+}
+
+func observe(ctx context.Context, inv *inventory.Inventory, h remote.Host) (Disk, error) {
+	res, err := h.Run(ctx, remote.Cmd{Title: "look for an etcd member", Script: observeScript(inv.Etcd.DataDir)})
+	if err != nil {
+		return Disk{}, err
+	}
+	return parseDisk(string(res.Stdout))
+}
+
+// observeScript prints what is there and fails on anything that it could not
+// look at: a disk that cannot be read must not pass for one without a member,
+// or hactl would bootstrap over it.
+func observeScript(dataDir string) string {
+	return `LC_ALL=C; export LC_ALL
+there() { s=$(stat -Lc %F -- "$1" 2>&1) && return 0
+case $s in *'No such file'*|*'Not a directory'*) return 1;; esac; echo "$s" >&2; exit 1; }
+! there ` + remote.Quote(dataDir+"/member") + ` || echo data
+! there ` + bootstrapFile + ` || sed -n 's/^ETCD_INITIAL_CLUSTER=/initial /p' ` + bootstrapFile + ` || exit 1
+! there ` + establishedFile + ` || sed -n 's/^/established /p' ` + establishedFile + ` || exit 1
+echo end`
+}
+
+func parseDisk(out string) (Disk, error) {
+	var d Disk
+	complete := false
+	for line := range strings.Lines(out) {
+		key, value, _ := strings.Cut(strings.TrimSpace(line), " ")
+		switch key {
+		case "data":
+			d.Data = true
+		case "initial":
+			d.Initial = remote.Clean(value)
+		case "established":
+			d.Established = remote.Clean(value)
+		case "end":
+			complete = true
+		}
+	}
+	if !complete {
+		return Disk{}, fmt.Errorf("the host's answer ends early")
+	}
+	return d, nil
+}

@@ -1,0 +1,265 @@
+// Package etcd makes the members run and keep their quorum: their units, their
+// membership, and a client that reaches them through ssh.
+package etcd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+	"strings"
+	"time"
+
+	"hactl/internal/plan"
+	"hactl/internal/remote"
+	"hactl/inventory"
+	"hactl/pki"
+	"hactl/templates"
+)
+
+// Lane is the lane of the member's steps: they need nothing of the others.
+const Lane = "etcd"
+
+// Plan knows how each master's member is to be brought up.
+type Plan struct {
+	Inv    *inventory.Inventory
+	PKI    *pki.Material
+	Disks  map[string]Disk
+	Binary string // sha256 of the etcd executable
+}
+
+// Established reports whether the cluster has ever had a quorum.
+func (p *Plan) Established() bool {
+	for _, d := range p.Disks {
+		if d.Established != "" {
+			return true
+		}
+	}
+	return false
+}
+
+// Token is the cluster token. It follows from the etcd CA, so that a fresh
+// cluster has a fresh token and a resumed bootstrap keeps its own.
+func (p *Plan) Token() string {
+	fp := strings.ToLower(strings.ReplaceAll(p.PKI.EtcdCA.Fingerprint(), ":", ""))
+	return p.Inv.Cluster + "-" + fp[:12]
+}
+
+// Validate finds what no step could repair: a member of another cluster, or a
+// half-made bootstrap with another set of masters.
+func (p *Plan) Validate() error {
+	var errs []error
+	want := p.initialCluster(p.Inv.Masters())
+	for _, m := range p.Inv.Masters() {
+		d := p.Disks[m.Name]
+		switch {
+		case d.Established != "" && d.Established != p.Token():
+			errs = append(errs, remote.Hint(fmt.Errorf("etcd/%s: the host holds a member of cluster %q, expected %q", m.Name, d.Established, p.Token()),
+				"restore the PKI store of that cluster (%s), or use hosts without an etcd member", p.Inv.PKI.Store))
+		case !p.Established() && d.Data && d.Initial != want:
+			errs = append(errs, remote.Hint(fmt.Errorf("etcd/%s: %s holds a member of a bootstrap with other masters: %s", m.Name, p.Inv.Etcd.DataDir, d.Initial),
+				"on %s, if nothing in it is needed: systemctl stop etcd; mv %s %s.old", m.Name, p.Inv.Etcd.DataDir, p.Inv.Etcd.DataDir))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Joins reports whether the master is to be added to a running cluster.
+func (p *Plan) Joins(m *inventory.Host) bool { return p.Established() && !p.Disks[m.Name].Data }
+
+// ClientURL is where a master's member serves clients.
+func ClientURL(m *inventory.Host) string { return memberURL(m.PrivateAddress, "2379") }
+
+// PeerURL is where a master's member serves its peers.
+func PeerURL(m *inventory.Host) string { return memberURL(m.PrivateAddress, "2380") }
+
+func memberURL(a netip.Addr, port string) string {
+	return "https://" + net.JoinHostPort(a.String(), port)
+}
+
+func (p *Plan) initialCluster(ms []*inventory.Host) string {
+	parts := make([]string, len(ms))
+	for i, m := range ms {
+		parts[i] = m.Name + "=" + PeerURL(m)
+	}
+	return strings.Join(parts, ",")
+}
+
+func id(m *inventory.Host, what string) plan.ID { return plan.ID("etcd/" + m.Name + "/" + what) }
+
+// Files returns the steps for a member's certificates, bootstrap settings and
+// unit.
+func (p *Plan) Files(m *inventory.Host) ([]plan.Step, error) {
+	unit, _, err := p.unit(m)
+	if err != nil {
+		return nil, err
+	}
+	file := func(what, path string, content []byte, mode fs.FileMode, secret bool) plan.Step {
+		return plan.File{ID: id(m, what), Host: m.Name, Path: path, Content: content, Mode: mode, Owner: "etcd:etcd", Secret: secret, Lane: Lane}.Step()
+	}
+	server, err := p.PKI.EtcdServer(m.Name)
+	if err != nil {
+		return nil, err
+	}
+	peer, err := p.PKI.EtcdPeer(m.Name)
+	if err != nil {
+		return nil, err
+	}
+	ca := plan.File{ID: id(m, "ca"), Host: m.Name, Path: pkiDir + "/ca.crt", Content: p.PKI.EtcdCA.CertPEM, Owner: "etcd:etcd", Lane: Lane, Keep: foreignCA(p.Inv)}
+	steps := []plan.Step{
+		ca.Step(),
+		file("server-cert", pkiDir+"/server.crt", server.CertPEM, 0o644, false),
+		file("server-key", pkiDir+"/server.key", server.KeyPEM, 0o600, true),
+		file("peer-cert", pkiDir+"/peer.crt", peer.CertPEM, 0o644, false),
+		file("peer-key", pkiDir+"/peer.key", peer.KeyPEM, 0o600, true),
+		p.dataDir(m),
+	}
+	if !p.Joins(m) {
+		steps = append(steps, p.bootstrap(m))
+	}
+	return append(steps, plan.File{ID: id(m, "unit"), Host: m.Name, Path: "/etc/systemd/system/etcd.service", Content: unit, Lane: Lane}.Step()), nil
+}
+
+// foreignCA refuses to replace a CA that hosts already use.
+func foreignCA(inv *inventory.Inventory) string {
+	return "the host uses a CA that the store " + inv.PKI.Store + " does not know; restore that store from its backup, or name the CA under pki.externalCA in " + inv.Path
+}
+
+func (p *Plan) unit(m *inventory.Host) (unit []byte, config string, err error) {
+	e := p.Inv.Etcd
+	data := map[string]any{
+		"Name": m.Name, "Cluster": p.Inv.Cluster, "DataDir": e.DataDir, "PKI": pkiDir, "Bootstrap": bootstrapFile,
+		"ClientURL": ClientURL(m), "PeerURL": PeerURL(m), "LocalURL": "https://127.0.0.1:2379",
+		"Heartbeat": e.HeartbeatInterval.Milliseconds(), "Election": e.ElectionTimeout.Milliseconds(), "Quota": e.QuotaBackendBytes,
+		"Config": "",
+	}
+	bare, err := templates.Render("etcd.service.tmpl", data)
+	if err != nil {
+		return nil, "", err
+	}
+	// etcd reads its certificates anew at each handshake: they are no reason to
+	// restart it, so they are not part of the configuration's name.
+	config = plan.Digest(bare, []byte(p.Binary))
+	data["Config"] = config
+	unit, err = templates.Render("etcd.service.tmpl", data)
+	return unit, config, err
+}
+
+func (p *Plan) dataDir(m *inventory.Host) plan.Step {
+	d := remote.Quote(p.Inv.Etcd.DataDir)
+	return plan.Script{
+		ID: id(m, "data-dir"), Host: m.Name, Title: "data directory", Lane: Lane, Op: plan.Create,
+		Look: `s=$(stat -Lc '%a %U' ` + d + ` 2>&1) || { case $s in *'No such file'*) echo absent; exit 0;; esac; exit 1; }
+[ "$s" = '700 etcd' ] && echo ok || echo "is $s"`,
+		// A data directory that is a mount point or was made by hand keeps its
+		// content; only its owner and mode are set.
+		Summary: "make " + p.Inv.Etcd.DataDir + " 0700 and etcd's own",
+		Run:     "mkdir -p " + d + " && chown etcd:etcd " + d + " && chmod 0700 " + d,
+	}.Step()
+}
+
+// bootstrap writes what etcd reads while its data directory is empty. Once
+// there is data the content does not matter any more and is left alone.
+func (p *Plan) bootstrap(m *inventory.Host) plan.Step {
+	f := plan.File{ID: id(m, "bootstrap"), Host: m.Name, Path: bootstrapFile, Content: p.bootstrapEnv(p.initialCluster(p.Inv.Masters()), "new"), Owner: "etcd:etcd", Lane: Lane}
+	st := f.Step()
+	if p.Disks[m.Name].Data {
+		check := st.Check
+		st.Check = func(ctx context.Context, env plan.Env) (*plan.Change, error) {
+			c, err := check(ctx, env)
+			if c != nil && c.Op == plan.Update {
+				c = nil
+			}
+			return c, err
+		}
+	}
+	return st
+}
+
+func (p *Plan) bootstrapEnv(cluster, state string) []byte {
+	return fmt.Appendf(nil, "ETCD_INITIAL_CLUSTER=%s\nETCD_INITIAL_CLUSTER_STATE=%s\nETCD_INITIAL_CLUSTER_TOKEN=%s\n", cluster, state, p.Token())
+}
+
+// Start returns the step that keeps the member running. It queues the start
+// and does not wait: members that are started one after another and wait to be
+// ready wait for one another. A restart of a running member is guarded by the
+// quorum and waited for.
+func (p *Plan) Start(m *inventory.Host, dial dialer) (plan.Step, error) {
+	_, config, err := p.unit(m)
+	if err != nil {
+		return plan.Step{}, err
+	}
+	s := plan.Service{ID: id(m, "service"), Host: m.Name, Unit: "etcd.service", Config: config, Lane: Lane, NoBlock: true}
+	if p.Established() {
+		restarts := false
+		s.Guard = func(ctx context.Context, env plan.Env) error {
+			var err error
+			restarts, err = p.guardRestart(ctx, env, m, dial)
+			return err
+		}
+		s.Ready = func(ctx context.Context, env plan.Env) error {
+			if !restarts {
+				return nil
+			}
+			env.Say("waiting up to 60s for the member to be healthy")
+			return WaitReady(ctx, env.Host, 60*time.Second)
+		}
+	}
+	return s.Step(), nil
+}
+
+// guardRestart lets a member that runs be restarted only when the others have a
+// quorum without it. A member whose process is not there has nothing to lose.
+func (p *Plan) guardRestart(ctx context.Context, env plan.Env, m *inventory.Host, dial dialer) (runs bool, err error) {
+	res, err := env.Host.Run(ctx, remote.Cmd{Title: "is etcd running", Script: "systemctl show -p MainPID --value etcd.service"})
+	if err != nil {
+		return false, err
+	}
+	switch strings.TrimSpace(string(res.Stdout)) {
+	case "0":
+		return false, nil
+	case "":
+		return false, fmt.Errorf("ask systemd whether etcd runs on %s: no answer", m.Name)
+	}
+	if len(p.Inv.Masters()) == 1 {
+		return true, nil // there is no other way
+	}
+	c, err := dial(ctx)
+	if err != nil {
+		return true, fmt.Errorf("ask the cluster whether it can spare %s: %w", m.Name, err)
+	}
+	defer c.Close()
+	return true, c.SurvivesStopping(ctx, m.Name)
+}
+
+// Quorum returns the step that waits until the cluster serves and then lays
+// down, on this master, that it did.
+func (p *Plan) Quorum(m *inventory.Host, dial dialer) plan.Step {
+	st := plan.File{ID: id(m, "quorum"), Host: m.Name, Path: establishedFile, Content: []byte(p.Token() + "\n"), Owner: "etcd:etcd", Lane: Lane}.Step()
+	st.Title, st.Quick = "quorum", false
+	put, check := st.Apply, st.Check
+	st.Check = func(ctx context.Context, env plan.Env) (*plan.Change, error) {
+		c, err := check(ctx, env)
+		if c != nil {
+			c.Op, c.Summary = plan.Do, "wait for a quorum of etcd and a first acknowledged write"
+		}
+		return c, err
+	}
+	st.Apply = func(ctx context.Context, env plan.Env, ch *plan.Change) error {
+		c, err := dial(ctx)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		if err := c.WaitQuorum(ctx, 90*time.Second, env.Say); err != nil {
+			return err
+		}
+		if err := c.WriteCheck(ctx); err != nil {
+			return err
+		}
+		return put(ctx, env, ch)
+	}
+	return st
+}

@@ -1,0 +1,106 @@
+package etcd
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"hactl/internal/remote"
+)
+
+// WaitQuorum waits until a majority of the voters follow one leader, for
+// timeout and the end of the look under way then (three seconds at most). say
+// may be nil; it is told who is missing, for how long and why. The error says
+// so too.
+func (c *Cluster) WaitQuorum(ctx context.Context, timeout time.Duration, say func(format string, args ...any)) error {
+	return c.wait(ctx, timeout, say, "a quorum of etcd", func(s *Status) bool { return s.Quorum })
+}
+
+// WaitAll waits until every member is healthy and no alarm is raised. It is
+// for what asks every endpoint, such as kubeadm's preflight.
+func (c *Cluster) WaitAll(ctx context.Context, timeout time.Duration, say func(format string, args ...any)) error {
+	return c.wait(ctx, timeout, say, "all etcd members", func(s *Status) bool {
+		for _, m := range s.Members {
+			if !m.Healthy || len(m.Alarms) > 0 {
+				return false
+			}
+		}
+		return s.Quorum
+	})
+}
+
+func (c *Cluster) wait(ctx context.Context, timeout time.Duration, say func(string, ...any), what string, done func(*Status) bool) error {
+	// The looks have a bound of their own: one that the end of the wait cuts
+	// short would report every member as silent.
+	end, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	w := watch{start: time.Now(), seen: map[string]time.Time{}}
+	next := w.start.Add(min(2*time.Second, c.sayEvery))
+	tick := time.NewTicker(c.poll)
+	defer tick.Stop()
+	for {
+		s := c.Status(ctx)
+		if done(s) {
+			return nil
+		}
+		w.note(s)
+		if now := time.Now(); say != nil && now.After(next) {
+			next = now.Add(c.sayEvery)
+			say("waiting for %s (up to %s): %s", what, timeout, w.text(s))
+		}
+		select {
+		case <-tick.C:
+		case <-end.Done():
+			err := fmt.Errorf("wait for %s (%s): %s: %w", what, time.Since(w.start).Round(time.Second), w.text(s), end.Err())
+			return remote.Hint(err, "journalctl -u etcd on %s", strings.Join(w.missing(s), ", "))
+		}
+	}
+}
+
+// watch remembers when each member was last healthy.
+type watch struct {
+	start time.Time
+	seen  map[string]time.Time
+}
+
+func (w *watch) note(s *Status) {
+	for _, m := range s.Members {
+		if m.Healthy {
+			w.seen[m.Name] = time.Now()
+		}
+	}
+}
+
+func (w *watch) missing(s *Status) []string {
+	var out []string
+	for _, m := range s.Members {
+		if !m.Healthy || len(m.Alarms) > 0 {
+			out = append(out, m.Name)
+		}
+	}
+	return out
+}
+
+// text is such as "1 of 3 voters healthy, 2 needed; m2 missing for 12s
+// (connection refused)".
+func (w *watch) text(s *Status) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d of %d voters healthy, %d needed", s.Healthy, s.Voters, s.Needed())
+	for _, m := range s.Members {
+		switch {
+		case m.Healthy && len(m.Alarms) > 0:
+			fmt.Fprintf(&b, "; %s has alarm %s", m.Name, strings.Join(m.Alarms, ", "))
+		case m.Healthy:
+		case m.Learner && m.Err == nil:
+			fmt.Fprintf(&b, "; %s is still a learner", m.Name)
+		default:
+			since := w.start
+			if t, ok := w.seen[m.Name]; ok {
+				since = t
+			}
+			fmt.Fprintf(&b, "; %s missing for %s (%v)", m.Name, time.Since(since).Round(time.Second), m.Err)
+		}
+	}
+	return b.String()
+}

@@ -1,0 +1,307 @@
+package drill
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestMeasuredGapIsTheInjectedOutage(t *testing.T) {
+	simTest(t, func(t *testing.T, s *sim) {
+		const outage = 400 * time.Millisecond
+		s.onFault = s.moveAfter(outage, "master-2")
+		d := s.drill(testScenario(800*time.Millisecond, gap(vipReady, time.Second), gap(vipWrite, time.Second), oneOwner()))
+		rep, err := d.Run(t.Context())
+		if err != nil {
+			t.Fatalf("%v %+v", err, rep.Scenarios[0].Runs)
+		}
+		run := rep.Scenarios[0].Runs[0]
+		// A gap reaches from the last success before to the first one after: up to
+		// an interval more at each end.
+		most := millis(outage + 2*d.Options.Interval)
+		for _, name := range []string{vipReady, vipRead, vipWrite, "vip/ready/kept", "vip/write/kept"} {
+			got := -1.0
+			for _, st := range run.Streams {
+				if st.Name == name {
+					got = st.GapMS
+				}
+			}
+			most := most
+			if strings.HasSuffix(name, "/kept") {
+				most += millis(keptDial) // its last dial into the void
+			}
+			if got < millis(outage) || got > most {
+				t.Errorf("%s: gap %.0f ms, expected %v to %.0f", name, got, outage, most)
+			}
+		}
+		if held := longest(spansOf(run.Owners), 0, time.Hour, func(n int) bool { return n > 1 }); held > 0 {
+			t.Errorf("two owners for %v", held)
+		}
+		if run.Acked == 0 || len(run.Lost) != 0 {
+			t.Errorf("acknowledged %d, lost %v", run.Acked, run.Lost)
+		}
+	})
+}
+
+func spansOf(lanes []Lane) map[string][]Span {
+	out := map[string][]Span{}
+	for _, l := range lanes {
+		for _, s := range l.Spans {
+			out[l.Host] = append(out[l.Host], Span{time.Duration(s.From * 1e6), time.Duration(s.To * 1e6)})
+		}
+	}
+	return out
+}
+
+func TestGapBeyondItsBoundIsMissed(t *testing.T) {
+	simTest(t, func(t *testing.T, s *sim) {
+		s.onFault = s.moveAfter(300*time.Millisecond, "master-3")
+		rep, err := s.drill(testScenario(600*time.Millisecond, gap(vipReady, 100*time.Millisecond))).Run(t.Context())
+		var missed *MissedError
+		if !errors.As(err, &missed) || missed.ExitCode() != 6 || rep.Scenarios[0].Verdict != Missed {
+			t.Fatalf("got %v, verdict %s", err, rep.Scenarios[0].Verdict)
+		}
+	})
+}
+
+func TestBoundOfTheInventoryCounts(t *testing.T) {
+	simTest(t, func(t *testing.T, s *sim) {
+		s.onFault = s.moveAfter(300*time.Millisecond, "master-3")
+		d := s.drill(testScenario(600*time.Millisecond, gap(vipReady, 100*time.Millisecond)))
+		d.Scenarios[0].Name = "owner-cut-off"
+		d.Options.Bounds = map[string]time.Duration{"owner-cut-off": time.Second}
+		if rep, err := d.Run(t.Context()); err != nil {
+			t.Fatalf("%v: %+v", err, rep.Scenarios[0].Checks)
+		}
+		d.Options.Bounds = map[string]time.Duration{"owner-cut": time.Second}
+		if _, err := d.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "owner-cut") {
+			t.Errorf("a bound of no scenario: got %v", err)
+		}
+	})
+}
+
+func TestFaultThatDoesNothingFails(t *testing.T) {
+	simTest(t, func(t *testing.T, s *sim) {
+		s.onFault = nil
+		sc := testScenario(100*time.Millisecond, gap(vipReady, time.Second))
+		sc.Hits = owner(Fault{What: "nothing", Before: "echo x", Do: ":", Proof: "false", ProofWithin: 200 * time.Millisecond, Undo: ":"})
+		rep, err := s.drill(sc).Run(t.Context())
+		res := rep.Scenarios[0]
+		if err == nil || res.Verdict != Failed || !strings.Contains(strings.Join(res.Runs[0].Problems, " "), "did nothing") {
+			t.Fatalf("got %v, %s, %v", err, res.Verdict, res.Runs[0].Problems)
+		}
+		if s.armed["master-1"] {
+			t.Error("the undo stayed armed")
+		}
+	})
+}
+
+func TestLostAcknowledgedWriteIsFound(t *testing.T) {
+	for _, store := range []string{"test-", etcdPrefix} {
+		simTest(t, func(t *testing.T, s *sim) {
+			s.forget = func(name string) bool { return strings.HasPrefix(name, store) && strings.HasSuffix(name, "000007") }
+			rep, err := s.drill(testScenario(200*time.Millisecond, gap(vipReady, time.Second))).Run(t.Context())
+			run := rep.Scenarios[0].Runs[0]
+			if err == nil || len(run.Lost) == 0 || !strings.Contains(run.Lost[0], "000007") || rep.Scenarios[0].Verdict != Failed {
+				t.Fatalf("got %v, lost %v, verdict %s", err, run.Lost, rep.Scenarios[0].Verdict)
+			}
+		})
+	}
+}
+
+func TestTwoOwnersAreFound(t *testing.T) {
+	simTest(t, func(t *testing.T, s *sim) {
+		s.onFault = func(string) {
+			s.own("master-1", "master-2")
+			time.AfterFunc(300*time.Millisecond, func() { s.own("master-2") })
+		}
+		rep, err := s.drill(testScenario(600*time.Millisecond, oneOwner())).Run(t.Context())
+		got := rep.Scenarios[0].Checks[0]
+		if err == nil || got.Met || got.Max != 300 {
+			t.Fatalf("got %v, %+v", err, got)
+		}
+	})
+}
+
+func TestMovedVIPIsFound(t *testing.T) {
+	simTest(t, func(t *testing.T, s *sim) {
+		s.onFault = s.moveAfter(time.Millisecond, "master-2")
+		rep, err := s.drill(testScenario(300*time.Millisecond, stays())).Run(t.Context())
+		if got := rep.Scenarios[0].Checks[0]; err == nil || got.Met || got.Max != 1 {
+			t.Fatalf("got %v, %+v", err, got)
+		}
+	})
+}
+
+func TestPlanThatIsNotEmptyAfterwardsFails(t *testing.T) {
+	simTest(t, func(t *testing.T, s *sim) {
+		asked := 0
+		s.cluster.PlanEmpty = func(context.Context) error {
+			if asked++; asked > 1 {
+				return errors.New("1 change is pending")
+			}
+			return nil
+		}
+		rep, err := s.drill(testScenario(100*time.Millisecond, gap(vipReady, time.Second))).Run(t.Context())
+		if err == nil || !strings.Contains(fmt.Sprint(rep.Scenarios[0].Runs[0].Problems), "1 change is pending") {
+			t.Fatalf("got %v", err)
+		}
+	})
+}
+
+func TestUnhealthyClusterIsNotTouched(t *testing.T) {
+	cases := map[string]func(s *sim){
+		"two owners":     func(s *sim) { s.own("master-1", "master-2") },
+		"no owner":       func(s *sim) { s.own() },
+		"no etcd leader": func(s *sim) { s.leader = "" },
+		"undo armed":     func(s *sim) { s.armed["master-3"] = true },
+		"unit down":      func(s *sim) { s.broken["master-3"] = true },
+		"plan not empty": func(s *sim) { s.cluster.PlanEmpty = func(context.Context) error { return errors.New("pending") } },
+	}
+	for name, spoil := range cases {
+		t.Run(name, func(t *testing.T) {
+			simTest(t, func(t *testing.T, s *sim) {
+				spoil(s)
+				_, err := s.drill(testScenario(time.Second, gap(vipReady, time.Second))).Run(t.Context())
+				var unsafe *UnsafeError
+				if !errors.As(err, &unsafe) || unsafe.ExitCode() != 7 {
+					t.Fatalf("got %v", err)
+				}
+				if n := len(s.said(titleArm)) + len(s.said(titleFault)); n > 0 {
+					t.Errorf("%d commands changed something", n)
+				}
+			})
+		})
+	}
+}
+
+func TestScenarioThatLosesQuorumNeedsAcceptedRisk(t *testing.T) {
+	simTest(t, func(t *testing.T, s *sim) {
+		sc, err := Find("etcd-no-quorum")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = s.drill(sc...).Run(t.Context())
+		var unsafe *UnsafeError
+		if !errors.As(err, &unsafe) || len(s.log) > 0 {
+			t.Errorf("got %v, commands %v", err, s.log)
+		}
+		bad := testScenario(time.Second, stays())
+		bad.Hits = majority // not declared as a risk
+		if _, err = s.drill(bad).Run(t.Context()); err == nil || len(s.said(titleArm)) > 0 {
+			t.Errorf("an undeclared loss of quorum: got %v, armed on %v", err, s.said(titleArm))
+		}
+	})
+}
+
+func TestUndoIsArmedBeforeTheFault(t *testing.T) {
+	simTest(t, func(t *testing.T, s *sim) {
+		sc := testScenario(100*time.Millisecond, stays())
+		sc.Hits, sc.Risk = everyMaster(stopUnit(etcdUnit)), QuorumRisk
+		d := s.drill(sc)
+		d.Options.AcceptRisk = []string{QuorumRisk}
+		if _, err := d.Run(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		last, first := 0, len(s.log)
+		for i, l := range s.log {
+			switch _, title, _ := strings.Cut(l, " "); title {
+			case titleArm:
+				last = i
+			case titleFault:
+				first = min(first, i)
+			}
+		}
+		if len(s.said(titleArm)) != 3 || last > first {
+			t.Errorf("the last undo was armed as command %d, the first fault done as %d: %v", last, first, s.log)
+		}
+		for _, m := range []string{"master-1", "master-2", "master-3"} {
+			if index(s.log, m+" "+titleUndo) > index(s.log, m+" "+titleDisarm) {
+				t.Errorf("%s: disarmed before the undo: %v", m, s.log)
+			}
+		}
+	})
+}
+
+// Whatever command is the last one that gets through before hactl dies, a
+// broken host has its undo armed.
+func TestKilledAtEveryCommandLeavesTheUndoArmed(t *testing.T) {
+	sc := testScenario(50*time.Millisecond, stays())
+	sparse := func(s *sim) *Drill { // the traffic is not the point here
+		d := s.drill(sc)
+		d.Options.Interval = 200 * time.Millisecond
+		return d
+	}
+	commands := 0
+	simTest(t, func(t *testing.T, s *sim) {
+		if _, err := sparse(s).Run(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		commands = len(s.log)
+	})
+	broken := 0
+	for i := range 2 * commands {
+		n := i/2 + 1
+		simTest(t, func(t *testing.T, s *sim) {
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			s.dieAt, s.dieAfter, s.died = n, i%2 == 1, cancel
+			if _, err := sparse(s).Run(ctx); err == nil {
+				t.Errorf("cut at command %d: no error", n)
+			}
+			for host := range s.broken {
+				if s.broken[host] {
+					broken++
+				}
+				if s.broken[host] && !s.armed[host] {
+					t.Errorf("cut at command %d: %s is broken and nothing will undo it: %v", n, host, s.log)
+				}
+			}
+		})
+	}
+	t.Logf("%d cut points, %d of them with a broken host", 2*commands, broken)
+	if broken == 0 {
+		t.Error("no cut point left a host broken: the test tests nothing")
+	}
+}
+
+func TestInterruptUndoesAndCleansUp(t *testing.T) {
+	simTest(t, func(t *testing.T, s *sim) {
+		ctx, cancel := context.WithCancel(t.Context())
+		s.onFault = func(string) { time.AfterFunc(100*time.Millisecond, cancel) }
+		start := time.Now()
+		_, err := s.drill(testScenario(30*time.Second, stays())).Run(ctx)
+		if !errors.Is(err, context.Canceled) {
+			t.Fatalf("got %v", err)
+		}
+		if took := time.Since(start); took > 10*time.Second {
+			t.Errorf("took %s", took)
+		}
+		if s.broken["master-1"] || s.armed["master-1"] || len(s.objects)+len(s.keys) > 0 {
+			t.Errorf("left behind: broken %v armed %v, %d objects, %d keys", s.broken, s.armed, len(s.objects), len(s.keys))
+		}
+	})
+}
+
+func TestFaultIsNotDoneWhenAnUndoCannotBeArmed(t *testing.T) {
+	simTest(t, func(t *testing.T, s *sim) {
+		probe := s.hosts["master-2"]
+		sc := testScenario(time.Second, stays())
+		sc.Hits, sc.Risk = everyMaster(stopUnit(etcdUnit)), QuorumRisk
+		s.cluster.Member("master-2").Host = refusing{probe}
+		d := s.drill(sc)
+		d.Options.AcceptRisk = []string{QuorumRisk}
+		if _, err := d.Run(t.Context()); err == nil {
+			t.Fatal("no error")
+		}
+		if got := s.said(titleFault); len(got) > 0 {
+			t.Errorf("fault done on %v", got)
+		}
+		if s.armed["master-1"] || s.armed["master-3"] {
+			t.Errorf("armed timers left: %v", s.armed)
+		}
+	})
+}

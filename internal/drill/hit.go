@@ -1,0 +1,210 @@
+package drill
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"hactl/internal/remote"
+)
+
+// Titles name the commands of a drill in errors and logs.
+const (
+	titleIdentify = "drill: identify the target"
+	titleArm      = "drill: arm the undo"
+	titleFault    = "drill: fault"
+	titleProof    = "drill: prove the fault"
+	titleUndo     = "drill: undo"
+	titleDisarm   = "drill: disarm"
+	titleLook     = "drill: look"
+	titleWatch    = "drill: watch the VIP"
+)
+
+// strike is one hit on its way through a run.
+type strike struct {
+	Hit
+	run      string
+	before   string
+	armed    bool
+	callOff  func() // of the power watch
+	external bool   // power commands instead of reboot -f
+	power    Power
+}
+
+func (k *strike) unit() string { return "hactl-undo-" + k.run }
+
+func (k *strike) script(ctx context.Context, title, body string, timeout time.Duration) (string, error) {
+	res, err := k.Member.Host.Run(ctx, remote.Cmd{Title: title, Script: body, Timeout: timeout})
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", k.Member.Name, err)
+	}
+	return strings.TrimSpace(string(res.Stdout)), nil
+}
+
+// identify notes what the proof will compare with.
+func (k *strike) identify(ctx context.Context) error {
+	out, err := k.script(ctx, titleIdentify, shellFunctions+k.Fault.Before, 10*time.Second)
+	if err != nil {
+		return err
+	}
+	if out == "" {
+		return fmt.Errorf("%s: %s: there is no such process", k.Member.Name, k.Fault.What)
+	}
+	k.before = out
+	return nil
+}
+
+// arm has the host undo the fault by itself after a time. The undo is written
+// to a file, because systemd expands $ in arguments.
+func (k *strike) arm(ctx context.Context, after time.Duration) error {
+	seconds := int(after.Seconds())
+	if k.Fault.Power {
+		if !k.external {
+			return nil // reboot -f comes back by itself
+		}
+		off, err := k.power.Watch(k.Member.Name, seconds)
+		if err != nil {
+			return fmt.Errorf("%s: arm the power watch: %w", k.Member.Name, err)
+		}
+		k.callOff, k.armed = off, true
+		return nil
+	}
+	body := fmt.Sprintf(`set -e; umask 077; cat >/run/%[1]s.sh <<'HACTL_UNDO'
+%[3]s
+rc=$?; rm -f /run/%[1]s.sh; exit $rc
+HACTL_UNDO
+systemd-run --quiet --collect --unit=%[1]s --on-active=%[2]d --timer-property=AccuracySec=100ms /bin/sh /run/%[1]s.sh
+systemctl is-active -q %[1]s.timer`, k.unit(), seconds, k.Fault.Undo)
+	if _, err := k.script(ctx, titleArm, body, 20*time.Second); err != nil {
+		return fmt.Errorf("arm the undo: %w", err)
+	}
+	k.armed = true
+	return nil
+}
+
+// do breaks the host, provided its undo is armed.
+func (k *strike) do(ctx context.Context) error {
+	if k.external {
+		return k.power.Off(ctx, k.Member.Name)
+	}
+	guard := "systemctl is-active -q " + k.unit() + ".timer || { echo the undo is not armed >&2; exit 97; }\n"
+	if k.Fault.Power {
+		guard = ""
+	}
+	_, err := k.script(ctx, titleFault, guard+shellFunctions+"BEFORE="+remote.Quote(k.before)+"\n"+k.Fault.Do, 30*time.Second)
+	if k.Fault.Power && remote.Unreachable(err) {
+		return nil // it went away while it was told to
+	}
+	return err
+}
+
+// prove waits until the fault is in effect.
+func (k *strike) prove(ctx context.Context) error {
+	within := k.Fault.ProofWithin
+	if within == 0 {
+		within = proofWithin
+	}
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	var last error
+	for {
+		if last = k.proof(ctx); last == nil {
+			return nil
+		}
+		if !pause(ctx, 100*time.Millisecond) {
+			break
+		}
+	}
+	return fmt.Errorf("%s: the fault did nothing: %s: no sign of it within %s", k.Member.Name, k.Fault.What, within)
+}
+
+func (k *strike) proof(ctx context.Context) error {
+	if !k.Fault.Power {
+		_, err := k.script(ctx, titleProof, shellFunctions+"BEFORE="+remote.Quote(k.before)+"\n"+k.Fault.Proof, 10*time.Second)
+		return err
+	}
+	out, err := k.script(ctx, titleProof, shellFunctions+k.Fault.Before, 2*time.Second)
+	var exit *remote.ExitError
+	switch {
+	case err != nil && !errors.As(err, &exit):
+		return nil // it does not answer
+	case err != nil:
+		return err
+	case out == k.before:
+		return errors.New("it is still up")
+	}
+	return nil
+}
+
+// undo takes the fault back and then the armed timer away. It may be called
+// whether or not the fault happened.
+func (k *strike) undo(ctx context.Context) error {
+	if k.Fault.Power {
+		if !k.external || !k.armed {
+			return nil
+		}
+		if err := k.power.On(ctx, k.Member.Name); err != nil {
+			return fmt.Errorf("%s: power on: %w", k.Member.Name, err)
+		}
+		k.callOff()
+		k.armed = false
+		return nil
+	}
+	if !k.armed {
+		return nil
+	}
+	if _, err := k.script(ctx, titleUndo, k.Fault.Undo, 30*time.Second); err != nil {
+		return fmt.Errorf("%w (its timer %s.timer stays armed)", err, k.unit())
+	}
+	return k.disarm(ctx)
+}
+
+func (k *strike) disarm(ctx context.Context) error {
+	if !k.armed {
+		return nil
+	}
+	if k.callOff != nil {
+		k.callOff()
+		k.armed = false
+		return nil
+	}
+	if k.Fault.Power {
+		return nil
+	}
+	body := fmt.Sprintf("systemctl stop %[1]s.timer 2>/dev/null; rm -f /run/%[1]s.sh; ! systemctl is-active -q %[1]s.timer", k.unit())
+	if _, err := k.script(ctx, titleDisarm, body, 20*time.Second); err != nil {
+		return err
+	}
+	k.armed = false
+	return nil
+}
+
+// pause waits; false means that ctx ended first.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}
+
+// each runs f for every strike at the same time and joins the errors.
+func each(strikes []*strike, f func(*strike) error) error {
+	errs := make([]error, len(strikes))
+	done := make(chan struct{})
+	for i, k := range strikes {
+		go func() {
+			errs[i] = f(k)
+			done <- struct{}{}
+		}()
+	}
+	for range strikes {
+		<-done
+	}
+	return errors.Join(errs...)
+}

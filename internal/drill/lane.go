@@ -1,0 +1,133 @@
+package drill
+
+import (
+	"slices"
+	"sync"
+	"time"
+)
+
+// lane records which hosts hold something (the VIP, etcd's leadership) when.
+type lane struct {
+	mu    sync.Mutex
+	now   map[string]bool
+	spans map[string][]Span // closed ones; an open one ends at open
+	since map[string]time.Duration
+	last  map[string]time.Duration // time of the latest change
+}
+
+func newLane() *lane {
+	return &lane{now: map[string]bool{}, spans: map[string][]Span{}, since: map[string]time.Duration{}, last: map[string]time.Duration{}}
+}
+
+// set notes that from at on host holds it or does not. Reports that change
+// nothing, or that are older than what is known, are dropped.
+func (l *lane) set(host string, at time.Duration, holds bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	at = max(at, 0)
+	if l.now[host] == holds || at < l.last[host] {
+		return
+	}
+	l.last[host] = at
+	if holds {
+		l.now[host], l.since[host] = true, at
+		return
+	}
+	l.now[host] = false
+	l.spans[host] = append(l.spans[host], Span{l.since[host], at})
+}
+
+// until returns all spans by host, open ones ending at end.
+func (l *lane) until(end time.Duration) map[string][]Span {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	out := map[string][]Span{}
+	for host, s := range l.spans {
+		out[host] = slices.Clone(s)
+	}
+	for host, holds := range l.now {
+		if holds {
+			out[host] = append(out[host], Span{l.since[host], max(end, l.since[host])})
+		}
+	}
+	return out
+}
+
+// holders returns the hosts that hold it now, sorted.
+func (l *lane) holders() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var out []string
+	for host, holds := range l.now {
+		if holds {
+			out = append(out, host)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// longest is the longest stretch in [from, to] in which the number of holders
+// satisfies want.
+func longest(spans map[string][]Span, from, to time.Duration, want func(n int) bool) time.Duration {
+	edges := []time.Duration{from, to}
+	for _, ss := range spans {
+		for _, s := range ss {
+			edges = append(edges, min(max(s.From, from), to), min(max(s.To, from), to))
+		}
+	}
+	slices.Sort(edges)
+	var worst, run time.Duration
+	for i := 1; i < len(edges); i++ {
+		if edges[i] == edges[i-1] {
+			continue
+		}
+		if !want(holdersAt(spans, edges[i-1])) {
+			run = 0
+			continue
+		}
+		run += edges[i] - edges[i-1]
+		worst = max(worst, run)
+	}
+	return worst
+}
+
+func holdersAt(spans map[string][]Span, at time.Duration) int {
+	n := 0
+	for _, ss := range spans {
+		if slices.ContainsFunc(ss, func(s Span) bool { return s.From <= at && at < s.To }) {
+			n++
+		}
+	}
+	return n
+}
+
+// moves counts the times in [from, to] at which somebody new began to hold it.
+func moves(spans map[string][]Span, from, to time.Duration) int {
+	n := 0
+	for _, ss := range spans {
+		for _, s := range ss {
+			if s.From > from && s.From <= to {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// left is 1 when the host that took over last before from does not hold
+// without a break until to. One that was cut off holds all the time, unseen.
+func left(spans map[string][]Span, from, to time.Duration) int {
+	var last Span
+	for _, ss := range spans {
+		for _, s := range ss {
+			if s.From <= from && s.To > from && s.From >= last.From {
+				last = s
+			}
+		}
+	}
+	if last.To < to {
+		return 1
+	}
+	return 0
+}

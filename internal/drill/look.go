@@ -1,0 +1,194 @@
+package drill
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"hactl/internal/remote"
+)
+
+// State is what was seen of a healthy cluster.
+type State struct {
+	Owner   string            // host that holds the VIP
+	Leader  string            // host whose etcd member leads
+	Holders map[string]string // lease in kube-system: host that holds it
+}
+
+// leases that the drill watches.
+var leases = []string{"kube-controller-manager", "kube-scheduler"}
+
+// Look sees whether everything is healthy and nothing of an earlier drill is
+// left. The error names all that is not as it must be.
+func (c *Cluster) Look(ctx context.Context) (*State, error) {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	s := &State{Holders: map[string]string{}}
+	var mu sync.Mutex
+	var errs []error
+	note := func(err error) {
+		if err != nil {
+			mu.Lock()
+			errs = append(errs, err)
+			mu.Unlock()
+		}
+	}
+	dial, _, err := c.route(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	client := newClient(dial, c.TLS, false)
+	var owners, leaders []string
+	var wg sync.WaitGroup
+	for _, m := range c.Members {
+		wg.Go(func() {
+			owns, err := m.look(ctx, c.VIP.String())
+			note(err)
+			mu.Lock()
+			defer mu.Unlock()
+			if owns {
+				owners = append(owners, m.Name)
+			}
+		})
+		if !m.Master {
+			continue
+		}
+		wg.Go(func() { note(wrap(m.Name+": apiserver", (&kube{client: client, at: m.API}).ready(ctx))) })
+		wg.Go(func() {
+			leads, err := c.Etcd.Leads(ctx, m.Name)
+			note(wrap(m.Name+": etcd", err))
+			mu.Lock()
+			defer mu.Unlock()
+			if leads {
+				leaders = append(leaders, m.Name)
+			}
+		})
+	}
+	wg.Go(func() { note(c.lookAtNodes(ctx, &kube{client: client, at: c.API}, s)) })
+	wg.Wait()
+	note(exactlyOne("owner of the VIP", owners, &s.Owner))
+	note(exactlyOne("etcd leader", leaders, &s.Leader))
+	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
+	return s, errors.Join(errs...)
+}
+
+func exactlyOne(what string, got []string, to *string) error {
+	if len(got) == 1 {
+		*to = got[0]
+		return nil
+	}
+	slices.Sort(got)
+	return fmt.Errorf("%d hosts are %s, must be one: %s", len(got), what, strings.Join(got, ", "))
+}
+
+func wrap(what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", what, err)
+}
+
+// look asks a host whether it holds the VIP, whether its units run, and
+// whether an undo of an earlier drill is armed or a cut is in effect.
+func (m *Member) look(ctx context.Context, vip string) (owns bool, err error) {
+	units := kubeletUnit
+	if m.Master {
+		units += " " + keepalivedUnit + " " + etcdUnit
+	}
+	script := `for u in ` + units + `; do systemctl is-active -q "$u" || echo "down $u"; done
+for t in $(systemctl list-units --plain --no-legend --type=timer 'hactl-undo-*' | cut -d' ' -f1); do echo "armed $t"; done
+nft list tables 2>/dev/null | grep -q hactl_drill && echo "cut off"
+[ -z "$(ip -o addr show to ` + remote.Quote(vip) + `)" ] || echo owner`
+	res, err := m.Host.Run(ctx, remote.Cmd{Title: titleLook, Script: script + "\n:", Timeout: 15 * time.Second})
+	if err != nil {
+		return false, fmt.Errorf("%s: %w", m.Name, err)
+	}
+	var errs []error
+	for line := range strings.Lines(string(res.Stdout)) {
+		word, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
+		switch word {
+		case "owner":
+			owns = true
+		case "down":
+			errs = append(errs, fmt.Errorf("%s: %s is not there or not active", m.Name, rest))
+		case "armed":
+			errs = append(errs, remote.Hint(&armedError{m.Name, strings.TrimSuffix(rest, ".timer")},
+				"wait until it has fired (systemctl list-timers 'hactl-undo-*' on %s)", m.Name))
+		case "cut":
+			errs = append(errs, fmt.Errorf("%s: still cut off by an earlier drill (nft table hactl_drill)", m.Name))
+		}
+	}
+	return owns, errors.Join(errs...)
+}
+
+// lookAtNodes checks that every node is Ready and notes who holds the leases.
+func (c *Cluster) lookAtNodes(ctx context.Context, k *kube, s *State) error {
+	var nodes struct {
+		Items []struct {
+			Metadata struct{ Name string }
+			Status   struct {
+				Conditions []struct{ Type, Status string }
+			}
+		}
+	}
+	if err := k.do(ctx, http.MethodGet, "/api/v1/nodes", nil, &nodes); err != nil {
+		return fmt.Errorf("list nodes through the VIP: %w", err)
+	}
+	ready := map[string]bool{}
+	for _, n := range nodes.Items {
+		for _, cond := range n.Status.Conditions {
+			if cond.Type == "Ready" && cond.Status == "True" {
+				ready[n.Metadata.Name] = true
+			}
+		}
+	}
+	var errs []error
+	for _, m := range c.Members {
+		if !ready[m.Name] {
+			errs = append(errs, fmt.Errorf("%s: node is not Ready", m.Name))
+		}
+	}
+	for _, name := range leases {
+		l, err := k.lease(ctx, name)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		s.Holders[name], _, _ = strings.Cut(l.Spec.HolderIdentity, "_")
+	}
+	return errors.Join(errs...)
+}
+
+// lease is the part of a Lease that a drill reads.
+type lease struct {
+	Spec struct {
+		HolderIdentity string
+		RenewTime      time.Time
+	}
+}
+
+func (k *kube) lease(ctx context.Context, name string) (*lease, error) {
+	var l lease
+	if err := k.do(ctx, http.MethodGet, "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/"+name, nil, &l); err != nil {
+		return nil, fmt.Errorf("read the lease %s: %w", name, err)
+	}
+	return &l, nil
+}
+
+// readyPath is what the health checks of the VIP ask too: without etcd, whose
+// outage is not the apiserver's.
+const readyPath = "/readyz?exclude=etcd&exclude=etcd-readiness"
+
+func (k *kube) ready(ctx context.Context) error {
+	return k.do(ctx, http.MethodGet, readyPath, nil, nil)
+}
+
+func hasStatus(err error, code int) bool {
+	var s *statusError
+	return errors.As(err, &s) && s.Code == code
+}

@@ -1,0 +1,121 @@
+package drill
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"hactl/internal/remote"
+)
+
+// Options are what an operator chooses.
+type Options struct {
+	Repeat     int           // runs of each scenario, at least 1
+	Settle     time.Duration // wait for health before each run, at most
+	Interval   time.Duration // between two requests of a stream
+	Deadline   time.Duration // of one request
+	Armed      time.Duration // after the hold, when the hosts undo by themselves
+	Hold       time.Duration // overrides the scenarios' own when not 0
+	AcceptRisk []string      // "quorum"
+	Allow      []string      // "reboot"
+	Bounds     map[string]time.Duration
+
+	warm, tail time.Duration // traffic before the fault and after the recovery
+}
+
+// Defaults of Options.
+const (
+	DefaultInterval = 20 * time.Millisecond
+	DefaultSettle   = 3 * time.Minute
+	DefaultArmed    = time.Minute
+	defaultRecover  = 3 * time.Minute
+	warmUp          = 1500 * time.Millisecond
+	tail            = 2 * time.Second
+)
+
+func (o *Options) fill() {
+	o.Repeat = max(o.Repeat, 1)
+	for _, d := range []struct {
+		to *time.Duration
+		by time.Duration
+	}{{&o.Settle, DefaultSettle}, {&o.Interval, DefaultInterval}, {&o.Deadline, requestDeadline}, {&o.Armed, DefaultArmed},
+		{&o.warm, warmUp}, {&o.tail, tail}} {
+		if *d.to <= 0 {
+			*d.to = d.by
+		}
+	}
+}
+
+// MissedError says that a bound was missed or a run failed; exit code 6.
+type MissedError struct{ Scenarios []string }
+
+// Error names the scenarios.
+func (e *MissedError) Error() string { return "missed: " + strings.Join(e.Scenarios, ", ") }
+
+// ExitCode is 6.
+func (e *MissedError) ExitCode() int { return 6 }
+
+// UnsafeError says that the drill was not started, or not gone on with; exit code 7.
+type UnsafeError struct {
+	Err       error
+	unhealthy bool // no other scenario may start either
+}
+
+// Error is the cause.
+func (e *UnsafeError) Error() string { return "not safe to start: " + e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *UnsafeError) Unwrap() error { return e.Err }
+
+// ExitCode is 7.
+func (e *UnsafeError) ExitCode() int { return 7 }
+
+// errCannot marks a scenario that this cluster or these permissions cannot run.
+var errCannot = errors.New("not run")
+
+// permitted says why the scenario may not run here, or nil.
+func (o *Options) permitted(c *Cluster, s *Scenario) error {
+	switch {
+	case len(c.Masters()) < s.Masters:
+		return fmt.Errorf("%w: needs %d masters", errCannot, s.Masters)
+	case len(c.Workers()) < s.Workers:
+		return fmt.Errorf("%w: needs %d workers", errCannot, s.Workers)
+	case s.Risk != "" && !slices.Contains(o.AcceptRisk, s.Risk):
+		return remote.Hint(fmt.Errorf("%w: takes the majority away on purpose", errCannot), "accept it with --accept-risk=%s", s.Risk)
+	case s.Reboots && c.Power == nil && !slices.Contains(o.Allow, "reboot"):
+		return remote.Hint(fmt.Errorf("%w: switches hosts off", errCannot),
+			"permit it with --allow=reboot, or give --power-off-command and --power-on-command")
+	}
+	return nil
+}
+
+// Permitted splits scenarios into those that may run on the cluster with these
+// options and the reasons why the others may not, by name.
+func (o *Options) Permitted(c *Cluster, scenarios []Scenario) (may []Scenario, not map[string]error) {
+	not = map[string]error{}
+	for _, s := range scenarios {
+		if err := o.permitted(c, &s); err != nil {
+			not[s.Name] = err
+			continue
+		}
+		may = append(may, s)
+	}
+	return may, not
+}
+
+// keepsQuorum refuses hits that leave etcd without quorum unless the scenario
+// is about that.
+func keepsQuorum(c *Cluster, s *Scenario, hits []Hit) error {
+	n, down := len(c.Masters()), 0
+	for _, h := range hits {
+		if h.Fault.Etcd && h.Member.Master {
+			down++
+		}
+	}
+	if n-down < quorum(n) && s.Risk != QuorumRisk {
+		return fmt.Errorf("%s would leave %d of %d etcd members: no quorum", s.Name, n-down, n)
+	}
+	return nil
+}

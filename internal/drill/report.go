@@ -1,0 +1,115 @@
+package drill
+
+import (
+	"math"
+	"time"
+)
+
+// Schema is the version of the JSON report; it grows when a field changes its
+// meaning or goes away.
+const Schema = 1
+
+// Verdicts.
+const (
+	Met     = "met"
+	Missed  = "missed"
+	Failed  = "failed"  // something went wrong: the fault did nothing, a write was lost, no recovery
+	Skipped = "skipped" // not permitted or not possible here
+)
+
+// Report is what a drill found. Times in runs are milliseconds from the run's start.
+type Report struct {
+	Schema     int       `json:"schema"`
+	Cluster    string    `json:"cluster"`
+	Started    time.Time `json:"started"`
+	TookMS     float64   `json:"took_ms"`
+	IntervalMS float64   `json:"interval_ms"` // between two requests of a stream
+	DeadlineMS float64   `json:"deadline_ms"` // of a request
+	Verdict    string    `json:"verdict"`
+	Scenarios  []*Result `json:"scenarios"`
+}
+
+// Result is one scenario with all of its runs.
+type Result struct {
+	Name    string    `json:"name"`
+	Summary string    `json:"summary"`
+	Verdict string    `json:"verdict"`
+	Reason  string    `json:"reason,omitempty"`
+	Checks  []Outcome `json:"checks,omitempty"`
+	Runs    []*Run    `json:"runs,omitempty"`
+}
+
+// Outcome is a check over all runs. Unit says what the numbers are: "ms" or "count".
+type Outcome struct {
+	Check  string    `json:"check"`
+	Unit   string    `json:"unit"`
+	Bound  float64   `json:"bound"`
+	Values []float64 `json:"values"` // one a run
+	P50    float64   `json:"p50"`
+	P95    float64   `json:"p95"`
+	Max    float64   `json:"max"`
+	Met    bool      `json:"met"`
+}
+
+// Run is one repetition.
+type Run struct {
+	ID       string           `json:"id"`
+	Started  time.Time        `json:"started"`
+	From     string           `json:"traffic_from"`
+	Victims  []Victim         `json:"victims"`
+	FaultMS  float64          `json:"fault_ms"`  // just before the fault
+	ProvedMS float64          `json:"proved_ms"` // the fault was seen to be in effect; 0: never
+	UndoMS   float64          `json:"undo_ms"`   // just after the undo
+	HealedMS float64          `json:"healed_ms"` // everything healthy again; 0: never
+	EndMS    float64          `json:"end_ms"`
+	Streams  []StreamReport   `json:"streams"`
+	Owners   []Lane           `json:"vip_owners"`
+	Leaders  []Lane           `json:"etcd_leaders"`
+	Acked    int              `json:"acknowledged_writes"`
+	Lost     []string         `json:"lost_writes"`
+	Values   map[string]Value `json:"values"`
+	Problems []string         `json:"problems,omitempty"`
+}
+
+// Victim is a host and what was done to it.
+type Victim struct {
+	Host  string `json:"host"`
+	Fault string `json:"fault"`
+}
+
+// Value is what one run measured for one check.
+type Value struct {
+	Measured float64 `json:"measured"`
+	Met      bool    `json:"met"`
+}
+
+// StreamReport is a stream of one run, seen from the fault on.
+type StreamReport struct {
+	Name     string   `json:"name"`
+	Sent     int      `json:"sent"`
+	Failed   int      `json:"failed"` // of those sent after the fault
+	GapMS    float64  `json:"gap_ms"`
+	GapAtMS  float64  `json:"gap_at_ms"`
+	P50MS    float64  `json:"latency_p50_ms"` // of successful requests
+	P99MS    float64  `json:"latency_p99_ms"`
+	Outages  []SpanMS `json:"outages"`  // nothing succeeded
+	Failures []SpanMS `json:"failures"` // some failed while others succeeded
+	LastErr  string   `json:"last_error,omitempty"`
+}
+
+// Lane is a host that held something.
+type Lane struct {
+	Host  string   `json:"host"`
+	Spans []SpanMS `json:"spans"`
+}
+
+// SpanMS is a stretch of a run.
+type SpanMS struct {
+	From float64 `json:"from_ms"`
+	To   float64 `json:"to_ms"`
+}
+
+// millis rounds to hundredths of a millisecond: finer is noise.
+func millis(d time.Duration) float64 {
+	return math.Round(float64(d)/float64(10*time.Microsecond)) / 100
+}

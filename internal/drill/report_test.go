@@ -1,0 +1,182 @@
+package drill
+
+import (
+	"bytes"
+	"encoding/json"
+	"encoding/xml"
+	"flag"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+// sampleReport is a drill of every kind of verdict.
+func sampleReport() *Report {
+	start := time.Date(2026, 3, 14, 9, 26, 53, 0, time.UTC)
+	cut := sampleRun("owner-cut-off-1f2e3d4c", start, 1600, 9700, 10900, 13200)
+	for i := range cut.Streams {
+		s := &cut.Streams[i]
+		switch s.Name {
+		case vipReady, vipRead, "vip/ready/kept":
+			s.hurt(1590, 1912)
+		case vipWrite, "vip/write/kept", etcdWrite:
+			s.hurt(1590, 2870)
+		case "master-1/ready/new", "master-1/ready/kept":
+			s.hurt(1590, 9760)
+		}
+	}
+	cut.Streams[7].Failures = []SpanMS{{3100, 3500}, {5200, 5230}}
+	cut.Victims = []Victim{{"master-1", "drop every packet but ssh"}}
+	cut.Owners = []Lane{{"master-1", []SpanMS{{0, 9790}}}, {"master-2", []SpanMS{{1905, 13200}}}, {"master-3", []SpanMS{}}}
+	cut.Leaders = []Lane{{"master-1", []SpanMS{{0, 2700}}}, {"master-2", []SpanMS{}}, {"master-3", []SpanMS{{2810, 13200}}}}
+	cut.Values = map[string]Value{"gap vip/ready/new": {322, true}, "gap vip/write/new": {1280, true}, "owners after the undo": {90, true}}
+	lost := sampleRun("apiserver-killed-99aabbcc", start, 1550, 8000, 8400, 10500)
+	lost.Victims = []Victim{{"master-2", "SIGKILL kube-apiserver"}}
+	for i := range lost.Streams {
+		if s := &lost.Streams[i]; s.Name == vipReady || s.Name == "master-2/ready/new" {
+			s.hurt(1500, 2440)
+		}
+	}
+	lost.Owners = []Lane{{"master-1", []SpanMS{}}, {"master-2", []SpanMS{{0, 2300}}}, {"master-3", []SpanMS{{2420, 10500}}}}
+	lost.Leaders = []Lane{{"master-1", []SpanMS{{0, 10500}}}, {"master-2", []SpanMS{}}, {"master-3", []SpanMS{}}}
+	lost.Lost = []string{"master-3: apiserver-killed-99aabbcc-new-000173"}
+	lost.Problems = []string{"1 acknowledged writes were lost, the first: master-3: apiserver-killed-99aabbcc-new-000173"}
+	lost.Values = map[string]Value{"gap vip/ready/new": {940, false}}
+	return &Report{
+		Schema: Schema, Cluster: "prod-eu <1>", Started: start, TookMS: 84210, IntervalMS: 20, DeadlineMS: 1000, Verdict: Missed,
+		Scenarios: []*Result{
+			{Name: "owner-cut-off", Summary: "the VIP's owner loses the network", Verdict: Met, Runs: []*Run{cut}, Checks: []Outcome{
+				{Check: "gap vip/ready/new", Unit: "ms", Bound: 500, Values: []float64{322, 310, 391}, P50: 322, P95: 391, Max: 391, Met: true},
+				{Check: "gap vip/write/new", Unit: "ms", Bound: 2000, Values: []float64{1280, 1190, 1320}, P50: 1280, P95: 1320, Max: 1320, Met: true},
+				{Check: "owners after the undo", Unit: "ms", Bound: 1000, Values: []float64{90, 60, 71}, P50: 71, P95: 90, Max: 90, Met: true},
+			}},
+			{Name: "apiserver-killed", Summary: "the apiserver on the VIP's owner is killed", Verdict: Failed, Runs: []*Run{lost}, Checks: []Outcome{
+				{Check: "gap vip/ready/new", Unit: "ms", Bound: 400, Values: []float64{940}, P50: 940, P95: 940, Max: 940},
+				{Check: "stays", Unit: "count", Values: []float64{1}, P50: 1, P95: 1, Max: 1},
+			}},
+			{Name: "all-rebooted", Summary: "every master is powered off at once and comes back", Verdict: Skipped, Reason: "not run: takes the majority away on purpose"},
+		},
+	}
+}
+
+func sampleRun(id string, at time.Time, fault, undo, healed, end float64) *Run {
+	r := &Run{ID: id, Started: at, From: "this machine", FaultMS: fault, ProvedMS: fault + 40, UndoMS: undo, HealedMS: healed, EndMS: end, Acked: 1512, Lost: []string{}}
+	for _, n := range []string{vipReady, vipRead, vipWrite, "vip/ready/kept", "vip/write/kept", "master-1/ready/new", "master-1/ready/kept",
+		"master-2/ready/new", "master-2/ready/kept", "master-3/ready/new", "master-3/ready/kept", etcdWrite} {
+		r.Streams = append(r.Streams, StreamReport{Name: n, Sent: 660, GapMS: 24.5, GapAtMS: 4000, P50MS: 3.21, P99MS: 9.87, Outages: []SpanMS{}, Failures: []SpanMS{}})
+	}
+	return r
+}
+
+func (s *StreamReport) hurt(from, to float64) {
+	s.Outages = append(s.Outages, SpanMS{from, to})
+	s.GapMS, s.GapAtMS, s.Failed, s.LastErr = to-from, from, int((to-from)/20), `Get "https://10.0.0.100:6443/readyz": context deadline exceeded`
+}
+
+func TestReportsAreAsAgreed(t *testing.T) {
+	rep := sampleReport()
+	timeline := func(w *bytes.Buffer) error {
+		for _, s := range rep.Scenarios {
+			WriteTimeline(w, s)
+		}
+		return nil
+	}
+	for name, write := range map[string]func(*bytes.Buffer) error{
+		"drill.json": func(w *bytes.Buffer) error { return rep.WriteJSON(w) },
+		"drill.xml":  func(w *bytes.Buffer) error { return rep.WriteJUnit(w) },
+		"drill.html": func(w *bytes.Buffer) error { return rep.WriteHTML(w) },
+		"drill.txt":  timeline,
+	} {
+		t.Run(name, func(t *testing.T) {
+			var b bytes.Buffer
+			if err := write(&b); err != nil {
+				t.Fatal(err)
+			}
+			golden := filepath.Join("testdata", name)
+			if *update {
+				if err := os.MkdirAll("testdata", 0o755); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(golden, b.Bytes(), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(golden)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !bytes.Equal(b.Bytes(), want) {
+				t.Errorf("%s differs from %s; if that is meant, run the test with -update\n%s", name, golden, firstDifference(b.String(), string(want)))
+			}
+		})
+	}
+}
+
+func firstDifference(got, want string) string {
+	g, w := strings.Split(got, "\n"), strings.Split(want, "\n")
+	for i := range min(len(g), len(w)) {
+		if g[i] != w[i] {
+			return "got  " + g[i] + "\nwant " + w[i]
+		}
+	}
+	return "one is longer"
+}
+
+func TestHTMLNeedsNothingFromElsewhereAndEscapes(t *testing.T) {
+	rep := sampleReport()
+	rep.Scenarios[0].Runs[0].Problems = []string{`<script>alert(1)</script>`}
+	var b bytes.Buffer
+	if err := rep.WriteHTML(&b); err != nil {
+		t.Fatal(err)
+	}
+	page := b.String()
+	for _, bad := range []string{"<script", "src=", "@import", "url(", `href="http`, "<link", "prod-eu <1>"} {
+		if strings.Contains(page, bad) {
+			t.Errorf("the page contains %q", bad)
+		}
+	}
+	if strings.Count(page, "<svg") != 2 {
+		t.Errorf("%d pictures, expected one for each of the two scenarios that ran", strings.Count(page, "<svg"))
+	}
+}
+
+func TestJUnitCountsAddUp(t *testing.T) {
+	var b bytes.Buffer
+	if err := sampleReport().WriteJUnit(&b); err != nil {
+		t.Fatal(err)
+	}
+	var got junitSuites
+	if err := xml.Unmarshal(b.Bytes(), &got); err != nil {
+		t.Fatal(err)
+	}
+	var counts []int
+	for _, s := range got.Suites {
+		counts = append(counts, s.Tests, s.Failures, s.Errors, s.Skipped)
+	}
+	if want := []int{4, 0, 0, 0, 3, 2, 1, 0, 1, 0, 0, 1}; !slices.Equal(counts, want) {
+		t.Errorf("tests, failures, errors, skipped per suite: got %v, expected %v", counts, want)
+	}
+}
+
+func TestJSONComesBackAsItWas(t *testing.T) {
+	rep := sampleReport()
+	var b bytes.Buffer
+	if err := rep.WriteJSON(&b); err != nil {
+		t.Fatal(err)
+	}
+	var back Report
+	d := json.NewDecoder(&b)
+	d.DisallowUnknownFields()
+	if err := d.Decode(&back); err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(&back, rep) {
+		t.Error("the report changed on its way through JSON")
+	}
+}

@@ -1,0 +1,418 @@
+package drill
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"hactl/internal/remote"
+)
+
+// Observer follows a drill; both may be nil.
+type Observer struct {
+	Say   func(text string) // a phase begins
+	Frame func(f Frame)     // the picture of the running run, some times a second
+}
+
+func (o Observer) say(format string, args ...any) {
+	if o.Say != nil {
+		o.Say(fmt.Sprintf(format, args...))
+	}
+}
+
+// runner is one run of one scenario.
+type runner struct {
+	c   *Cluster
+	opt *Options
+	obs Observer
+	sc  Scenario
+
+	id      string
+	zero    time.Time
+	state   *State
+	strikes []*strike
+	dial    dialFunc
+	from    string
+	traffic *Traffic
+	ledger  *ledger
+	demo    *workload
+	kept    []*http.Client // hold a connection each until the run ends
+	owners  *lane
+	leaders *lane
+
+	mu        sync.Mutex // guards what the watches below write
+	fault     time.Duration
+	proved    time.Duration
+	undoBegan time.Duration
+	undone    time.Duration
+	healed    time.Duration
+	end       time.Duration
+	found     map[string]time.Duration // by check: when a lease or the replicas were back
+	lost      []string
+	problems  []string
+}
+
+// runOnce does the scenario once. An UnsafeError means that nothing was
+// broken; any other error that the drill cannot go on (ctx ended).
+func runOnce(ctx context.Context, c *Cluster, opt *Options, sc Scenario, obs Observer) (*Run, error) {
+	id, err := newID(sc.Name)
+	if err != nil {
+		return nil, err
+	}
+	r := &runner{c: c, opt: opt, obs: obs, sc: sc, id: id, zero: time.Now(), found: map[string]time.Duration{},
+		owners: newLane(), leaders: newLane(), ledger: newLedger(id)}
+	if opt.Hold > 0 {
+		r.sc.Hold = opt.Hold
+	}
+	if r.sc.Recover == 0 {
+		r.sc.Recover = defaultRecover
+	}
+	if err := r.prepare(ctx); err != nil {
+		return nil, err
+	}
+	err = r.perform(ctx)
+	return r.report(), err
+}
+
+func newID(name string) (string, error) {
+	var b [4]byte
+	if _, err := rand.Read(b[:]); err != nil {
+		return "", fmt.Errorf("make a run id: %w", err)
+	}
+	return name + "-" + hex.EncodeToString(b[:]), nil
+}
+
+// prepare chooses the victims and makes what the traffic needs.
+func (r *runner) prepare(ctx context.Context) error {
+	state, err := waitHealthy(ctx, r.c, r.opt.Settle)
+	if err != nil {
+		return &UnsafeError{Err: err, unhealthy: true}
+	}
+	r.state = state
+	hits, err := r.sc.Hits(r.c, state)
+	if err == nil {
+		err = keepsQuorum(r.c, &r.sc, hits)
+	}
+	if err != nil {
+		return &UnsafeError{Err: err}
+	}
+	var victims, what []string
+	for _, h := range hits {
+		r.strikes = append(r.strikes, &strike{Hit: h, run: r.id, power: r.c.Power, external: h.Fault.Power && r.c.Power != nil})
+		victims = append(victims, h.Member.Name)
+		what = append(what, h.Member.Name+": "+h.Fault.What)
+	}
+	if r.dial, r.from, err = r.c.route(ctx, victims); err != nil {
+		return &UnsafeError{Err: err}
+	}
+	r.obs.say("%s: %s", r.sc.Name, strings.Join(what, "; "))
+	if err := r.ready(ctx); err != nil {
+		return &UnsafeError{Err: err}
+	}
+	return nil
+}
+
+// ready makes the namespace, removes what an interrupted drill left, and
+// deploys the demo where the scenario wants it.
+func (r *runner) ready(ctx context.Context) error {
+	k := r.vip(false)
+	setupCtx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	if err := k.ensureNamespace(setupCtx); err != nil {
+		return err
+	}
+	if err := r.clear(setupCtx); err != nil {
+		return err
+	}
+	if !r.sc.Workload {
+		return nil
+	}
+	r.demo = &workload{k: k}
+	r.obs.say("%s: waiting for %d demo replicas", r.sc.Name, demoReplicas)
+	return r.demo.deploy(ctx)
+}
+
+// vip is the API behind the VIP.
+func (r *runner) vip(kept bool) *kube { return r.at(r.c.API, kept) }
+
+// at is the API at one address.
+func (r *runner) at(addr string, kept bool) *kube {
+	c := newClient(r.dial, r.c.TLS, kept)
+	if kept {
+		r.kept = append(r.kept, c)
+	}
+	return &kube{client: c, at: addr}
+}
+
+func (r *runner) clear(ctx context.Context) error {
+	return errors.Join(r.vip(false).clear(ctx), wrap("remove the keys written", r.c.Etcd.Clear(ctx, etcdPrefix)))
+}
+
+// perform is the run from the first request to the last look. Whatever ends
+// it, the fault is undone and what was made is removed.
+func (r *runner) perform(ctx context.Context) error {
+	watchCtx, endWatch := context.WithCancel(ctx)
+	var watches sync.WaitGroup
+	r.watch(watchCtx, &watches)
+	r.buildTraffic()
+	r.traffic.start(ctx)
+	err := r.breakAndHeal(ctx, watchCtx, &watches)
+	r.end = time.Since(r.zero)
+	r.traffic.finish()
+	for _, c := range r.kept {
+		c.CloseIdleConnections()
+	}
+	endWatch()
+	watches.Wait()
+	// What follows must happen after Ctrl-C, too.
+	after, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Minute)
+	defer cancel()
+	r.problem(each(r.strikes, func(k *strike) error { return k.undo(after) }))
+	if ctx.Err() == nil {
+		lost, readErr := r.ledger.readBack(ctx, r.c, r.dial)
+		r.lost = lost
+		r.problem(readErr)
+	}
+	if r.demo != nil {
+		r.problem(r.demo.remove(after))
+	}
+	r.problem(r.clear(after))
+	if ctx.Err() == nil && err == nil && r.c.PlanEmpty != nil {
+		r.problem(wrap("not as it was before", r.c.PlanEmpty(ctx)))
+	}
+	return err
+}
+
+func (r *runner) problem(err error) {
+	if err != nil {
+		r.problems = append(r.problems, err.Error())
+	}
+}
+
+func (r *runner) watch(ctx context.Context, wg *sync.WaitGroup) {
+	bound := time.Minute + r.sc.Hold + 2*r.sc.Recover
+	for _, m := range r.c.Masters() {
+		wg.Go(func() { watchVIP(ctx, m, r.c.VIP, r.zero, bound, r.owners) })
+	}
+	wg.Go(func() { watchLeader(ctx, r.c, r.zero, r.leaders) })
+	if r.obs.Frame != nil {
+		wg.Go(func() {
+			for pause(ctx, 250*time.Millisecond) {
+				r.obs.Frame(r.frame())
+			}
+		})
+	}
+}
+
+// breakAndHeal is warm-up, arm, fault, proof, hold, undo and recovery.
+func (r *runner) breakAndHeal(ctx, watchCtx context.Context, watches *sync.WaitGroup) error {
+	if err := r.warm(ctx); err != nil {
+		return &UnsafeError{Err: err}
+	}
+	if err := each(r.strikes, func(k *strike) error { return k.identify(ctx) }); err != nil {
+		return &UnsafeError{Err: err}
+	}
+	r.follow(watchCtx, watches)
+	armFor := r.sc.Hold + r.opt.Armed
+	if r.sc.Heals {
+		armFor += r.sc.Recover
+	}
+	if err := each(r.strikes, func(k *strike) error { return k.arm(ctx, armFor) }); err != nil {
+		return &UnsafeError{Err: err}
+	}
+	r.mark(&r.fault)
+	if err := each(r.strikes, func(k *strike) error { return k.do(ctx) }); err != nil {
+		return r.stopped(ctx, err)
+	}
+	if err := each(r.strikes, func(k *strike) error { return k.prove(ctx) }); err != nil {
+		return r.stopped(ctx, err)
+	}
+	r.mark(&r.proved)
+	r.obs.say("%s: in effect after %d ms", r.sc.Name, (r.proved - r.fault).Milliseconds())
+	r.hold(ctx)
+	if r.sc.Heals && ctx.Err() == nil {
+		if err := r.healsAlone(ctx); err != nil {
+			r.problem(err)
+		}
+	}
+	r.mark(&r.undoBegan)
+	// The undo outlives Ctrl-C.
+	undoCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	defer cancel()
+	if err := each(r.strikes, func(k *strike) error { return k.undo(undoCtx) }); err != nil {
+		r.problem(err)
+	}
+	r.mark(&r.undone)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	r.obs.say("%s: undone, waiting until everything is healthy", r.sc.Name)
+	if _, err := waitHealthy(ctx, r.c, r.sc.Recover); err != nil {
+		r.problem(fmt.Errorf("no recovery within %s of the undo: %w", r.sc.Recover, err))
+	} else {
+		r.mark(&r.healed)
+	}
+	pause(ctx, r.opt.tail)
+	return ctx.Err()
+}
+
+// stopped turns an error of the fault itself into a problem of the run, unless
+// the drill was stopped.
+func (r *runner) stopped(ctx context.Context, err error) error {
+	r.mark(&r.undone)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	r.problem(err)
+	return nil
+}
+
+// mark notes the time of something once.
+func (r *runner) mark(at *time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	*at = time.Since(r.zero)
+}
+
+// warm waits until every stream flows that must flow before the fault.
+func (r *runner) warm(ctx context.Context) error {
+	pause(ctx, r.opt.warm)
+	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
+	defer cancel()
+	for {
+		var idle []string
+		var last error
+		for _, s := range r.traffic.Streams {
+			if s.must && !s.flowing() {
+				idle = append(idle, s.Name)
+				last = s.err()
+			}
+		}
+		if len(r.owners.holders()) != 1 {
+			idle = append(idle, "watch of the VIP")
+		}
+		if idle == nil {
+			return nil
+		}
+		if !pause(ctx, 50*time.Millisecond) {
+			return remote.Hint(fmt.Errorf("no steady traffic before the fault: %s: %w", strings.Join(idle, ", "), orCanceled(last, ctx)),
+				"run hactl status, and look whether this machine reaches the apiservers")
+		}
+	}
+}
+
+func orCanceled(err error, ctx context.Context) error {
+	if err != nil {
+		return err
+	}
+	return ctx.Err()
+}
+
+// follow starts the watches of checks that wait for something to come back.
+func (r *runner) follow(ctx context.Context, wg *sync.WaitGroup) {
+	note := func(c Check, at time.Duration, ok bool) {
+		if ok {
+			r.mu.Lock()
+			r.found[c.Name()] = at
+			r.mu.Unlock()
+		}
+	}
+	for _, c := range r.sc.Checks {
+		switch c.Kind {
+		case NewLeader:
+			before, err := r.vip(false).lease(ctx, c.Of)
+			if err != nil {
+				r.problem(err)
+				continue
+			}
+			wg.Go(func() {
+				at, ok := watchLease(ctx, r.vip(false), c.Of, before.Spec.HolderIdentity, r.zero)
+				note(c, at, ok)
+			})
+		case Rescheduled:
+			wg.Go(func() {
+				at, ok := r.demo.watchRescheduled(ctx, r.strikes[0].Member.Name, r.zero)
+				note(c, at, ok)
+			})
+		case Gap, Failures, Back, Refused, Owners, Held, Stays:
+		}
+	}
+}
+
+// hold lets the fault last. It ends early once everything that is waited for
+// has come back, and at once on Ctrl-C.
+func (r *runner) hold(ctx context.Context) {
+	waits := 0
+	for _, c := range r.sc.Checks {
+		if c.Kind == NewLeader || c.Kind == Rescheduled {
+			waits++
+		}
+	}
+	until := time.Now().Add(r.sc.Hold)
+	for time.Now().Before(until) && pause(ctx, min(100*time.Millisecond, time.Until(until))) {
+		r.mu.Lock()
+		back := len(r.found)
+		r.mu.Unlock()
+		if waits > 0 && back >= waits {
+			return
+		}
+	}
+}
+
+// healsAlone waits until the cluster repaired itself, and says so when it did not.
+func (r *runner) healsAlone(ctx context.Context) error {
+	_, err := waitHealthyBut(ctx, r.c, r.sc.Recover, r.units())
+	return wrap(fmt.Sprintf("did not heal by itself within %s", r.sc.Hold+r.sc.Recover), err)
+}
+
+// units are the undo timers of this run, which are armed and no sign of illness.
+func (r *runner) units() []string {
+	var out []string
+	for _, k := range r.strikes {
+		out = append(out, k.unit())
+	}
+	return out
+}
+
+// buildTraffic lists the streams of this run.
+func (r *runner) buildTraffic() {
+	r.traffic = newTraffic(r.zero, r.opt.Interval, r.opt.Deadline)
+	t := r.traffic
+	t.add(vipReady, readyProbe(r.vip(false)))
+	t.add(vipRead, readProbe(r.vip(false)))
+	t.add(vipWrite, r.ledger.create(r.vip(false), "new"))
+	t.addKept("vip/ready/kept", 1, readyProbe(r.vip(true)))
+	t.addKept("vip/read/kept", 1, readProbe(r.vip(true)))
+	t.addKept("vip/write/kept", 1, r.ledger.create(r.vip(true), "kept"))
+	for _, m := range r.c.Masters() {
+		t.addBeside(m.Name+"/ready/new", readyProbe(r.at(m.API, false)))
+		t.addKept(m.Name+"/ready/kept", besides, readyProbe(r.at(m.API, true)))
+	}
+	t.add(etcdWrite, r.ledger.put(r.c.Etcd))
+	if r.sc.Inside {
+		m := r.strikes[0].Member
+		t.add(inWrite, r.ledger.create(&kube{client: newClient(m.Host.Dial, r.c.TLS, false), at: m.API}, "inside"))
+	}
+	if r.demo != nil {
+		spared := others(r.c.Masters(), r.strikes[0].Member.Name)[0]
+		t.add(service, getProbe(&kube{client: newClient(spared.Host.Dial, r.c.TLS, false), at: r.demo.at, scheme: "http"}))
+	}
+}
+
+func readyProbe(k *kube) probe {
+	return func(ctx context.Context, _ int) error { return k.ready(ctx) }
+}
+
+func readProbe(k *kube) probe {
+	return func(ctx context.Context, _ int) error { return k.do(ctx, "GET", namespacePath, nil, nil) }
+}
+
+func getProbe(k *kube) probe {
+	return func(ctx context.Context, _ int) error { return k.do(ctx, "GET", "/", nil, nil) }
+}

@@ -1,0 +1,413 @@
+package drill
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"math/big"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"google.golang.org/grpc/test/bufconn"
+
+	"hactl/internal/remote"
+)
+
+// sim is a cluster of three masters: real HTTPS servers as apiservers on
+// connections in memory, a VIP that can be given from one to the other, and
+// hosts that understand a drill's commands by their titles. It lives in a
+// bubble of testing/synctest: time is exact, whatever else the machine does.
+type sim struct {
+	t       *testing.T
+	cluster *Cluster
+	hosts   map[string]*simHost
+
+	mu       sync.Mutex
+	objects  map[string]bool // names of ConfigMaps
+	keys     map[string]bool
+	owners   map[string]bool
+	leader   string
+	etcdUp   bool
+	forget   func(name string) bool // acknowledged but not kept
+	changed  *sync.Cond
+	servers  map[string]*bufconn.Listener
+	conns    map[net.Conn]string // through the VIP, by master
+	log      []string            // "host title"
+	dieAt    int                 // from this command on nothing gets through; 0: never
+	dieAfter bool                // that command still takes effect
+	died     context.CancelFunc
+
+	// onFault is what the fault really does; onUndo takes it back.
+	onFault func(host string)
+	onUndo  func(host string)
+	broken  map[string]bool
+	armed   map[string]bool
+}
+
+var errDead = errors.New("hactl is dead")
+
+func newSim(t *testing.T) *sim {
+	t.Helper()
+	s := &sim{t: t, objects: map[string]bool{}, keys: map[string]bool{}, owners: map[string]bool{}, leader: "master-1",
+		etcdUp: true, servers: map[string]*bufconn.Listener{}, conns: map[net.Conn]string{}, hosts: map[string]*simHost{},
+		broken: map[string]bool{}, armed: map[string]bool{}}
+	s.changed = sync.NewCond(&s.mu)
+	s.onFault, s.onUndo = func(string) {}, func(string) {}
+	cert, pool := selfSigned(t)
+	s.cluster = &Cluster{Name: "test", VIP: netip.MustParseAddr("10.0.0.100"), TLS: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}, Etcd: s}
+	for i, name := range []string{"master-1", "master-2", "master-3"} {
+		l := bufconn.Listen(1 << 16)
+		srv := &http.Server{Handler: s.api(), ErrorLog: log.New(io.Discard, "", 0), // connections are cut on purpose
+			TLSConfig: &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}, ReadHeaderTimeout: time.Minute}
+		go func() { _ = srv.ServeTLS(l, "", "") }()
+		t.Cleanup(func() { _ = srv.Close() })
+		addr := netip.AddrFrom4([4]byte{10, 0, 0, byte(i + 1)})
+		api := netip.AddrPortFrom(addr, 6443).String()
+		s.servers[api] = l
+		h := &simHost{sim: s, name: name}
+		s.hosts[name] = h
+		s.cluster.Members = append(s.cluster.Members, &Member{Name: name, Addr: addr, API: api, SSHPorts: []int{22}, Master: true, Host: h})
+	}
+	s.owners["master-1"] = true
+	s.cluster.API = "10.0.0.100:6443"
+	s.cluster.DialDirect = s.dial
+	s.cluster.PlanEmpty = func(context.Context) error { return nil }
+	return s
+}
+
+// simTest runs f with a cluster in a bubble.
+func simTest(t *testing.T, f func(t *testing.T, s *sim)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) { f(t, newSim(t)) })
+}
+
+// dial connects to a master or, through the VIP, to its owner; without an
+// owner nothing answers.
+func (s *sim) dial(ctx context.Context, _, addr string) (net.Conn, error) {
+	if addr != s.cluster.API {
+		return s.servers[addr].DialContext(ctx)
+	}
+	owner := s.owner()
+	if owner == "" {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	conn, err := s.servers[s.cluster.Member(owner).API].DialContext(ctx)
+	if err == nil {
+		s.mu.Lock()
+		s.conns[conn] = owner
+		s.mu.Unlock()
+	}
+	return conn, err
+}
+
+func (s *sim) owner() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, n := range []string{"master-1", "master-2", "master-3"} {
+		if s.owners[n] {
+			return n
+		}
+	}
+	return ""
+}
+
+// own sets who holds the VIP; connections to former owners are cut.
+func (s *sim) own(names ...string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clear(s.owners)
+	for _, n := range names {
+		s.owners[n] = true
+	}
+	for c, owner := range s.conns {
+		if !s.owners[owner] {
+			_ = c.Close()
+			delete(s.conns, c)
+		}
+	}
+	s.changed.Broadcast()
+}
+
+func (s *sim) api() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "ok") })
+	mux.HandleFunc("GET "+namespacePath, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "{}") })
+	mux.HandleFunc("POST /api/v1/namespaces", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusConflict) })
+	mux.HandleFunc("GET /api/v1/nodes", func(w http.ResponseWriter, _ *http.Request) {
+		var items []object
+		for _, m := range s.cluster.Members {
+			items = append(items, object{"metadata": object{"name": m.Name}, "status": object{"conditions": []object{{"type": "Ready", "status": "True"}}}})
+		}
+		_ = json.NewEncoder(w).Encode(object{"items": items})
+	})
+	mux.HandleFunc("GET /apis/coordination.k8s.io/v1/namespaces/kube-system/leases/{name}", func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprint(w, `{"spec":{"holderIdentity":"master-2_abc","renewTime":"2026-01-02T03:04:05.000000Z"}}`)
+	})
+	mux.HandleFunc("POST "+mapsPath, func(w http.ResponseWriter, r *http.Request) {
+		var o struct{ Metadata struct{ Name string } }
+		_ = json.NewDecoder(r.Body).Decode(&o)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.forget == nil || !s.forget(o.Metadata.Name) {
+			s.objects[o.Metadata.Name] = true
+		}
+		w.WriteHeader(http.StatusCreated)
+		fmt.Fprint(w, "{}")
+	})
+	mux.HandleFunc("GET "+mapsPath, func(w http.ResponseWriter, _ *http.Request) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		var items []object
+		for n := range s.objects {
+			items = append(items, object{"metadata": object{"name": n}})
+		}
+		_ = json.NewEncoder(w).Encode(object{"items": items})
+	})
+	mux.HandleFunc("DELETE "+mapsPath, func(w http.ResponseWriter, _ *http.Request) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		clear(s.objects)
+		fmt.Fprint(w, "{}")
+	})
+	return mux
+}
+
+// Put, Keys, Clear and Leads make the sim its own etcd.
+func (s *sim) Put(_ context.Context, key, _ string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.etcdUp {
+		return errors.New("no leader")
+	}
+	if s.forget == nil || !s.forget(key) {
+		s.keys[key] = true
+	}
+	return nil
+}
+
+func (s *sim) Keys(_ context.Context, prefix string) ([]string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []string
+	for k := range s.keys {
+		if strings.HasPrefix(k, prefix) {
+			out = append(out, k)
+		}
+	}
+	return out, nil
+}
+
+func (s *sim) Clear(context.Context, string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clear(s.keys)
+	return nil
+}
+
+func (s *sim) Leads(_ context.Context, host string) (bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.leader == host, nil
+}
+
+// said lists the commands of that title as "host", in order.
+func (s *sim) said(title string) []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []string
+	for _, l := range s.log {
+		if host, t, _ := strings.Cut(l, " "); t == title {
+			out = append(out, host)
+		}
+	}
+	return out
+}
+
+type simHost struct {
+	sim  *sim
+	name string
+}
+
+func (h *simHost) Name() string { return h.name }
+
+func (h *simHost) Put(context.Context, remote.File) error { return errors.New("a drill puts no files") }
+
+func (h *simHost) Send(context.Context, remote.Upload) (bool, error) {
+	return false, errors.New("a drill sends nothing")
+}
+
+func (h *simHost) Dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	return h.sim.dial(ctx, network, addr)
+}
+
+func (h *simHost) Run(ctx context.Context, c remote.Cmd) (*remote.Result, error) {
+	s := h.sim
+	if c.Title == titleWatch {
+		return h.watch(ctx, c)
+	}
+	s.mu.Lock()
+	s.log = append(s.log, h.name+" "+c.Title)
+	dead := s.dieAt > 0 && len(s.log) >= s.dieAt
+	took := dead && s.dieAfter && len(s.log) == s.dieAt
+	s.mu.Unlock()
+	if took {
+		h.answer(c)
+	}
+	if dead {
+		s.died()
+		return nil, &remote.UnreachableError{Host: h.name, Op: "run", Err: errDead}
+	}
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	out, ok := h.answer(c)
+	if !ok {
+		return &remote.Result{Exit: 1}, &remote.ExitError{Host: h.name, Title: c.Title, Exit: 1}
+	}
+	return &remote.Result{Stdout: []byte(out)}, nil
+}
+
+func (h *simHost) answer(c remote.Cmd) (string, bool) {
+	s := h.sim
+	set := func(m map[string]bool, to bool) {
+		s.mu.Lock()
+		m[h.name] = to
+		s.mu.Unlock()
+	}
+	get := func(m map[string]bool) bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return m[h.name]
+	}
+	switch c.Title {
+	case titleLook:
+		out := ""
+		if get(s.owners) {
+			out = "owner\n"
+		}
+		if get(s.armed) {
+			out += "armed hactl-undo-other.timer\n"
+		}
+		if get(s.broken) {
+			out += "down etcd.service\n"
+		}
+		return out, true
+	case titleIdentify:
+		return "42:1000", true
+	case titleArm:
+		set(s.armed, true)
+		return "", true
+	case titleFault:
+		if !get(s.armed) {
+			return "", false
+		}
+		if s.onFault != nil {
+			set(s.broken, true)
+			s.onFault(h.name)
+		}
+		return "", true
+	case titleProof:
+		return "", get(s.broken)
+	case titleUndo:
+		set(s.broken, false)
+		s.onUndo(h.name)
+		return "", true
+	case titleDisarm:
+		set(s.armed, false)
+		return "", true
+	}
+	s.t.Errorf("unknown command %q", c.Title)
+	return "", false
+}
+
+// watch tells the VIP's comings and goings as ip monitor would.
+func (h *simHost) watch(ctx context.Context, c remote.Cmd) (*remote.Result, error) {
+	s := h.sim
+	stop := context.AfterFunc(ctx, func() { s.mu.Lock(); s.changed.Broadcast(); s.mu.Unlock() })
+	defer stop()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	owns := s.owners[h.name]
+	c.Output(fmt.Sprintf("hactl %d.%09d %d", time.Now().Unix(), time.Now().Nanosecond(), map[bool]int{true: 1}[owns]))
+	for ctx.Err() == nil {
+		if s.owners[h.name] != owns {
+			owns = !owns
+			deleted := map[bool]string{false: "Deleted "}[owns]
+			c.Output(fmt.Sprintf("[%s] %s3: eth0    inet %s/32 scope global eth0", time.Now().UTC().Format("2006-01-02T15:04:05.000000"), deleted, s.cluster.VIP))
+		}
+		s.changed.Wait()
+	}
+	return nil, ctx.Err()
+}
+
+// testOptions are quick: the simulated cluster needs no time to settle.
+func testOptions() Options {
+	return Options{Interval: 20 * time.Millisecond, Settle: 5 * time.Second, warm: 200 * time.Millisecond, tail: 200 * time.Millisecond}
+}
+
+// testScenario hits the owner for hold.
+func testScenario(hold time.Duration, checks ...Check) Scenario {
+	return Scenario{Name: "test", Summary: "a test", Hits: owner(stopUnit(keepalivedUnit)), Hold: hold, Masters: 3, Checks: checks, Recover: 5 * time.Second}
+}
+
+func (s *sim) drill(scenarios ...Scenario) *Drill {
+	return &Drill{Cluster: s.cluster, Options: testOptions(), Scenarios: scenarios}
+}
+
+// moveAfter takes the VIP away at the fault and gives it to another host later.
+func (s *sim) moveAfter(d time.Duration, to string) func(string) {
+	return func(string) {
+		s.own()
+		time.AfterFunc(d, func() { s.own(to) })
+	}
+}
+
+func index(log []string, line string) int { return slices.Index(log, line) }
+
+// refusing is a host on which no timer can be armed.
+type refusing struct{ *simHost }
+
+func (h refusing) Run(ctx context.Context, c remote.Cmd) (*remote.Result, error) {
+	if c.Title == titleArm {
+		return &remote.Result{Exit: 1}, &remote.ExitError{Host: h.name, Title: c.Title, Exit: 1}
+	}
+	return h.simHost.Run(ctx, c)
+}
+
+// selfSigned is a certificate for every address of the sim.
+func selfSigned(t *testing.T) (tls.Certificate, *x509.CertPool) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tmpl := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IPAddresses: []net.IP{net.IPv4(10, 0, 0, 1), net.IPv4(10, 0, 0, 2), net.IPv4(10, 0, 0, 3), net.IPv4(10, 0, 0, 100)}, IsCA: true, BasicConstraintsValid: true}
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AddCert(leaf)
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pool
+}

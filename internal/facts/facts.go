@@ -1,0 +1,143 @@
+// Package facts looks at a host once, in one round trip, and hands what it saw
+// to everything that decides by it.
+package facts
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// Facts are what a host said of itself. All of it is untrusted input: [Gather]
+// has bounded every text and removed its control characters.
+type Facts struct {
+	Hostname    string
+	MachineID   string // 32 hex digits; empty when the host has none yet
+	BootID      string
+	ProductUUID string // empty where the host has no DMI
+	OS          string // ID of os-release: "debian", "rocky"
+	OSLike      string // ID_LIKE of os-release
+	OSVersion   string // VERSION_ID
+	OSName      string // PRETTY_NAME
+	Kernel      string // uname -r
+	Arch        string // GOARCH spelling: "amd64", "arm64"; others as uname -m says
+	Init        string // name of PID 1: "systemd"
+	UID         int    // whom the script ran as: 0 when sudo works
+	CPUs        int
+	MemoryBytes int64
+	CgroupV2    bool   // the kubelet's controllers are in the unified hierarchy
+	CapBnd      uint64 // capability bounding set of PID 1
+	Swap        bool   // some swap is active
+	PkgManager  string // "apt", "dnf" or ""
+	Interfaces  []Interface
+	Routes      []Route
+	ClockOffset float64       // seconds the host's clock is ahead of the operator's
+	ClockError  time.Duration // how wrong ClockOffset can be: half of the time on the wire
+
+	ResolvConf  bool // /etc/resolv.conf can be read
+	Nameservers []netip.Addr
+	Proxies     map[string]string // http_proxy, https_proxy, all_proxy, no_proxy; no passwords
+	Disks       []Disk
+	Listening   []Listener
+	Processes   []string // names of the running processes, sorted
+	Modules     map[string]ModuleState
+	Sysctls     map[string]Sysctl // by dotted name
+	SELinux     string            // "enforcing", "permissive" or "" when off
+	AppArmor    bool
+	TimeSync    string // what keeps the clock: "chronyd", "systemd-timesyncd"; "" when nothing seems to
+	Firewall    Firewall
+	Leftovers   []string          // files and folders of an earlier cluster, or of this one
+	EtcdCluster string            // token that the etcd member was established with
+	CAs         map[string]string // PEM of "kubernetes", "front-proxy", "etcd" where the host has them
+}
+
+// Interface is a network interface with its addresses.
+type Interface struct {
+	Name     string
+	MAC      string
+	MTU      int
+	Up       bool
+	Prefixes []netip.Prefix
+}
+
+// Route is one entry of the main routing table.
+type Route struct {
+	Dest      netip.Prefix // 0.0.0.0/0 or ::/0 for the default route
+	Interface string
+	Kernel    bool // made by the kernel for an address of the interface
+}
+
+// Disk is the file system that holds a folder, or would hold it once made.
+type Disk struct {
+	Dir       string // the folder that was asked for
+	Mount     string // where the file system is mounted
+	Type      string // "ext4"
+	Options   []string
+	SizeBytes int64
+	FreeBytes int64
+}
+
+// Listener is a listening TCP socket.
+type Listener struct {
+	Addr    netip.AddrPort
+	PID     int    // 0 when the holder was not found
+	Process string // name of the holder, "" when not found
+}
+
+// ModuleState says whether the kernel has a module.
+type ModuleState string
+
+// The states of a module.
+const (
+	Loaded   ModuleState = "loaded"
+	BuiltIn  ModuleState = "builtin"
+	Loadable ModuleState = "loadable" // modprobe would find it
+	Absent   ModuleState = "absent"
+	Unknown  ModuleState = "unknown" // the host cannot tell
+)
+
+// Sysctl is a kernel parameter.
+type Sysctl struct {
+	Value    string
+	Writable bool
+}
+
+// Firewall is what may drop packets that reach the host.
+type Firewall struct {
+	Services []string // "firewalld", "ufw", "nftables" where active
+	Nft      string   // the chains that are hooked into input, as nft prints them
+	NoNft    bool     // the host has no nft to ask
+	IPTables string   // iptables -S INPUT, where nft does not show it
+}
+
+// InterfaceOf returns the interface that holds addr, or nil.
+func (f *Facts) InterfaceOf(addr netip.Addr) *Interface {
+	for i := range f.Interfaces {
+		for _, p := range f.Interfaces[i].Prefixes {
+			if p.Addr() == addr {
+				return &f.Interfaces[i]
+			}
+		}
+	}
+	return nil
+}
+
+// Disk returns the disk that holds dir, or nil when it was not asked for.
+func (f *Facts) Disk(dir string) *Disk {
+	for i := range f.Disks {
+		if f.Disks[i].Dir == dir {
+			return &f.Disks[i]
+		}
+	}
+	return nil
+}
+
+// Runs reports whether a process of that name runs. The kernel cuts names at
+// 15 bytes.
+func (f *Facts) Runs(name string) bool {
+	_, ok := slices.BinarySearch(f.Processes, name[:min(len(name), 15)])
+	return ok
+}
+
+// Has reports whether the disk is mounted with the option.
+func (d *Disk) Has(option string) bool { return slices.Contains(d.Options, option) }

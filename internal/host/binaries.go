@@ -1,0 +1,122 @@
+package host
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"path"
+	"strings"
+
+	"hactl/internal/bundle"
+	"hactl/internal/plan"
+	"hactl/internal/remote"
+)
+
+// BinariesLane is the lane of uploads of executables.
+const BinariesLane = "binaries"
+
+// sumsFile is a cache on the host, gone with a reboot: for each binary that was
+// hashed its inode, size and times, and the hash. Hashing 400 MB on every look
+// would be most of the time of a second run; a file that was replaced has
+// another inode or ctime and is hashed again.
+const sumsFile = "/run/hactl-verified"
+
+// Binaries returns one step for each executable of the host's role.
+func (h Host) Binaries() []plan.Step {
+	var steps []plan.Step
+	for _, a := range h.Bundle.For(h.Host.Role) {
+		if a.Kind == bundle.Binary && a.Dest != "" {
+			steps = append(steps, h.binary(a))
+		}
+	}
+	return steps
+}
+
+// sumOf is a shell function that prints the hash of a file, from the cache when
+// the file is the one that was hashed. openssl, where it is, uses the
+// processor's instructions for it and takes a tenth of sha256sum's time.
+const sumOf = `sum() { k=$(stat -Lc '%i:%s:%Y:%Z' -- "$1") || return 1
+h=$(grep -sF -- "$1 $k " ` + sumsFile + ` | tail -n 1) && [ -n "$h" ] && { echo "${h##* }"; return; }
+h=$(openssl dgst -sha256 -r <"$1" 2>/dev/null || sha256sum <"$1") && h=${h%% *} && [ -n "$h" ] || return 1
+(umask 077; echo "$1 $k $h" >>` + sumsFile + `); echo "$h"; }
+`
+
+func (h Host) binary(a bundle.Artifact) plan.Step {
+	key := "binary " + a.Dest
+	title := a.Name + " " + a.Version
+	return plan.Step{
+		ID: h.id("binary-" + a.Name), Host: h.Host.Name, Title: title, Lane: BinariesLane, Quick: true,
+		Look: []plan.Look{{Key: key, Script: sumOf + `f=` + remote.Quote(a.Dest) + `
+[ -e "$f" ] || { echo absent; exit 0; }; s=$(sum "$f") || exit 1; [ -x "$f" ] || s="$s, not executable"; echo "$s"`}},
+		Check: func(_ context.Context, env plan.Env) (*plan.Change, error) {
+			seen, err := env.Saw(key)
+			if err != nil {
+				return nil, err
+			}
+			return binaryChange(a, seen)
+		},
+		Apply: func(ctx context.Context, env plan.Env, _ *plan.Change) error {
+			_, err := h.deliver(ctx, env, a, a.Dest, 0o755)
+			return err
+		},
+	}
+}
+
+func binaryChange(a bundle.Artifact, seen plan.Answer) (*plan.Change, error) {
+	switch {
+	case seen.Exit != 0 || seen.Out == "":
+		return nil, fmt.Errorf("look at %s: exit %d", a.Dest, seen.Exit)
+	case seen.Out == a.SHA256:
+		return nil, nil
+	case seen.Out == "absent":
+		return &plan.Change{Op: plan.Create, Summary: fmt.Sprintf("install %s %s at %s", a.Name, a.Version, a.Dest), Pin: "absent"}, nil
+	}
+	return &plan.Change{Op: plan.Update, Summary: fmt.Sprintf("replace %s by %s %s", a.Dest, a.Name, a.Version), Pin: remote.Clean(seen.Out)}, nil
+}
+
+// deliver brings one file of the bundle to dest, the way the inventory says, and
+// tells whether it had to: a file with the right hash is used where it is.
+func (h Host) deliver(ctx context.Context, env plan.Env, a bundle.Artifact, dest string, mode fs.FileMode) (sent bool, err error) {
+	if src := h.Inv.Artifacts.Source; src == "present" || src == "mirror" {
+		return h.deliverFromHost(ctx, env, a, dest, mode)
+	}
+	last := -1
+	return env.Host.Send(ctx, remote.Upload{
+		Local: h.Bundle.Path(a), Path: dest, SHA256: a.SHA256, Mode: mode, Owner: "root:root",
+		Progress: func(done, total int64) {
+			if p := int(done * 10 / max(total, 1)); p != last {
+				last = p
+				env.Say("%s: %d of %d MB", a.Name, done>>20, total>>20)
+			}
+		},
+	})
+}
+
+// deliverFromHost is for hosts that have the file already, or fetch it.
+func (h Host) deliverFromHost(ctx context.Context, env plan.Env, a bundle.Artifact, dest string, mode fs.FileMode) (bool, error) {
+	check := remote.Cmd{Title: "check " + a.Name, Script: fmt.Sprintf(`[ -e %[1]s ] || { echo absent; exit 0; }; sha256sum <%[1]s`, remote.Quote(dest))}
+	res, err := env.Host.Run(ctx, check)
+	if err != nil {
+		return false, err
+	}
+	if strings.HasPrefix(string(res.Stdout), a.SHA256) {
+		return false, nil
+	}
+	if h.Inv.Artifacts.Source == "mirror" {
+		return true, h.fetch(ctx, env, a, dest, mode)
+	}
+	return false, remote.Hint(fmt.Errorf("%s is not on the host (want sha256 %.12s…) and artifacts.source is present", dest, a.SHA256),
+		"put it into the image, or set artifacts.source to upload")
+}
+
+// fetch lets the host download the file and verify it before it gets its name.
+func (h Host) fetch(ctx context.Context, env plan.Env, a bundle.Artifact, dest string, mode fs.FileMode) error {
+	url := strings.TrimSuffix(h.Inv.Artifacts.Mirror, "/") + "/" + a.File
+	script := fmt.Sprintf(`set -e; d=%s; mkdir -p %s; t="$d.hactl-fetch"; trap 'rm -f "$t"' EXIT
+curl --silent --show-error --fail --location --retry 3 --connect-timeout 10 --output "$t" %s
+echo "%s  $t" | sha256sum --check --status || { echo "%s: checksum differs" >&2; exit 1; }
+chmod %o "$t"; sync "$t"; mv -f "$t" "$d"`,
+		remote.Quote(dest), remote.Quote(path.Dir(dest)), remote.Quote(url), a.SHA256, a.Name, mode)
+	_, err := env.Host.Run(ctx, remote.Cmd{Script: script, Title: "fetch " + a.Name, Timeout: fetchTimeout})
+	return remote.Hint(err, "is %s reachable from the host?", h.Inv.Artifacts.Mirror)
+}

@@ -1,0 +1,74 @@
+package host
+
+import (
+	"maps"
+	"testing"
+
+	"hactl/internal/bundle"
+	"hactl/internal/facts"
+	"hactl/internal/goldentest"
+	"hactl/inventory"
+	"hactl/inventory/inventorytest"
+)
+
+func machine(inv *inventory.Inventory, f facts.Facts, artifacts ...bundle.Artifact) Host {
+	return Host{Inv: inv, Host: &inv.Hosts[len(inv.Hosts)-1], Facts: &f, Bundle: &bundle.Bundle{Manifest: bundle.Manifest{Artifacts: artifacts}}}
+}
+
+func TestFilesOfAHost(t *testing.T) {
+	for name, h := range map[string]Host{
+		"cgroup-v1": machine(inventorytest.Three(t), facts.Facts{PkgManager: "apt"}),
+		"cgroup-v2": machine(inventorytest.Three(t), facts.Facts{PkgManager: "dnf", CgroupV2: true, CapBnd: capSysResource}),
+		"ipv6":      machine(inventorytest.ThreeIPv6(t), facts.Facts{PkgManager: "apt", CgroupV2: true, CapBnd: capSysResource}),
+		"worker":    machine(inventorytest.ThreeWithWorkers(t, 1), facts.Facts{PkgManager: "apt", CgroupV2: true, CapBnd: capSysResource}),
+	} {
+		t.Run(name, func(t *testing.T) {
+			runtime, err := h.Runtime()
+			if err != nil {
+				t.Fatal(err)
+			}
+			files := goldentest.Puts(t, h.OS())
+			maps.Copy(files, goldentest.Puts(t, runtime))
+			goldentest.Check(t, name, files)
+			goldentest.Units(t, map[string][]byte{"containerd.service": files["/etc/systemd/system/containerd.service"].Content})
+		})
+	}
+}
+
+func TestContainerdIsNamedByConfigurationUnitAndBinary(t *testing.T) {
+	name := func(f facts.Facts, sum string) string {
+		steps, err := machine(inventorytest.One(t), f, bundle.Artifact{Name: "containerd", SHA256: sum}).Runtime()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(goldentest.Puts(t, steps)["/etc/systemd/system/containerd.service"].Content)
+	}
+	was := name(facts.Facts{}, "a")
+	if name(facts.Facts{}, "a") != was {
+		t.Error("rendering twice gives two names")
+	}
+	if name(facts.Facts{}, "b") == was || name(facts.Facts{CgroupV2: true}, "a") == was {
+		t.Error("a change keeps the name: the process would not be restarted")
+	}
+}
+
+func TestMissingImagesAreToldByTheirLabel(t *testing.T) {
+	a := bundle.Artifact{Name: "pause", Image: "registry.k8s.io/pause:3.10.2", SHA256: "0123456789abcdef0123"}
+	for name, c := range map[string]struct {
+		listing string
+		missing bool
+	}{
+		"none":             {"", true},
+		"with the label":   {"REF TYPE LABELS\nregistry.k8s.io/pause:3.10.2 x io.cri-containerd.pinned=pinned,io.hactl.archive=0123456789abcdef \n", false},
+		"of an older one":  {"registry.k8s.io/pause:3.10.2 x io.hactl.archive=ffff456789abcdef\n", true},
+		"without a label":  {"registry.k8s.io/pause:3.10.2 x -\n", true},
+		"of another image": {"registry.k8s.io/pause:3.10 x io.hactl.archive=0123456789abcdef\n", true},
+		"cut off":          {"registry.k8s.io/pause:3.10.2", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := len(missingImages([]bundle.Artifact{a}, c.listing)) == 1; got != c.missing {
+				t.Errorf("missing: %t", got)
+			}
+		})
+	}
+}

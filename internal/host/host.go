@@ -1,0 +1,27 @@
+// Package host brings a bare Linux machine to where a cluster can be put on it:
+// operating system settings, packages, binaries, containerd and the images. It
+// does only what is not there already.
+package host
+
+import (
+	"hactl/internal/bundle"
+	"hactl/internal/facts"
+	"hactl/internal/plan"
+	"hactl/inventory"
+)
+
+// Host is one machine and what is to be put on it.
+type Host struct {
+	Inv    *inventory.Inventory
+	Host   *inventory.Host
+	Facts  *facts.Facts
+	Bundle *bundle.Bundle
+}
+
+func (h Host) id(what string) plan.ID { return plan.ID("host/" + h.Host.Name + "/" + what) }
+
+func (h Host) master() bool { return h.Host.Role == inventory.ControlPlane }
+
+// stateDir holds what hactl itself keeps on a host: image archives on their way
+// into containerd.
+const stateDir = "/var/lib/hactl"

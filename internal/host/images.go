@@ -1,0 +1,130 @@
+package host
+
+import (
+	"context"
+	"fmt"
+	"path"
+	"strings"
+	"time"
+
+	"hactl/internal/bundle"
+	"hactl/internal/plan"
+	"hactl/internal/remote"
+)
+
+const (
+	fetchTimeout  = 15 * time.Minute
+	importTimeout = 10 * time.Minute
+
+	// archiveLabel on an image in containerd names the archive it came from.
+	archiveLabel = "io.hactl.archive"
+	// pinnedLabel keeps the kubelet from collecting images that no registry
+	// could bring back.
+	pinnedLabel = "io.cri-containerd.pinned=pinned"
+)
+
+// controlPlane are the images without which no master comes up; the others may
+// follow while it does.
+var controlPlane = map[string]bool{"kube-apiserver": true, "kube-controller-manager": true, "kube-scheduler": true, "pause": true}
+
+// FirstImages returns the step that imports what the control plane needs.
+func (h Host) FirstImages() plan.Step {
+	return h.images("images", "control-plane images", func(a bundle.Artifact) bool { return controlPlane[a.Name] })
+}
+
+// OtherImages returns the step that imports everything else.
+func (h Host) OtherImages() plan.Step {
+	return h.images("addon-images", "addon images", func(a bundle.Artifact) bool {
+		return !controlPlane[a.Name] && (a.Name != "flannel" || h.Inv.Network.Preset == "flannel")
+	})
+}
+
+// images returns the step that brings the archives of images that containerd
+// does not have yet, and imports them.
+func (h Host) images(what, title string, keep func(bundle.Artifact) bool) plan.Step {
+	var want []bundle.Artifact
+	for _, a := range h.Bundle.For(h.Host.Role) {
+		if a.Kind == bundle.Image && keep(a) {
+			want = append(want, a)
+		}
+	}
+	return plan.Step{
+		ID: h.id(what), Host: h.Host.Name, Title: title, Lane: RuntimeLane,
+		// One listing serves every image; without containerd it is empty.
+		Look: []plan.Look{{Key: "images", Script: `command -v ctr >/dev/null && systemctl is-active --quiet containerd.service || exit 0
+timeout 45 ctr -n k8s.io images ls`}},
+		Check: func(_ context.Context, env plan.Env) (*plan.Change, error) {
+			seen, err := env.Saw("images")
+			if err != nil {
+				return nil, err
+			}
+			if seen.Exit != 0 {
+				return nil, fmt.Errorf("list images: exit %d", seen.Exit)
+			}
+			missing := missingImages(want, seen.Out)
+			if len(missing) == 0 {
+				return nil, nil
+			}
+			return &plan.Change{Op: plan.Create, Summary: "import " + names(missing)}, nil
+		},
+		Apply: func(ctx context.Context, env plan.Env, _ *plan.Change) error {
+			seen, err := env.Saw("images")
+			if err != nil {
+				return err
+			}
+			return h.importAll(ctx, env, missingImages(want, seen.Out))
+		},
+	}
+}
+
+// missingImages compares with the output of "ctr images ls": one image a line,
+// reference first, labels last.
+func missingImages(want []bundle.Artifact, listing string) []bundle.Artifact {
+	have := map[string]string{}
+	for line := range strings.Lines(listing) {
+		if f := strings.Fields(line); len(f) > 1 {
+			have[f[0]] = f[len(f)-1]
+		}
+	}
+	var out []bundle.Artifact
+	for _, a := range want {
+		if !strings.Contains(have[a.Image], archiveLabel+"="+shortSum(a)) {
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+// importAll imports archives in one call; one that the host does not have is
+// brought first. The label is what says that it is done, so it comes last: an
+// archive that an earlier run left there unfinished is removed as well.
+func (h Host) importAll(ctx context.Context, env plan.Env, as []bundle.Artifact) error {
+	var script strings.Builder
+	script.WriteString("set -e\n")
+	for _, a := range as {
+		at := archivePath(a)
+		if _, err := h.deliver(ctx, env, a, at, 0o644); err != nil {
+			return fmt.Errorf("bring image archive %s: %w", a.Name, err)
+		}
+		fmt.Fprintf(&script, "ctr -n k8s.io images import --local %s >/dev/null\n", remote.Quote(at))
+		if h.Inv.Artifacts.Source != "present" { // there they are the operator's
+			fmt.Fprintf(&script, "rm -f %s\n", remote.Quote(at))
+		}
+		fmt.Fprintf(&script, "ctr -n k8s.io images label %s %s=%s %s >/dev/null\n", remote.Quote(a.Image), archiveLabel, shortSum(a), pinnedLabel)
+	}
+	env.Say("containerd imports %s", names(as))
+	_, err := env.Host.Run(ctx, remote.Cmd{Script: script.String(), Title: "import images", Timeout: importTimeout})
+	return err
+}
+
+func archivePath(a bundle.Artifact) string { return stateDir + "/images/" + path.Base(a.File) }
+
+func shortSum(a bundle.Artifact) string { return a.SHA256[:min(16, len(a.SHA256))] }
+
+func names(as []bundle.Artifact) string {
+	out := make([]string, len(as))
+	for i, a := range as {
+		out[i] = a.Name + " " + a.Version
+	}
+	return strings.Join(out, ", ")
+}

@@ -1,0 +1,172 @@
+package host
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"hactl/internal/plan"
+	"hactl/internal/remote"
+	"hactl/inventory"
+)
+
+// OS returns the steps that set up the operating system, in order.
+func (h Host) OS() []plan.Step {
+	steps := []plan.Step{
+		h.hostname(), h.packages(),
+		plan.File{ID: h.id("modules-file"), Host: h.Host.Name, Path: "/etc/modules-load.d/hactl.conf", Content: []byte("overlay\nbr_netfilter\n")}.Step(),
+		h.modules(),
+		plan.File{ID: h.id("sysctl-file"), Host: h.Host.Name, Path: "/etc/sysctl.d/90-hactl.conf", Content: []byte(h.sysctlFile())}.Step(),
+		h.sysctls(), h.swap(),
+	}
+	if h.master() {
+		steps = append(steps, h.etcdUser())
+	}
+	return steps
+}
+
+func (h Host) hostname() plan.Step {
+	name := remote.Quote(h.Host.Name)
+	return plan.Script{
+		ID: h.id("hostname"), Host: h.Host.Name, Title: "hostname",
+		Look: `n=$(cat /proc/sys/kernel/hostname) || exit 1
+f=$(cat /etc/hostname 2>/dev/null) || f=
+[ "$n" = ` + name + ` ] && [ "$f" = ` + name + ` ] && echo ok || echo "is $n, on disk ${f:-nothing}"`,
+		Op: plan.Update, Summary: "set the hostname to " + h.Host.Name,
+		Run: `printf '%s\n' ` + name + ` >/etc/.hostname.hactl && mv /etc/.hostname.hactl /etc/hostname &&
+printf '%s' ` + name + ` >/proc/sys/kernel/hostname
+grep -qsw ` + name + ` /etc/hosts || printf '127.0.1.1 %s\n' ` + name + ` >>/etc/hosts`,
+	}.Step()
+}
+
+// packages that the cluster calls by name on a host, with what for.
+var packages = []struct {
+	apt, dnf string
+	masters  bool // only there
+}{
+	{apt: "runc", dnf: "runc"},                 // containerd starts containers with it
+	{apt: "conntrack", dnf: "conntrack-tools"}, // kube-proxy, kubeadm's preflight
+	{apt: "iptables", dnf: "iptables-nft"},     // port mappings of the CNI plugins
+	{apt: "nftables", dnf: "nftables"},         // kube-proxy's mode here; the drill's way to cut a host off
+	{apt: "ethtool", dnf: "ethtool"},           // kubeadm's preflight
+	{apt: "socat", dnf: "socat"},               // kubectl port-forward
+	{apt: "curl", dnf: "curl", masters: true},  // the check script
+	{apt: "keepalived", dnf: "keepalived", masters: true},
+}
+
+// Packages lists the operating system packages a host of that role needs, as
+// the package manager ("apt" or "dnf") names them.
+func Packages(manager string, role inventory.Role) []string {
+	var out []string
+	for _, p := range packages {
+		switch {
+		case p.masters && role != inventory.ControlPlane:
+		case manager == "dnf":
+			out = append(out, p.dnf)
+		default:
+			out = append(out, p.apt)
+		}
+	}
+	return out
+}
+
+func (h Host) packages() plan.Step {
+	s := plan.Script{
+		ID: h.id("packages"), Host: h.Host.Name, Title: "OS packages", Op: plan.Create,
+		Timeout: 10 * time.Minute, Stream: true,
+	}
+	want := strings.Join(Packages(h.Facts.PkgManager, h.Host.Role), " ")
+	s.Summary = "install OS packages"
+	s.Look, s.Run = packageScripts(h.Facts.PkgManager, want)
+	if h.Inv.Artifacts.OSPackages == "present" {
+		s.Summary = "expect OS packages on the host"
+		s.Run = "echo 'packages are missing and artifacts.osPackages is present' >&2; exit 1"
+	}
+	return s.Step()
+}
+
+// packageScripts renders the look and the installation for a package manager.
+func packageScripts(manager, want string) (look, run string) {
+	if manager == "dnf" {
+		return `m=; for p in ` + want + `; do rpm -q --quiet "$p" || m="$m $p"; done; [ -z "$m" ] && echo ok || echo "missing:$m"`,
+			`dnf install -y --setopt=install_weak_deps=False ` + want
+	}
+	return `all=" $(dpkg-query -W -f='${Package}=${db:Status-Status} ' ` + want + ` 2>/dev/null)"
+m=; for p in ` + want + `; do case $all in *" $p=installed "*) ;; *) m="$m $p";; esac; done
+[ -z "$m" ] && echo ok || echo "missing:$m"`,
+		// Services are configured before they are started: the packages must
+		// not start them with their own defaults.
+		`export DEBIAN_FRONTEND=noninteractive
+install="apt-get -o DPkg::Lock::Timeout=120 -y --no-install-recommends -o Dpkg::Options::=--force-confold install"
+dpkg --configure -a && { $install ` + want + ` || { apt-get update && $install ` + want + `; }; }`
+}
+
+func (h Host) modules() plan.Step {
+	return plan.Script{
+		ID: h.id("modules"), Host: h.Host.Name, Title: "kernel modules",
+		// Built into the kernel counts as loaded.
+		Look: `m=; grep -qw overlay /proc/filesystems || m="$m overlay"
+[ -e /proc/sys/net/bridge/bridge-nf-call-iptables ] || m="$m br_netfilter"
+[ -z "$m" ] && echo ok || echo "not loaded:$m"`,
+		Op: plan.Start, Summary: "load kernel modules",
+		Run: "modprobe -a overlay br_netfilter",
+	}.Step()
+}
+
+// sysctl is one kernel parameter and its wanted value.
+type sysctl struct{ key, value string }
+
+// sysctlList is what kube-proxy, the pod network and the kubelet rely on.
+func (h Host) sysctlList() []sysctl {
+	l := []sysctl{
+		{"net.ipv4.ip_forward", "1"},
+		{"net.bridge.bridge-nf-call-iptables", "1"},
+	}
+	if h.Inv.IPv6() {
+		l = append(l, sysctl{"net.ipv6.conf.all.forwarding", "1"}, sysctl{"net.bridge.bridge-nf-call-ip6tables", "1"})
+	}
+	return l
+}
+
+func (h Host) sysctlFile() string {
+	var b strings.Builder
+	b.WriteString("# Written by hactl; changes made here are seen as drift and undone.\n")
+	for _, s := range h.sysctlList() {
+		fmt.Fprintf(&b, "%s = %s\n", s.key, s.value)
+	}
+	return b.String()
+}
+
+func (h Host) sysctls() plan.Step {
+	look, run := "m=\n", ""
+	for _, s := range h.sysctlList() {
+		p := "/proc/sys/" + strings.ReplaceAll(s.key, ".", "/")
+		look += fmt.Sprintf("v=$(cat %s 2>/dev/null) || v=absent; [ \"$v\" = %s ] || m=\"$m %s=$v\"\n", p, s.value, s.key)
+		run += fmt.Sprintf("printf %s >%s && ", s.value, p)
+	}
+	return plan.Script{
+		ID: h.id("sysctls"), Host: h.Host.Name, Title: "sysctls",
+		Look: look + `[ -z "$m" ] && echo ok || echo "is${m}"`,
+		Op:   plan.Update, Summary: "set kernel parameters", Run: run + ":",
+	}.Step()
+}
+
+func (h Host) swap() plan.Step {
+	return plan.Script{
+		ID: h.id("swap"), Host: h.Host.Name, Title: "swap",
+		Look: `s=$(sed 1d /proc/swaps) || exit 1
+f=$(grep -cE '^[^#[:space:]][^[:space:]]*[[:space:]]+[^[:space:]]+[[:space:]]+swap[[:space:]]' /etc/fstab 2>/dev/null)
+[ -z "$s" ] && [ "${f:-0}" = 0 ] && echo ok || echo "swap is on, ${f:-0} lines in fstab"`,
+		Op: plan.Update, Summary: "turn swap off, comment it out in /etc/fstab",
+		Run: `swapoff -a && { [ ! -e /etc/fstab ] || sed -i.hactl -E 's/^([^#[:space:]][^[:space:]]*[[:space:]]+[^[:space:]]+[[:space:]]+swap[[:space:]])/#\1/' /etc/fstab; }`,
+	}.Step()
+}
+
+func (h Host) etcdUser() plan.Step {
+	return plan.Script{
+		ID: h.id("etcd-user"), Host: h.Host.Name, Title: "user etcd",
+		Look: `getent passwd etcd >/dev/null && echo ok || echo absent`,
+		Op:   plan.Create, Summary: "create system user etcd",
+		Run: "useradd --system --user-group --no-create-home --home-dir / --shell /usr/sbin/nologin etcd",
+	}.Step()
+}

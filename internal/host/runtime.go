@@ -1,0 +1,57 @@
+package host
+
+import (
+	"time"
+
+	"hactl/internal/bundle"
+	"hactl/internal/plan"
+	"hactl/internal/versions"
+	"hactl/templates"
+)
+
+// RuntimeLane is the lane of containerd and the image imports that follow it.
+const RuntimeLane = "runtime"
+
+const capSysResource = 1 << 24
+
+// PauseImage is the sandbox image; containerd and the bundle must name the same.
+const PauseImage = versions.ImageRepository + "/pause:" + versions.Pause
+
+// Runtime returns the steps that configure and start containerd.
+func (h Host) Runtime() ([]plan.Step, error) {
+	conf, err := templates.Render("containerd.toml.tmpl", map[string]any{
+		"Pause": PauseImage,
+		"Runc":  "runc",
+		// Without CAP_SYS_RESOURCE runc cannot lower an oom_score_adj and dies
+		// with "can't get final child's PID from pipe".
+		"RestrictOOM":   h.Facts.CapBnd&capSysResource == 0,
+		"SystemdCgroup": h.Facts.CgroupV2,
+	})
+	if err != nil {
+		return nil, err
+	}
+	bare, err := templates.Render("containerd.service.tmpl", map[string]any{"Config": ""})
+	if err != nil {
+		return nil, err
+	}
+	sum := plan.Digest(conf, bare, []byte(binarySum(h.Bundle, "containerd")))
+	unit, err := templates.Render("containerd.service.tmpl", map[string]any{"Config": sum})
+	if err != nil {
+		return nil, err
+	}
+	file := func(what, path string, content []byte) plan.Step {
+		return plan.File{ID: h.id(what), Host: h.Host.Name, Path: path, Content: content, Lane: RuntimeLane}.Step()
+	}
+	return []plan.Step{
+		file("containerd-config", "/etc/containerd/config.toml", conf),
+		file("containerd-unit", "/etc/systemd/system/containerd.service", unit),
+		plan.Service{ID: h.id("containerd"), Host: h.Host.Name, Unit: "containerd.service", Config: sum, Lane: RuntimeLane, Wait: 2 * time.Minute}.Step(),
+	}, nil
+}
+
+func binarySum(b *bundle.Bundle, name string) string {
+	if a, ok := b.Lookup(name); ok {
+		return a.SHA256
+	}
+	return ""
+}

@@ -1,0 +1,75 @@
+package lab
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+)
+
+// SudoPasswordEnv is the variable that inventory-sudo-password.yaml names.
+const SudoPasswordEnv = "HACTL_SUDO_PASSWORD"
+
+// login is one way to reach the hosts.
+type login struct {
+	file  string
+	about string
+	ssh   string // lines below "ssh:", after key and knownHosts
+}
+
+func (l *Lab) logins(bastionKey string) []login {
+	all := []login{
+		{"inventory.yaml", "root, by key", "  user: root\n"},
+		{"inventory-sudo.yaml", "a user with sudo and no password", "  user: ops\n"},
+		{"inventory-sudo-password.yaml", "a user whose sudo asks for the password in " + SudoPasswordEnv,
+			"  user: opspw\n  sudoPasswordEnv: " + SudoPasswordEnv + "\n"},
+	}
+	for _, h := range l.state.Hosts {
+		if h.Role != Bastion {
+			continue
+		}
+		all = append(all, login{"inventory-bastion.yaml", "root, through a bastion with its own user, key and host key", fmt.Sprintf(
+			"  user: root\n  bastion:\n    address: %q\n    user: jump\n    key: %q\n    hostKey: %q\n",
+			l.state.inventoryAddress(h.Host), l.Path("ssh", "bastion_ed25519"), bastionKey)})
+	}
+	return all
+}
+
+// writeInventories writes one inventory per way to log in. inventory.yaml is
+// the last: where it is, the others are.
+func (l *Lab) writeInventories(bastionKey string) error {
+	all := l.logins(bastionKey)
+	for i := len(all) - 1; i >= 0; i-- {
+		if err := writeAtomic(l.Path(all[i].file), []byte(l.inventory(all[i])), 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// inventory renders one inventory. It is written out rather than marshalled,
+// so that it reads like one that an operator wrote.
+func (l *Lab) inventory(in login) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "# Local hosts of hactl lab %s: %s.\n", l.state.Name, in.about)
+	fmt.Fprintf(&b, "# They are reached from the lab's hub only: hactl lab hub --name %s -- hactl up -i %s\n", l.state.Name, filepath.Join(l.Dir, in.file))
+	fmt.Fprintf(&b, "cluster: %s\nvip:\n  address: %q\n", l.state.Name, planFor(l.state.IPv6).vip)
+	fmt.Fprintf(&b, "ssh:\n%s  key: %q\n  knownHosts: %q\n  agent: false\n", in.ssh, l.Path("ssh", "id_ed25519"), l.Path("ssh", "known_hosts"))
+	// The machine's kernel has no modules and no config file for kubeadm to read.
+	b.WriteString("kubernetes:\n  ignorePreflight: [SystemVerification]\n")
+	packages := "present"
+	if l.state.Bare {
+		packages = "install"
+	}
+	fmt.Fprintf(&b, "artifacts:\n  source: upload\n  osPackages: %s\nhosts:\n", packages)
+	for _, h := range l.state.Hosts {
+		role := "control-plane"
+		switch h.Role {
+		case Worker:
+			role = "worker"
+		case Bastion:
+			continue
+		}
+		fmt.Fprintf(&b, "  - name: %s\n    address: %q\n    role: %s\n", h.Name, l.state.inventoryAddress(h.Host), role)
+	}
+	return b.String()
+}

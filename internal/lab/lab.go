@@ -1,0 +1,164 @@
+// Package lab makes real local hosts on one Linux machine: each host has its
+// own network, mount, PID, UTS, IPC and cgroup namespace, systemd as PID 1, an
+// sshd, a disk of its own and an address on a bridge that leads nowhere else.
+// Nothing outside this package knows that a host is a lab host: what it hands
+// back is an inventory.
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+
+	"hactl/internal/remote"
+)
+
+// DefaultName is the name of a lab that was given none.
+const DefaultName = "lab"
+
+// Config says what [Up] makes.
+type Config struct {
+	Name    string // a DNS label of at most 32 characters; default [DefaultName]
+	Dir     string // state, keys, inventories and disks; default: a folder of the user's cache
+	Masters int    // 0 to 7
+	Workers int    // 0 to 50
+	Bastion bool   // one more host, only to jump through, with its own user and key
+	IPv6    bool   // the inventories use the IPv6 addresses (hosts always have both)
+	Bare    bool   // hosts without keepalived, runc, nftables...; a local apt repository has them
+	Preload string // folder shown read-only on every host at [PreloadPath]
+
+	// Report is told what is going on, one line a call; nil is silent.
+	Report func(line string)
+}
+
+// PreloadPath is where a host sees the folder of Config.Preload.
+const PreloadPath = "/opt/hactl/bundle-preload"
+
+// Lab is a set of hosts that [Up] made and [Lab.Down] removes.
+type Lab struct {
+	Dir string
+
+	state  state
+	report func(string)
+}
+
+// Host is one host of a lab.
+type Host struct {
+	Name     string
+	Role     string // "master", "worker" or "bastion"
+	Address  string // IPv4
+	Address6 string
+}
+
+// The roles of lab hosts.
+const (
+	Master  = "master"
+	Worker  = "worker"
+	Bastion = "bastion"
+)
+
+// ErrNoLab says that there is no lab in the folder or under the name.
+var ErrNoLab = errors.New("no such lab")
+
+var nameRE = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$`)
+
+// Open returns the lab called name (default [DefaultName]) that lives in dir
+// (default: where Up put it). The error is ErrNoLab when there is none.
+func Open(name, dir string) (*Lab, error) {
+	if name == "" {
+		name = DefaultName
+	}
+	if dir == "" {
+		var err error
+		if dir, err = findDir(name); err != nil {
+			return nil, err
+		}
+	}
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	st, err := readState(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, remote.Hint(fmt.Errorf("%w: %s (looked in %s)", ErrNoLab, name, dir), "hactl lab up --name %s", name)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &Lab{Dir: dir, state: *st, report: func(string) {}}, nil
+}
+
+// Name is the lab's name.
+func (l *Lab) Name() string { return l.state.Name }
+
+// Hosts returns the hosts, masters first.
+func (l *Lab) Hosts() []Host {
+	out := make([]Host, len(l.state.Hosts))
+	for i, h := range l.state.Hosts {
+		out[i] = h.Host
+	}
+	return out
+}
+
+// Host returns the host of that name, or an error that lists the names.
+func (l *Lab) Host(name string) (Host, error) {
+	var names []string
+	for _, h := range l.state.Hosts {
+		if h.Name == name {
+			return h.Host, nil
+		}
+		names = append(names, h.Name)
+	}
+	return Host{}, remote.Hint(fmt.Errorf("lab %s has no host %q", l.state.Name, name), "its hosts are %v", names)
+}
+
+// VIP is the virtual address of the lab's inventories.
+func (l *Lab) VIP() string { return planFor(l.state.IPv6).vip }
+
+// SudoPassword is the sudo password of the user opspw.
+func (l *Lab) SudoPassword() string { return l.state.SudoPassword }
+
+// Path returns a path inside the lab's folder, such as Path("inventory.yaml").
+func (l *Lab) Path(elem ...string) string {
+	return filepath.Join(append([]string{l.Dir}, elem...)...)
+}
+
+// PowerOn brings every host of the lab that is off or cut back to running.
+func (l *Lab) PowerOn(ctx context.Context) error { return l.ensure(ctx) }
+
+func (c *Config) withDefaults() error {
+	if c.Name == "" {
+		c.Name = DefaultName
+	}
+	if !nameRE.MatchString(c.Name) {
+		return fmt.Errorf("lab name %q: use 1 to 32 lower-case letters, digits and dashes", c.Name)
+	}
+	if c.Masters < 0 || c.Masters > maxMasters || c.Workers < 0 || c.Workers > maxWorkers || c.Masters+c.Workers == 0 {
+		return fmt.Errorf("%d masters and %d workers: a lab has up to %d masters and %d workers, one host at least",
+			c.Masters, c.Workers, maxMasters, maxWorkers)
+	}
+	if c.Report == nil {
+		c.Report = func(string) {}
+	}
+	if c.Dir == "" {
+		dir, err := findDir(c.Name)
+		if err != nil {
+			return err
+		}
+		c.Dir = dir
+	}
+	for _, p := range []*string{&c.Dir, &c.Preload} {
+		if *p == "" {
+			continue
+		}
+		abs, err := filepath.Abs(*p)
+		if err != nil {
+			return err
+		}
+		*p = abs
+	}
+	return nil
+}

@@ -1,0 +1,211 @@
+package plan
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"hactl/internal/remote"
+)
+
+// ErrStopped is returned by Apply when it was asked to stop; the running steps
+// were finished.
+var ErrStopped = errors.New("stopped on request: every step that was running has finished")
+
+// ErrChanged says that a host is no longer as the plan saw it.
+var ErrChanged = errors.New("the host changed since the plan was made")
+
+// GuardError says that a step's Guard refused its change; nothing was changed
+// by that step.
+type GuardError struct{ Err error }
+
+// Error gives the guard's reason.
+func (e *GuardError) Error() string { return fmt.Sprintf("guard: %v", e.Err) }
+
+// Unwrap returns the guard's reason.
+func (e *GuardError) Unwrap() error { return e.Err }
+
+// ExitCode is the code for "refused: not safe".
+func (e *GuardError) ExitCode() int { return 7 }
+
+// Timing is when a step ran, for the critical path.
+type Timing struct {
+	Stage, Host, Lane string
+	Step              ID
+	Start, End        time.Time
+}
+
+// Applied is what Apply did.
+type Applied struct {
+	Done    int // steps that changed something
+	Timings []Timing
+}
+
+// Apply makes the planned changes, stage by stage. For each step: look again
+// and check (in sync by now: skip; not as planned: stop), Guard, Apply, Ready,
+// look and check again, which must find it in sync. A failing step ends its
+// lane; other hosts finish the stage, and no further stage is begun.
+//
+// Nothing is begun while a step of the plan is Unknown. Closing stop ends the
+// run after the steps that are running.
+func (p *Plan) Apply(ctx context.Context, hosts Hosts, rep Reporter, stop <-chan struct{}) (*Applied, error) {
+	if err := p.Err(); err != nil {
+		return &Applied{}, err
+	}
+	a := &applier{hosts: hosts, rep: rep, stop: stop}
+	for i := range p.Stages {
+		st := &p.Stages[i]
+		if pendingIn(st.Items) == 0 {
+			continue
+		}
+		start := time.Now()
+		rep.Report(Event{Time: start, Kind: StageStart, Stage: st.Name, Text: fmt.Sprintf("%d to do", pendingIn(st.Items))})
+		err := a.stage(ctx, st)
+		rep.Report(Event{Time: time.Now(), Kind: StageDone, Stage: st.Name, Elapsed: time.Since(start), Err: errText(err)})
+		if err != nil {
+			return a.result(), err
+		}
+	}
+	return a.result(), nil
+}
+
+func (a *applier) stage(ctx context.Context, st *StagePlan) error {
+	lanes, order := byLane(st.Items)
+	errs := make([]error, len(order))
+	var g errgroup.Group
+	if st.Serial {
+		g.SetLimit(1)
+	} else {
+		g.SetLimit(4 * Parallel) // lanes; hosts are bounded by their sessions
+	}
+	for i, k := range order {
+		if st.Serial && errors.Join(errs[:i]...) != nil {
+			break
+		}
+		g.Go(func() error {
+			errs[i] = a.lane(ctx, st.Name, lanes[k])
+			return nil
+		})
+		if st.Serial {
+			_ = g.Wait()
+		}
+	}
+	_ = g.Wait()
+	return errors.Join(errs...)
+}
+
+type laneKey struct{ host, lane string }
+
+func byLane(items []*Item) (map[laneKey][]*Item, []laneKey) {
+	lanes := map[laneKey][]*Item{}
+	var order []laneKey
+	for _, it := range items {
+		if it.Change == nil {
+			continue
+		}
+		k := laneKey{it.Step.Host, it.Step.Lane}
+		if lanes[k] == nil {
+			order = append(order, k)
+		}
+		lanes[k] = append(lanes[k], it)
+	}
+	return lanes, order
+}
+
+// lane works through one host's steps in order. Neighbouring quick steps share
+// their looks: a round trip before, one after.
+func (a *applier) lane(ctx context.Context, stage string, items []*Item) error {
+	for len(items) > 0 {
+		n := 1
+		for n < len(items) && items[n-1].Step.Quick && items[n].Step.Quick {
+			n++
+		}
+		if err := a.group(ctx, stage, items[:n]); err != nil {
+			return err
+		}
+		items = items[n:]
+	}
+	return nil
+}
+
+func (a *applier) group(ctx context.Context, stage string, items []*Item) error {
+	if a.stopped(ctx) {
+		return ErrStopped
+	}
+	h := a.hosts[items[0].Step.Host]
+	now := recheck(ctx, h, items, a.rep)
+	var did []*Item
+	starts := map[ID]time.Time{}
+	for i, it := range items {
+		if a.stopped(ctx) {
+			break
+		}
+		if now[i].Err == nil && now[i].Change == nil {
+			continue // somebody did it, or an earlier step brought it along
+		}
+		starts[it.Step.ID] = time.Now()
+		a.rep.Report(withOp(event(StepStart, stage, it.Step, summary(now[i])), now[i].Change))
+		if err := a.change(ctx, h, stage, it, now[i]); err != nil {
+			err = a.failed(stage, it.Step, starts[it.Step.ID], err)
+			if remote.Unreachable(err) {
+				return err // nor could the others be looked at
+			}
+			return errors.Join(err, a.confirm(ctx, h, stage, did, starts))
+		}
+		did = append(did, it)
+	}
+	if err := a.confirm(ctx, h, stage, did, starts); err != nil {
+		return err
+	}
+	if a.stopped(ctx) {
+		return ErrStopped
+	}
+	return nil
+}
+
+// change applies one step whose fresh look is now.
+func (a *applier) change(ctx context.Context, h remote.Host, stage string, planned, now *Item) error {
+	if now.Err != nil {
+		return now.Err
+	}
+	if planned.Change.Pin != "" && now.Change.Pin != planned.Change.Pin {
+		return remote.Hint(fmt.Errorf("%w: planned on %q, found %q", ErrChanged, planned.Change.Pin, now.Change.Pin),
+			"look at it with hactl diff, then run hactl up again")
+	}
+	s := planned.Step
+	env := Env{Host: h, Say: sayer(a.rep, stage, s), seen: now.answers}
+	if s.Guard != nil {
+		if err := s.Guard(ctx, env); err != nil {
+			return &GuardError{Err: err}
+		}
+	}
+	if err := s.Apply(ctx, env, now.Change); err != nil {
+		return err
+	}
+	if s.Ready != nil {
+		return s.Ready(ctx, env)
+	}
+	return nil
+}
+
+// confirm looks again at what was changed; a step that still differs failed.
+func (a *applier) confirm(ctx context.Context, h remote.Host, stage string, did []*Item, starts map[ID]time.Time) error {
+	if len(did) == 0 {
+		return nil
+	}
+	for i, after := range recheck(ctx, h, did, a.rep) {
+		s := did[i].Step
+		err := after.Err
+		if err == nil && after.Change != nil {
+			err = fmt.Errorf("not in sync after it was applied: %s", after.Change.Summary)
+		}
+		if err != nil {
+			return a.failed(stage, s, starts[s.ID], err)
+		}
+		a.done(stage, s, starts[s.ID], did[i].Change)
+	}
+	return nil
+}

@@ -1,0 +1,143 @@
+package plan
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"io/fs"
+	"regexp"
+	"strings"
+
+	"hactl/internal/remote"
+)
+
+// File is a small file that must be on a host with this content, mode and owner.
+type File struct {
+	ID      ID
+	Host    string
+	Path    string // absolute
+	Content []byte
+	Mode    fs.FileMode // 0 means 0644
+	Owner   string      // "root:root" when empty; a user that does not exist yet is the step's error
+	Secret  bool        // the content never leaves the host and is never shown
+	Lane    string
+	// Keep, when not empty, makes other content an error instead of a change:
+	// the file is written once and never replaced. It is the error's hint.
+	Keep string
+}
+
+// maxDiff is the largest file that is fetched for a diff, in bytes.
+const maxDiff = 64 << 10
+
+// Step returns the step that keeps the file.
+func (f File) Step() Step {
+	f.fill()
+	return Step{
+		ID: f.ID, Host: f.Host, Lane: f.Lane, Title: f.Path, Quick: true,
+		Look: []Look{{Key: f.key(), Script: f.lookScript()}},
+		Check: func(_ context.Context, env Env) (*Change, error) {
+			a, err := env.Saw(f.key())
+			if err != nil {
+				return nil, err
+			}
+			return f.check(a)
+		},
+		Apply: func(ctx context.Context, env Env, _ *Change) error {
+			return env.Host.Put(ctx, remote.File{Path: f.Path, Content: f.Content, Mode: f.Mode, Owner: f.Owner})
+		},
+	}
+}
+
+func (f *File) fill() {
+	if f.Mode == 0 {
+		f.Mode = 0o644
+	}
+	if f.Owner == "" {
+		f.Owner = "root:root"
+	}
+}
+
+func (f File) key() string { return "file " + f.Path }
+
+func (f File) sum() string {
+	s := sha256.Sum256(f.Content)
+	return hex.EncodeToString(s[:])
+}
+
+// absent ends a look whose stat failed with the message $s: only what says that
+// nothing is there is absence, anything else is "could not look".
+const absent = `case $s in *'No such file'*|*'Not a directory'*) echo absent;; *) exit 1;; esac`
+
+// lookScript prints "absent", or mode, owner, type and hash, and the content
+// only when it differs and may be shown. A stat that fails for any reason other
+// than absence prints nothing, which check takes for "could not look".
+func (f File) lookScript() string {
+	show := `[ "$h" = ` + f.sum() + ` ] || [ "$(stat -c %s -- "$f")" -gt ` + fmt.Sprint(maxDiff) + ` ] || base64 <"$f"`
+	if f.Secret {
+		show = ":"
+	}
+	return `f=` + remote.Quote(f.Path) + `
+if s=$(stat -c '%a %U:%G %F' -- "$f" 2>&1); then
+case $s in *' regular'*) ;; *) printf '%s\n' "$s"; exit 0;; esac
+h=$(sha256sum <"$f") || exit 1; h=${h%% *}; printf '%s\n%s\n' "$s" "$h"; ` + show + `
+else ` + absent + `; fi`
+}
+
+func (f File) check(a Answer) (*Change, error) {
+	lines := strings.SplitN(a.Out, "\n", 3)
+	switch {
+	case a.Exit == 0 && a.Out == "absent":
+		return f.change(Create, "write "+f.Path, "", "absent"), nil
+	case a.Exit != 0 || a.Out == "":
+		return nil, fmt.Errorf("look at %s: exit %d", f.Path, a.Exit)
+	}
+	meta := strings.SplitN(lines[0], " ", 3)
+	if len(meta) != 3 {
+		return nil, fmt.Errorf("look at %s: unreadable answer", f.Path)
+	}
+	if !strings.HasPrefix(meta[2], "regular") {
+		return nil, remote.Hint(fmt.Errorf("%s is a %s, expected a regular file", f.Path, remote.Clean(meta[2])),
+			"move it away by hand; hactl replaces only regular files")
+	}
+	if len(lines) < 2 || !sha256Form.MatchString(lines[1]) {
+		return nil, fmt.Errorf("look at %s: unreadable answer", f.Path)
+	}
+	mode, owner := fmt.Sprintf("%o", f.Mode.Perm()), ownerPair(f.Owner)
+	if lines[1] == f.sum() {
+		if meta[0] == mode && meta[1] == owner {
+			return nil, nil
+		}
+		return f.change(Update, fmt.Sprintf("set %s to %s %s (is %s %s)", f.Path, mode, owner, remote.Clean(meta[0]), remote.Clean(meta[1])), string(f.Content), lines[1]), nil
+	}
+	if f.Keep != "" {
+		return nil, remote.Hint(fmt.Errorf("%s holds something else (sha256 %.12s…) and is never replaced", f.Path, lines[1]), "%s", f.Keep)
+	}
+	before := ""
+	if len(lines) == 3 {
+		b, err := base64.StdEncoding.DecodeString(strings.ReplaceAll(lines[2], "\n", ""))
+		if err != nil {
+			return nil, fmt.Errorf("look at %s: unreadable content: %w", f.Path, err)
+		}
+		before = string(b)
+	}
+	return f.change(Update, "rewrite "+f.Path, before, lines[1]), nil
+}
+
+func (f File) change(op Op, what, before, pin string) *Change {
+	c := &Change{Op: op, Summary: what, Secret: f.Secret, Pin: pin, Want: f.sum()}
+	if !f.Secret {
+		c.Before, c.After = before, string(f.Content)
+	}
+	return c
+}
+
+var sha256Form = regexp.MustCompile(`^[0-9a-f]{64}$`)
+
+func ownerPair(o string) string {
+	if strings.Contains(o, ":") {
+		return o
+	}
+	return o + ":" + o
+}

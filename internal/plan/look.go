@@ -1,0 +1,93 @@
+package plan
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"hactl/internal/remote"
+)
+
+// maxLookScript keeps one batch of looks well below what a command line holds.
+const maxLookScript = 90 << 10
+
+// look answers all looks with as few round trips as their size allows,
+// usually one. The same key is asked once.
+func look(ctx context.Context, h remote.Host, looks []Look) (map[string]Answer, error) {
+	seen := make(map[string]Answer, len(looks))
+	var batch []Look
+	size := 0
+	flush := func() error {
+		if len(batch) == 0 {
+			return nil
+		}
+		err := lookOnce(ctx, h, batch, seen)
+		batch, size = batch[:0], 0
+		return err
+	}
+	asked := make(map[string]bool, len(looks))
+	for _, l := range looks {
+		if asked[l.Key] {
+			continue
+		}
+		asked[l.Key] = true
+		if size+len(l.Script) > maxLookScript {
+			if err := flush(); err != nil {
+				return nil, err
+			}
+		}
+		batch = append(batch, l)
+		size += len(l.Script) + 64
+	}
+	if err := flush(); err != nil {
+		return nil, err
+	}
+	return seen, nil
+}
+
+// lookOnce runs one batch. Answers are told apart by a marker that the host
+// cannot know before the script arrives, so that no file content forges one.
+func lookOnce(ctx context.Context, h remote.Host, looks []Look, seen map[string]Answer) error {
+	var nonce [12]byte
+	if _, err := rand.Read(nonce[:]); err != nil {
+		return fmt.Errorf("make a marker: %w", err)
+	}
+	mark := "hactl-" + hex.EncodeToString(nonce[:])
+	var s strings.Builder
+	s.WriteString("LC_ALL=C; export LC_ALL\n")
+	for i, l := range looks {
+		fmt.Fprintf(&s, "(\n%s\n) 2>/dev/null; printf '\\n%s %d %%d\\n' \"$?\"\n", l.Script, mark, i)
+	}
+	res, err := h.Run(ctx, remote.Cmd{Script: s.String(), Title: "look"})
+	if err != nil {
+		return fmt.Errorf("look at the host: %w", err)
+	}
+	return splitAnswers(res.Stdout, mark, looks, seen)
+}
+
+func splitAnswers(out []byte, mark string, looks []Look, seen map[string]Answer) error {
+	for i, l := range looks {
+		head := fmt.Appendf(nil, "\n%s %d ", mark, i)
+		at := bytes.Index(out, head)
+		if at < 0 {
+			return fmt.Errorf("look %q: the host's answer ends early", l.Key)
+		}
+		text := string(out[:at])
+		rest := out[at+len(head):]
+		nl := bytes.IndexByte(rest, '\n')
+		if nl < 0 {
+			return fmt.Errorf("look %q: the host's answer ends early", l.Key)
+		}
+		code, err := strconv.Atoi(string(rest[:nl]))
+		if err != nil {
+			return fmt.Errorf("look %q: unreadable exit code", l.Key)
+		}
+		seen[l.Key] = Answer{Out: strings.TrimSuffix(text, "\n"), Exit: code}
+		out = rest[nl+1:]
+	}
+	return nil
+}

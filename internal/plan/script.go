@@ -1,0 +1,58 @@
+package plan
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"hactl/internal/remote"
+)
+
+// Script is a step whose look prints "ok" when it is in sync, or a few words on
+// what is missing; Run brings it about.
+type Script struct {
+	ID      ID
+	Host    string
+	Title   string
+	Lane    string
+	Look    string // prints "ok" or what is wrong; any exit code other than 0 is "could not look"
+	Op      Op     // Do when empty
+	Summary string // what Run does
+	Run     string
+	Stdin   []byte        // for Run; may be secret
+	Timeout time.Duration // of Run
+	Stream  bool          // report Run's output lines
+}
+
+// Step returns the step.
+func (s Script) Step() Step {
+	key := "script " + string(s.ID)
+	if s.Op == "" {
+		s.Op = Do
+	}
+	return Step{
+		ID: s.ID, Host: s.Host, Lane: s.Lane, Title: s.Title,
+		Look: []Look{{Key: key, Script: s.Look}},
+		Check: func(_ context.Context, env Env) (*Change, error) {
+			a, err := env.Saw(key)
+			if err != nil {
+				return nil, err
+			}
+			switch {
+			case a.Exit != 0 || a.Out == "":
+				return nil, fmt.Errorf("look at %s: exit %d: %s", s.Title, a.Exit, remote.Clean(a.Out))
+			case a.Out == "ok":
+				return nil, nil
+			}
+			return &Change{Op: s.Op, Summary: fmt.Sprintf("%s (%s)", s.Summary, remote.Clean(a.Out))}, nil
+		},
+		Apply: func(ctx context.Context, env Env, _ *Change) error {
+			c := remote.Cmd{Script: s.Run, Stdin: s.Stdin, Title: s.Title, Timeout: s.Timeout}
+			if s.Stream {
+				c.Output = func(line string) { env.Say("%s", line) }
+			}
+			_, err := env.Host.Run(ctx, c)
+			return err
+		},
+	}
+}

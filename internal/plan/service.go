@@ -1,0 +1,172 @@
+package plan
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"time"
+
+	"hactl/internal/remote"
+)
+
+// ConfigEnv is the environment variable by which a running process tells which
+// configuration it was started with. Rule: no handlers. A restart "because the
+// file just changed" is lost when the run dies in between; asking the process
+// is not.
+const ConfigEnv = "HACTL_CONFIG"
+
+// Service is a systemd unit that must be enabled and running, by a process
+// that was started with this configuration.
+type Service struct {
+	ID     ID
+	Host   string
+	Unit   string // "etcd.service"
+	Config string // wanted value of HACTL_CONFIG; empty: any process will do
+	Lane   string
+	// NoBlock queues the start and does not wait: an etcd member reports ready
+	// only once it has joined, so members that wait for one another deadlock. What
+	// is waited for is a process with this Config, which must not be empty.
+	NoBlock bool
+	// Wait bounds Ready; 0 means 60 s. Not used with NoBlock.
+	Wait  time.Duration
+	Guard func(ctx context.Context, env Env) error // asked before a restart or start
+	Ready func(ctx context.Context, env Env) error // instead of waiting for the unit to be active
+}
+
+// Step returns the step that keeps the unit.
+func (s Service) Step() Step {
+	if s.Wait == 0 {
+		s.Wait = 60 * time.Second
+	}
+	st := Step{
+		ID: s.ID, Host: s.Host, Lane: s.Lane, Title: s.Unit, Guard: s.Guard,
+		Look: []Look{{Key: s.key(), Script: s.lookScript()}},
+		Check: func(_ context.Context, env Env) (*Change, error) {
+			a, err := env.Saw(s.key())
+			if err != nil {
+				return nil, err
+			}
+			return s.check(a)
+		},
+		Apply: s.apply,
+	}
+	switch {
+	case s.Ready != nil:
+		st.Ready = s.Ready
+	case !s.NoBlock:
+		st.Ready = s.ready
+	}
+	return st
+}
+
+func (s Service) key() string { return "service " + s.Unit }
+
+// lookScript reads the environment of the main process; a process that ended
+// in between simply has none.
+func (s Service) lookScript() string {
+	return `s=$(systemctl show -p LoadState,ActiveState,SubState,UnitFileState,MainPID,NeedDaemonReload -- ` + remote.Quote(s.Unit) + `) || exit 1
+echo "$s"; p=${s##*MainPID=}; p=${p%%[!0-9]*}
+[ "${p:-0}" -gt 0 ] && tr '\0' '\n' <"/proc/$p/environ" | grep '^` + ConfigEnv + `='
+exit 0`
+}
+
+func (s Service) check(a Answer) (*Change, error) {
+	if a.Exit != 0 {
+		return nil, fmt.Errorf("look at %s: exit %d", s.Unit, a.Exit)
+	}
+	p := map[string]string{}
+	for line := range strings.Lines(a.Out) {
+		k, v, _ := strings.Cut(strings.TrimSpace(line), "=")
+		p[k] = v
+	}
+	if p["ActiveState"] == "" || p["LoadState"] == "" || p["UnitFileState"] == "" && p["LoadState"] == "loaded" {
+		return nil, fmt.Errorf("look at %s: unreadable answer", s.Unit)
+	}
+	running := p["ActiveState"] == "active" || s.NoBlock && p["ActiveState"] == "activating" && p["MainPID"] != "0"
+	switch {
+	case p["LoadState"] == "not-found":
+		return &Change{Op: Start, Summary: "enable and start " + s.Unit}, nil
+	case !running:
+		return &Change{Op: Start, Summary: fmt.Sprintf("start %s (is %s)", s.Unit, p["ActiveState"])}, nil
+	case s.Config != "" && p[ConfigEnv] != s.Config:
+		return &Change{Op: Restart, Summary: "restart " + s.Unit + ": the running process has another configuration"}, nil
+	case p["NeedDaemonReload"] == "yes":
+		return &Change{Op: Restart, Summary: "restart " + s.Unit + ": its unit changed after the process was started"}, nil
+	case p["UnitFileState"] != "enabled":
+		return &Change{Op: Update, Summary: fmt.Sprintf("enable %s (is %s)", s.Unit, p["UnitFileState"])}, nil
+	}
+	return nil, nil
+}
+
+func (s Service) apply(ctx context.Context, env Env, c *Change) error {
+	verb := "restart"
+	if c.Op == Update {
+		verb = "start"
+	}
+	block, begun := "", ""
+	if s.NoBlock {
+		block, begun = "--no-block ", " && "+s.begun()
+	}
+	// One reload, always: systemd does not notice a new drop-in folder of a unit
+	// that it holds in memory (NeedDaemonReload says no). Enabling is a link that
+	// needs none of its own.
+	script := "u=" + remote.Quote(s.Unit) + `
+[ "$(systemctl show -p LoadState --value -- "$u")" != masked ] || systemctl unmask --quiet -- "$u"
+systemctl daemon-reload || exit
+systemctl is-enabled --quiet -- "$u" || systemctl enable --quiet --no-reload -- "$u" || exit
+systemctl reset-failed -- "$u" 2>/dev/null
+systemctl ` + block + verb + ` -- "$u"` + begun
+	_, err := env.Host.Run(ctx, remote.Cmd{Script: script, Title: verb + " " + s.Unit, Timeout: s.Wait + 30*time.Second})
+	if err != nil {
+		return s.explain(ctx, env, err)
+	}
+	return nil
+}
+
+// begun waits until the wanted process is there, however far it is. On a busy
+// host a queued start may not have been looked at yet, or a process is still
+// systemd's own, about to become the unit's.
+func (s Service) begun() string {
+	return fmt.Sprintf(`{ i=0; until p=$(systemctl show -p MainPID --value -- %[1]s) && [ "${p:-0}" -gt 0 ] &&
+tr '\0' '\n' <"/proc/$p/environ" 2>/dev/null | grep -qx %[2]s; do
+i=$((i+1)); [ $i -lt %[3]d ] || { echo "the process did not start within %[4]s" >&2; exit 1; }; sleep 0.1; done; }`,
+		remote.Quote(s.Unit), remote.Quote(ConfigEnv+"="+s.Config), int(s.Wait/(100*time.Millisecond)), s.Wait)
+}
+
+// ready waits until the unit is active and stays so for a moment.
+func (s Service) ready(ctx context.Context, env Env) error {
+	script := fmt.Sprintf(`i=0; while [ $i -lt %d ]; do
+systemctl is-active --quiet -- %s && exit 0; i=$((i+1)); sleep 0.1; done; exit 1`, int(s.Wait/(100*time.Millisecond)), remote.Quote(s.Unit))
+	_, err := env.Host.Run(ctx, remote.Cmd{Script: script, Title: "wait for " + s.Unit, Timeout: s.Wait + 10*time.Second})
+	if err != nil {
+		return s.explain(ctx, env, fmt.Errorf("%s not active within %s: %w", s.Unit, s.Wait, err))
+	}
+	return nil
+}
+
+// explain adds the unit's last journal lines to err.
+func (s Service) explain(ctx context.Context, env Env, err error) error {
+	if remote.Unreachable(err) {
+		return err
+	}
+	res, jerr := env.Host.Run(ctx, remote.Cmd{
+		Script: "journalctl --no-pager -n 8 -o cat -u " + remote.Quote(s.Unit), Title: "read journal", Timeout: 10 * time.Second,
+	})
+	if jerr == nil && len(res.Stdout) > 0 {
+		err = fmt.Errorf("%w; journal: %s", err, strings.TrimSpace(string(res.Stdout)))
+	}
+	return remote.Hint(err, "on %s: journalctl -u %s", env.Host.Name(), s.Unit)
+}
+
+// Digest names a configuration by a short hash over its parts; it is what a
+// Service's Config holds.
+func Digest(parts ...[]byte) string {
+	h := sha256.New()
+	for _, p := range parts {
+		s := sha256.Sum256(p)
+		h.Write(s[:])
+	}
+	return hex.EncodeToString(h.Sum(nil))[:16]
+}

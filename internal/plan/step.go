@@ -1,0 +1,111 @@
+// Package plan is the one model behind plan, up, diff, drift and resume: a list
+// of stages of steps per host. A step can say what it would change and can make
+// that change. The package knows no component and no protocol.
+package plan
+
+import (
+	"context"
+	"fmt"
+
+	"hactl/internal/remote"
+)
+
+// ID names a step: component/host/what, such as "etcd/master-1/unit".
+type ID string
+
+// Step is one thing that must hold on one host.
+type Step struct {
+	ID    ID
+	Host  string // inventory name of the host
+	Title string // what it is, for a person: "etcd unit"
+	// Lane lets steps of one host in one stage run side by side: steps of the
+	// same lane run in order, different lanes at the same time.
+	Lane string
+	// Quick says that applying this step changes nothing that another step
+	// looks at: neighbouring quick steps share their looks.
+	Quick bool
+	// Look is what Check has to see. The engine collects the looks of all
+	// steps of a host into one round trip.
+	Look []Look
+	// Check is read-only and compares what was seen with what is wanted; a nil
+	// Change means in sync.
+	Check func(ctx context.Context, env Env) (*Change, error)
+	// Apply makes the change. It is never retried.
+	Apply func(ctx context.Context, env Env, c *Change) error
+	// Guard, when set, refuses the change while it would do harm, such as
+	// stopping a member without which there is no quorum.
+	Guard func(ctx context.Context, env Env) error
+	// Ready, when set, waits until the change has taken effect; it bounds and
+	// names its waits itself.
+	Ready func(ctx context.Context, env Env) error
+}
+
+// Look is one read-only question to a host: a POSIX shell snippet. The same key
+// asked by several steps is asked once.
+type Look struct {
+	Key    string
+	Script string
+}
+
+// Answer is what a Look printed. Exit is its exit code.
+type Answer struct {
+	Out  string // stdout without the final newline
+	Exit int
+}
+
+// Env is what a step may use.
+type Env struct {
+	Host remote.Host
+	// Say reports progress inside a long step or names what is waited for.
+	Say  func(format string, args ...any)
+	seen map[string]Answer
+}
+
+// Saw returns the answer to one of the step's looks.
+func (e Env) Saw(key string) (Answer, error) {
+	a, ok := e.seen[key]
+	if !ok {
+		return Answer{}, fmt.Errorf("step did not ask for %q", key)
+	}
+	return a, nil
+}
+
+// Op is the kind of a change.
+type Op string
+
+// The kinds of changes, with the glyphs that a plan shows.
+const (
+	Create  Op = "create"  // +
+	Update  Op = "update"  // ~
+	Delete  Op = "delete"  // -
+	Start   Op = "start"   // >
+	Restart Op = "restart" // >
+	Do      Op = "run"     // !
+)
+
+// Change is what a step would do, complete enough to show and to apply.
+type Change struct {
+	Op      Op     `json:"op"`
+	Summary string `json:"summary"` // "write /etc/…", "restart: running process has an older configuration"
+	// Before and After are the text of a diff; both empty when there is none to
+	// show. With Secret set the texts are never shown.
+	Before string `json:"before,omitempty"`
+	After  string `json:"after,omitempty"`
+	Secret bool   `json:"secret,omitempty"`
+	// Pin is the state that was seen. When it is not empty and differs at the
+	// time of Apply, the world changed in between and the engine stops.
+	Pin string `json:"-"`
+	// Want is the SHA-256 of what is to be there, in hex, where the change is
+	// to a file: it names a secret content without showing it.
+	Want string `json:"-"`
+}
+
+// Stage is a barrier: all its steps end before the next stage begins.
+type Stage struct {
+	Name   string
+	Serial bool // one host at a time, in inventory order
+	Steps  []Step
+}
+
+// Hosts are the connected machines by inventory name.
+type Hosts map[string]remote.Host

@@ -1,0 +1,351 @@
+package plan
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"hactl/internal/remote"
+)
+
+// checked runs the step's look on a host and its check on the answer.
+func checked(t *testing.T, s Step) (*Change, error) {
+	t.Helper()
+	p := mustMake(t, []Stage{{Name: "s", Steps: []Step{s}}}, Hosts{s.Host: shell(t, s.Host)})
+	return p.Stages[0].Items[0].Change, p.Stages[0].Items[0].Err
+}
+
+func TestFileStepSeesEveryDifference(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "it's here")
+	f := File{ID: "f", Host: "m1", Path: path, Content: []byte("wanted\n"), Mode: 0o640, Owner: me(t)}
+	for _, c := range []struct {
+		name    string
+		prepare func()
+		op      Op
+		summary string
+		before  string
+	}{
+		{"absent", func() {}, Create, "write " + path, ""},
+		{"other content", func() { write(t, path, "old", 0o640) }, Update, "rewrite " + path, "old"},
+		{"empty", func() { write(t, path, "", 0o640) }, Update, "rewrite " + path, ""},
+		{"markers and binary in it", func() { write(t, path, "\nhactl-00 0 0\n\x00\xff\r\n", 0o640) }, Update, "rewrite " + path, "\nhactl-00 0 0\n\x00\xff\r\n"},
+		{"too large for a diff", func() { write(t, path, strings.Repeat("x", maxDiff+1), 0o640) }, Update, "rewrite " + path, ""},
+		{"other mode", func() { write(t, path, "wanted\n", 0o604) }, Update, "set " + path + " to 640 " + me(t) + " (is 604 " + me(t) + ")", "wanted\n"},
+		{"in sync", func() { write(t, path, "wanted\n", 0o640) }, "", "", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			c.prepare()
+			got, err := checked(t, f.Step())
+			switch {
+			case err != nil:
+				t.Fatal(err)
+			case c.op == "":
+				if got != nil {
+					t.Fatalf("%+v", got)
+				}
+			case got == nil || got.Op != c.op || got.Summary != c.summary || got.Before != c.before || got.After != "wanted\n":
+				t.Fatalf("%+v", got)
+			}
+		})
+	}
+}
+
+func TestFileStepNeverReplacesWhatIsNoRegularFile(t *testing.T) {
+	dir := t.TempDir()
+	for name, make := range map[string]func(string) error{
+		"a directory":     func(p string) error { return os.Mkdir(p, 0o700) },
+		"a symbolic link": func(p string) error { return os.Symlink("/etc/hostname", p) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := filepath.Join(dir, strings.ReplaceAll(name, " ", ""))
+			if err := make(p); err != nil {
+				t.Fatal(err)
+			}
+			c, err := checked(t, File{ID: "f", Host: "m1", Path: p, Content: []byte("x")}.Step())
+			if c != nil || err == nil || !strings.Contains(err.Error(), strings.TrimPrefix(name, "a ")) || remote.HintOf(err) == "" {
+				t.Fatalf("%+v, %v", c, err)
+			}
+		})
+	}
+}
+
+func TestFileBelowAFileIsAbsent(t *testing.T) {
+	p := filepath.Join(t.TempDir(), "f")
+	write(t, p, "x", 0o600)
+	c, err := checked(t, File{ID: "f", Host: "m1", Path: p + "/below", Content: []byte("x")}.Step())
+	if err != nil || c == nil || c.Op != Create {
+		t.Fatalf("%+v, %v", c, err)
+	}
+}
+
+// A stat that fails for another reason than absence is "could not look".
+func TestFileThatCannotBeLookedAtIsUnknown(t *testing.T) {
+	p := filepath.Join(t.TempDir(), strings.Repeat("n", 300)) // ENAMETOOLONG, for root too
+	c, err := checked(t, File{ID: "f", Host: "m1", Path: p, Content: []byte("x")}.Step())
+	if c != nil || err == nil {
+		t.Fatalf("%+v, %v", c, err)
+	}
+}
+
+func TestKeptFileIsNeverReplaced(t *testing.T) {
+	p := filepath.Join(t.TempDir(), "ca.crt")
+	f := File{ID: "f", Host: "m1", Path: p, Content: []byte("ours"), Owner: me(t), Keep: "restore the store"}
+	if c, err := checked(t, f.Step()); err != nil || c == nil || c.Op != Create {
+		t.Fatalf("absent: %+v, %v", c, err)
+	}
+	write(t, p, "theirs", 0o644)
+	c, err := checked(t, f.Step())
+	if c != nil || err == nil || remote.HintOf(err) != "restore the store" {
+		t.Fatalf("%+v, %v", c, err)
+	}
+	write(t, p, "ours", 0o600) // the same content may get its mode
+	if c, err := checked(t, f.Step()); err != nil || c == nil || c.Op != Update {
+		t.Fatalf("%+v, %v", c, err)
+	}
+}
+
+func TestSecretFileShowsHashesOnly(t *testing.T) {
+	p := filepath.Join(t.TempDir(), "key")
+	write(t, p, "old-secret", 0o600)
+	f := File{ID: "f", Host: "m1", Path: p, Content: []byte("new-secret"), Mode: 0o600, Owner: me(t), Secret: true}
+	h := shell(t, "m1")
+	var said string
+	spy := remote.NewFake("m1", func(c remote.Call) (*remote.Result, error) {
+		res, err := h.Run(t.Context(), c.Cmd)
+		said += c.Cmd.Script + string(res.Stdout)
+		return res, err
+	})
+	it := mustMake(t, []Stage{{Name: "s", Steps: []Step{f.Step()}}}, Hosts{"m1": spy}).Stages[0].Items[0]
+	if it.Err != nil || it.Change == nil {
+		t.Fatalf("%+v", it)
+	}
+	c := it.Change
+	if !c.Secret || c.Before+c.After != "" || c.Pin != sum("old-secret") || c.Want != sum("new-secret") {
+		t.Fatalf("%+v", c)
+	}
+	if strings.Contains(said, "-secret") || strings.Contains(said, "b2xkLXNlY3JldA") {
+		t.Fatal("the content crossed the wire")
+	}
+}
+
+func sum(s string) string {
+	h := sha256.Sum256([]byte(s))
+	return hex.EncodeToString(h[:])
+}
+
+func FuzzFileCheck(f *testing.F) {
+	file := File{Path: "/etc/f", Content: []byte("wanted")}
+	file.fill()
+	good := "644 root:root regular file\n" + file.sum()
+	f.Add(good, 0)
+	f.Add("absent", 1)
+	f.Add("644 root:root regular file\nzz\n!!", 0)
+	f.Add("644 root:root directory\n"+file.sum(), 0)
+	f.Add(good+"\n\x00", 0)
+	f.Fuzz(func(t *testing.T, out string, exit int) {
+		c, err := file.check(Answer{Out: out, Exit: exit})
+		inSync := c == nil && err == nil
+		real := exit == 0 && strings.HasPrefix(out, "644 root:root regular") && strings.Contains(out, "\n"+file.sum())
+		if inSync && !real {
+			t.Fatalf("%q, exit %d, was taken for in sync", out, exit)
+		}
+		if c != nil && c.Op == Create && (out != "absent" || exit != 0) {
+			t.Fatalf("%q, exit %d, was taken for absent", out, exit)
+		}
+	})
+}
+
+func TestServiceStepAsksTheRunningProcess(t *testing.T) {
+	s := Service{ID: "s", Host: "m1", Unit: "x.service", Config: "abc"}
+	state := func(load, active, file, pid, config string) string {
+		out := "MainPID=" + pid + "\nLoadState=" + load + "\nActiveState=" + active + "\nSubState=s\nUnitFileState=" + file + "\nNeedDaemonReload=no"
+		if config != "" {
+			out += "\nHACTL_CONFIG=" + config
+		}
+		return out
+	}
+	for name, c := range map[string]struct {
+		out     string
+		exit    int
+		noBlock bool
+		op      Op
+		text    string // of the summary or the error
+	}{
+		"in sync":                      {out: state("loaded", "active", "enabled", "7", "abc")},
+		"no such unit":                 {out: state("not-found", "inactive", "", "0", ""), op: Start, text: "enable and start"},
+		"stopped":                      {out: state("loaded", "inactive", "enabled", "0", ""), op: Start, text: "is inactive"},
+		"failed":                       {out: state("loaded", "failed", "enabled", "0", ""), op: Start, text: "is failed"},
+		"starting":                     {out: state("loaded", "activating", "enabled", "7", "abc"), op: Start, text: "is activating"},
+		"starting is enough":           {out: state("loaded", "activating", "enabled", "7", "abc"), noBlock: true},
+		"waiting for its restart":      {out: state("loaded", "activating", "enabled", "0", ""), noBlock: true, op: Start, text: "is activating"},
+		"starting with another":        {out: state("loaded", "activating", "enabled", "7", "old"), noBlock: true, op: Restart, text: "another configuration"},
+		"another configuration":        {out: state("loaded", "active", "enabled", "7", "old"), op: Restart, text: "another configuration"},
+		"started by somebody else":     {out: state("loaded", "active", "enabled", "7", ""), op: Restart, text: "another configuration"},
+		"not enabled":                  {out: state("loaded", "active", "disabled", "7", "abc"), op: Update, text: "is disabled"},
+		"masked while it runs":         {out: state("masked", "active", "masked", "7", "abc"), op: Update, text: "is masked"},
+		"systemctl failed":             {out: state("loaded", "active", "enabled", "7", "abc"), exit: 1, text: "exit 1"},
+		"nothing":                      {text: "unreadable"},
+		"garbage":                      {out: "Failed to connect to bus", text: "unreadable"},
+		"cut after the first property": {out: "ActiveState=active", text: "unreadable"},
+		"cut before the last":          {out: "LoadState=loaded\nActiveState=active\nSubState=running", text: "unreadable"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := s
+			s.NoBlock = c.noBlock
+			got, err := s.check(Answer{Out: c.out, Exit: c.exit})
+			switch {
+			case c.op == "" && c.text == "":
+				if got != nil || err != nil {
+					t.Fatalf("%+v, %v", got, err)
+				}
+			case c.op == "":
+				if got != nil || err == nil || !strings.Contains(err.Error(), c.text) {
+					t.Fatalf("%+v, %v", got, err)
+				}
+			case err != nil || got == nil || got.Op != c.op || !strings.Contains(got.Summary, c.text):
+				t.Fatalf("%+v, %v", got, err)
+			}
+		})
+	}
+}
+
+func FuzzServiceCheck(f *testing.F) {
+	s := Service{Unit: "x.service", Config: "abc"}
+	f.Add("LoadState=loaded\nActiveState=active\nUnitFileState=enabled\nHACTL_CONFIG=abc", 0)
+	f.Add("ActiveState=active\nHACTL_CONFIG=abc\nUnitFileState=enabled", 0)
+	f.Add("=\n==\nActiveState", 0)
+	f.Fuzz(func(t *testing.T, out string, exit int) {
+		c, err := s.check(Answer{Out: out, Exit: exit})
+		if c != nil || err != nil {
+			return
+		}
+		for _, need := range []string{"LoadState=", "ActiveState=active", "UnitFileState=enabled", "HACTL_CONFIG=abc"} {
+			if exit != 0 || !strings.Contains(out, need) {
+				t.Fatalf("%q, exit %d, was taken for in sync", out, exit)
+			}
+		}
+	})
+}
+
+func TestServiceApplyNeverRunsBackThroughItsEffect(t *testing.T) {
+	for op, want := range map[Op]string{Start: ` restart -- "$u"`, Restart: ` restart -- "$u"`, Update: ` start -- "$u"`} {
+		h := remote.NewFake("m1", nil)
+		s := Service{ID: "s", Host: "m1", Unit: "x.service"}.Step()
+		if err := s.Apply(t.Context(), Env{Host: h}, &Change{Op: op}); err != nil {
+			t.Fatal(err)
+		}
+		got := h.Calls()[0].Cmd.Script
+		if !strings.HasSuffix(got, want) || !strings.HasPrefix(got, "u=x.service\n") || !strings.Contains(got, "\nsystemctl daemon-reload || exit\n") {
+			t.Errorf("%s: %s", op, got)
+		}
+	}
+}
+
+func TestServiceFailureQuotesTheJournal(t *testing.T) {
+	h := remote.NewFake("m1", func(c remote.Call) (*remote.Result, error) {
+		if strings.HasPrefix(c.Cmd.Script, "journalctl") {
+			return &remote.Result{Stdout: []byte("bind: address already in use\n")}, nil
+		}
+		return &remote.Result{Exit: 1}, nil
+	})
+	s := Service{ID: "s", Host: "m1", Unit: "x.service", Wait: time.Second}.Step()
+	err := s.Ready(t.Context(), Env{Host: h})
+	if err == nil || !strings.Contains(err.Error(), "x.service not active within 1s") || !strings.Contains(err.Error(), "address already in use") ||
+		remote.HintOf(err) != "on m1: journalctl -u x.service" {
+		t.Fatalf("%v", err)
+	}
+}
+
+func TestQueuedServiceHasNoWaitOfItsOwn(t *testing.T) {
+	if (Service{ID: "s", NoBlock: true}).Step().Ready != nil {
+		t.Error("a queued start is waited for: members that wait for one another deadlock")
+	}
+	own := func(context.Context, Env) error { return nil }
+	if (Service{ID: "s", NoBlock: true, Ready: own}).Step().Ready == nil {
+		t.Error("its own Ready got lost")
+	}
+}
+
+func TestScriptStepAnswers(t *testing.T) {
+	for name, c := range map[string]struct {
+		look, summary, err string
+	}{
+		"ok":                       {look: "echo ok"},
+		"something is missing":     {look: "echo 'missing: a b'", summary: "install (missing: a b)"},
+		"could not look":           {look: "echo ok; exit 3", err: "look at thing: exit 3"},
+		"said nothing":             {look: ":", err: "look at thing: exit 0"},
+		"repaints the terminal":    {look: `printf 'no\033[2Jpe'`, summary: "install (nope)"},
+		"ok among other words":     {look: "echo ok; echo ok", summary: "install (ok\nok)"},
+		"stderr is not the answer": {look: "echo ok >&2", err: "look at thing: exit 0"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := checked(t, Script{ID: "s", Host: "m1", Title: "thing", Summary: "install", Look: c.look}.Step())
+			switch {
+			case c.err != "":
+				if got != nil || err == nil || !strings.HasPrefix(err.Error(), c.err) {
+					t.Fatalf("%+v, %v", got, err)
+				}
+			case err != nil:
+				t.Fatal(err)
+			case c.summary == "":
+				if got != nil {
+					t.Fatalf("%+v", got)
+				}
+			case got == nil || got.Summary != c.summary || got.Op != Do:
+				t.Fatalf("%+v", got)
+			}
+		})
+	}
+}
+
+func TestExecutableStepSeesEveryDifference(t *testing.T) {
+	p := filepath.Join(t.TempDir(), "prober")
+	x := Executable{ID: "x", Host: "m1", Local: "/dev/null", SHA256: sum("program"), Path: p}
+	for _, c := range []struct {
+		name    string
+		prepare func()
+		op      Op
+	}{
+		{"absent", func() {}, Create},
+		{"another one", func() { write(t, p, "older", 0o755) }, Update},
+		{"not executable", func() { write(t, p, "program", 0o644) }, Update},
+		{"in sync", func() { write(t, p, "program", 0o755) }, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			c.prepare()
+			got, err := checked(t, x.Step())
+			if err != nil || (got == nil) != (c.op == "") || got != nil && got.Op != c.op {
+				t.Fatalf("%+v, %v", got, err)
+			}
+		})
+	}
+	x.Path = filepath.Join(t.TempDir(), strings.Repeat("n", 300)) // ENAMETOOLONG is not absence
+	if c, err := checked(t, x.Step()); c != nil || err == nil {
+		t.Fatalf("%+v, %v", c, err)
+	}
+	x.Path = p
+	if c, err := x.Step().Check(t.Context(), Env{seen: map[string]Answer{"executable " + p: {Exit: 1}}}); c != nil || err == nil {
+		t.Fatalf("%+v, %v", c, err)
+	}
+	if c, err := x.Step().Check(t.Context(), Env{seen: map[string]Answer{"executable " + p: {Out: "absent", Exit: 1}}}); c != nil || err == nil {
+		t.Fatalf("%+v, %v", c, err)
+	}
+}
+
+func TestDigestNamesContentAndItsBounds(t *testing.T) {
+	a := Digest([]byte("ab"), []byte("c"))
+	if a != Digest([]byte("ab"), []byte("c")) || len(a) != 16 {
+		t.Error("not stable")
+	}
+	for _, other := range []string{Digest([]byte("a"), []byte("bc")), Digest([]byte("abc")), Digest([]byte("ab"), []byte("d")), Digest([]byte("ab"), []byte("c"), nil)} {
+		if a == other {
+			t.Error("two configurations share a name")
+		}
+	}
+}

@@ -1,0 +1,185 @@
+package preflight
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"hactl/internal/remote"
+)
+
+// sshd's words for what became of a connection, as remote hands them on.
+func TestAnswersOfSSHDAreTold(t *testing.T) {
+	lost := &remote.UnreachableError{Host: "master-1", Op: "dial", Err: errors.New("connection lost")}
+	slow := &remote.UnreachableError{Host: "master-1", Op: "dial", Err: context.DeadlineExceeded}
+	for _, c := range []struct {
+		err  error
+		want reach
+	}{
+		{errors.New("dial: ssh: rejected: connect failed (Connection refused)"), refused},
+		{errors.New("dial: ssh: rejected: connect failed (Connection timed out)"), silent},
+		{errors.New("dial: ssh: rejected: connect failed (No route to host)"), noRoute},
+		{errors.New("dial: ssh: rejected: connect failed (Network is unreachable)"), noRoute},
+		{errors.New("dial: ssh: rejected: connect failed (words of another sshd)"), untested},
+		{remote.Hint(lost, "set AllowTcpForwarding yes"), untested},
+		{fmt.Errorf("dial: %w", slow), silent},
+	} {
+		if got := reachOf(t.Context(), c.err); got != c.want {
+			t.Errorf("%v: %s, want %s", c.err, got, c.want)
+		}
+	}
+}
+
+// dialled lets every host of a cluster answer dials by to.
+func dialled(c *Cluster, to func(from, addr string) error) {
+	for name, h := range c.Hosts {
+		h.(*remote.Fake).DialWith(func(_ context.Context, _, addr string) (net.Conn, error) {
+			if err := to(name, addr); err != nil {
+				return nil, err
+			}
+			ours, theirs := net.Pipe()
+			_ = theirs.Close()
+			return ours, nil
+		})
+	}
+}
+
+func TestDialMatrixFindsTheOneBlockedWay(t *testing.T) {
+	c := bare(t)
+	dialled(c, func(from, addr string) error {
+		if from == "master-2" && addr == "192.0.2.13:2380" {
+			return errors.New("connect failed (No route to host)")
+		}
+		return errors.New("connect failed (Connection refused)")
+	})
+	c.dials = c.dialAll(t.Context())
+	// 6 pairs of masters with 4 ports, 3 masters to the worker, the worker to 3 masters.
+	if len(c.dials) != 30 {
+		t.Errorf("%d connections were tried, want 30", len(c.dials))
+	}
+	for _, d := range c.dials {
+		want := refused
+		if d.From == "master-2" && d.To == "master-3" && d.Port == 2380 {
+			want = noRoute
+		}
+		if d.Reach != want {
+			t.Errorf("%s to %s port %d: %s, want %s", d.From, d.To, d.Port, d.Reach, want)
+		}
+	}
+}
+
+// A host whose own sshd forwards nothing says nothing of the others.
+func TestHostThatCannotDialItselfIsNoWitness(t *testing.T) {
+	c := bare(t)
+	dialled(c, func(from, addr string) error {
+		if from == "master-1" {
+			if strings.HasPrefix(addr, "127.") {
+				return &remote.UnreachableError{Host: from, Op: "dial", Err: errors.New("administratively prohibited")}
+			}
+			return errors.New("connect failed (No route to host)")
+		}
+		return errors.New("connect failed (Connection refused)")
+	})
+	c.dials = c.dialAll(t.Context())
+	for _, d := range c.dials {
+		if got := d.Reach == untested; got != (d.From == "master-1") {
+			t.Errorf("%s to %s: %s", d.From, d.To, d.Reach)
+		}
+	}
+}
+
+func TestRoundTripIsWithoutTheWayToTheHost(t *testing.T) {
+	d := dial{Took: 12 * time.Millisecond, Loop: 10 * time.Millisecond}
+	if d.rtt() != 2*time.Millisecond {
+		t.Errorf("got %s", d.rtt())
+	}
+	if d.Loop = time.Second; d.rtt() != 0 {
+		t.Errorf("got %s for a way that is shorter than none", d.rtt())
+	}
+}
+
+func TestRunLooksAtAllHostsInOneRoundTripEach(t *testing.T) {
+	c := bare(t)
+	for name := range c.Hosts {
+		c.Hosts[name] = remote.NewFake(name, func(call remote.Call) (*remote.Result, error) {
+			if call.Kind != "run" {
+				return nil, nil
+			}
+			now := time.Now().UnixNano()
+			return &remote.Result{Stdout: fmt.Appendf(nil, "clock %d\nvip asked\nvrrp heard\n%sclock-after %d\nend\n", now, strings.Repeat("sync 0.002\n", 100), now)}, nil
+		})
+	}
+	dialled(c, func(_, addr string) error { return errors.New("connect failed (Connection refused)") })
+	r := Run(t.Context(), c, nil)
+	if err := r.Err(); err != nil || r.Blind() {
+		t.Errorf("errors %v, blind %v", err, r.Blind())
+	}
+	for name, h := range c.Hosts {
+		runs := 0
+		for _, call := range h.(*remote.Fake).Calls() {
+			if call.Kind == "run" {
+				runs++
+			}
+		}
+		if runs != 1 {
+			t.Errorf("%s: %d round trips with the facts at hand, want 1", name, runs)
+		}
+	}
+}
+
+func TestRunReportsAHostThatIsCutOff(t *testing.T) {
+	c := bare(t)
+	delete(c.Facts, "master-3")
+	for name := range c.Hosts {
+		c.Hosts[name] = remote.NewFake(name, func(remote.Call) (*remote.Result, error) {
+			return nil, &remote.UnreachableError{Host: name, Op: "run", Err: errors.New("connection lost")}
+		})
+	}
+	dialled(c, func(from, _ string) error {
+		return &remote.UnreachableError{Host: from, Op: "dial", Err: errors.New("connection lost")}
+	})
+	r := Run(t.Context(), c, []string{"vip-unused"})
+	if err := r.Err(); err == nil || !strings.Contains(err.Error(), "master-3: preflight reachable: ") {
+		t.Errorf("got %v", err)
+	}
+	if !r.Blind() {
+		t.Error("nothing could be looked at and the report does not say so")
+	}
+	for _, res := range r.Results {
+		if res.ID == "vip-unused" && res.State != Ignored || res.ID == "ports-reachable" && res.State != NotSeen {
+			t.Errorf("%s is %s", res.ID, res.State)
+		}
+	}
+}
+
+func TestIgnoringAnUnknownCheckIsRefused(t *testing.T) {
+	if err := CheckIgnored([]string{"swap", "swpa"}); err == nil || !strings.Contains(err.Error(), `"swpa"`) {
+		t.Errorf("got %v", err)
+	}
+	if err := CheckIgnored(IDs()); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestIgnoredErrorIsNoError(t *testing.T) {
+	c := bare(t)
+	c.Facts["master-1"].CPUs = 1
+	for _, ignored := range []bool{false, true} {
+		r := &Report{}
+		for _, k := range All {
+			if k.ID == "cpus" {
+				r.add(k, k.Run(t.Context(), c), ignored)
+			}
+		}
+		if got := r.Err() == nil; got != ignored {
+			t.Errorf("ignored %v: %v", ignored, r.Err())
+		}
+		if len(r.Results[0].Findings) != 1 {
+			t.Errorf("ignored %v: the finding is not reported", ignored)
+		}
+	}
+}

@@ -1,0 +1,368 @@
+package preflight
+
+import (
+	"errors"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"hactl/internal/facts"
+	"hactl/internal/remote"
+)
+
+// broken lists, for every check, worlds in which it finds something.
+var broken = []struct {
+	check  string
+	name   string
+	breaks func(c *Cluster)
+	want   Severity
+	host   string // of the first such finding; "" for any
+	says   string
+}{
+	{"reachable", "a host without a connection", func(c *Cluster) {
+		c.Down["master-2"] = remote.Hint(errors.New("dial: connection refused"), "start sshd")
+		delete(c.Hosts, "master-2")
+	}, Error, "master-2", "connection refused"},
+	{"reachable", "facts that could not be read", func(c *Cluster) { c.failed["worker-1"] = errors.New("gather facts: cpus: makes no sense") }, Error, "worker-1", "cpus"},
+	{"root", "sudo gives another user", func(c *Cluster) { c.Facts["master-1"].UID = 1000 }, Error, "master-1", "1000"},
+	{"os", "an old release", func(c *Cluster) {
+		c.Facts["master-1"].OSVersion, c.Facts["master-1"].OSName = "10", "Debian GNU/Linux 10 (buster)"
+	}, Error, "master-1", "too old"},
+	{"os", "no systemd", func(c *Cluster) { c.Facts["master-1"].Init = "init" }, Error, "master-1", "systemd"},
+	{"os", "no package manager", func(c *Cluster) { c.Facts["master-1"].PkgManager = "" }, Error, "master-1", "neither apt nor dnf"},
+	{"os", "an untried system", func(c *Cluster) { c.Facts["master-1"].OS = "devuan" }, Warning, "master-1", "tried"},
+	{"architecture", "not the bundle's", func(c *Cluster) { c.Facts["master-3"].Arch = "arm64" }, Error, "master-3", "arm64"},
+	{"architecture", "none that is supported", func(c *Cluster) { c.Facts["master-3"].Arch = "riscv64" }, Error, "master-3", "riscv64"},
+	{"architecture", "two, without a bundle", func(c *Cluster) { c.Arch, c.Facts["master-2"].Arch = "", "arm64" }, Error, "master-2", "arm64"},
+	{"capabilities", "an ordinary container", func(c *Cluster) { c.Facts["master-1"].CapBnd = 0xa80425fb }, Error, "master-1", "CAP_SYS_ADMIN"},
+	{"cpus", "one CPU", func(c *Cluster) { c.Facts["master-1"].CPUs = 1 }, Error, "master-1", "1 CPU"},
+	{"memory", "a small master", func(c *Cluster) { c.Facts["master-1"].MemoryBytes = 1024 * mib }, Error, "master-1", "1024 MiB"},
+	{"memory", "a tiny worker", func(c *Cluster) { c.Facts["worker-1"].MemoryBytes = 512 * mib }, Warning, "worker-1", "512 MiB"},
+	{"disk-space", "a full disk for etcd", func(c *Cluster) { c.Facts["master-1"].Disk("/var/lib/etcd").FreeBytes = 200 * mib }, Error, "master-1", "/var/lib/etcd"},
+	{"disk-space", "little room for images", func(c *Cluster) { c.Facts["worker-1"].Disk("/var/lib/containerd").FreeBytes = 5 * gib }, Warning, "worker-1", "5.0 GiB"},
+	{"disk-space", "a disk nobody looked at", func(c *Cluster) { c.Inv.Etcd.DataDir = "/srv/etcd" }, Unknown, "master-1", "/srv/etcd"},
+	{"disk-latency", "two slow writes of a hundred", func(c *Cluster) {
+		w := c.probes["master-2"].Writes
+		w[98], w[99] = 15*time.Millisecond, 40*time.Millisecond
+	}, Warning, "master-2", "15ms"},
+	{"disk-latency", "not measured", func(c *Cluster) { c.probes["master-2"].Writes = nil }, Unknown, "master-2", "could not be measured"},
+	{"mount-options", "noexec", func(c *Cluster) { c.Facts["master-1"].Disk("/opt/cni").Options = []string{"rw", "noexec"} }, Error, "master-1", "noexec"},
+	{"mount-options", "read-only", func(c *Cluster) { c.Facts["master-1"].Disk("/etc/kubernetes").Options = []string{"ro"} }, Error, "master-1", "read-only"},
+	{"mount-options", "nosuid", func(c *Cluster) {
+		c.Facts["master-1"].Disk("/var/lib/containerd").Options = []string{"rw", "nosuid"}
+	}, Warning, "master-1", "nosuid"},
+	{"mount-options", "a file system nobody looked at", func(c *Cluster) { c.Facts["master-1"].Disks = nil }, Unknown, "master-1", "/usr/local/bin"},
+	{"swap", "on", func(c *Cluster) { c.Facts["worker-1"].Swap = true }, Warning, "worker-1", "swap is on"},
+	{"kernel-version", "too old for Kubernetes", func(c *Cluster) { c.Facts["master-1"].Kernel = "4.18.0-553.el8" }, Error, "master-1", "4.19"},
+	{"kernel-version", "too old for nftables", func(c *Cluster) { c.Facts["master-1"].Kernel = "5.10.0-30" }, Error, "master-1", "5.13"},
+	{"kernel-version", "no version at all", func(c *Cluster) { c.Facts["master-1"].Kernel = "custom" }, Unknown, "master-1", "custom"},
+	{"kernel-modules", "absent", func(c *Cluster) { c.Facts["master-1"].Modules["br_netfilter"] = facts.Absent }, Error, "master-1", "br_netfilter"},
+	{"kernel-modules", "no telling", func(c *Cluster) { c.Facts["master-1"].Modules["veth"] = facts.Unknown }, Unknown, "master-1", "veth"},
+	{"kernel-modules", "vxlan for flannel", func(c *Cluster) {
+		c.Inv.Network.Preset = "flannel"
+		c.Facts["worker-1"].Modules["vxlan"] = facts.Absent
+	}, Error, "worker-1", "vxlan"},
+	{"sysctls", "read-only", func(c *Cluster) { c.Facts["master-1"].Sysctls["net.ipv4.ip_forward"] = facts.Sysctl{Value: "0"} }, Error, "master-1", "cannot be changed"},
+	{"sysctls", "missing", func(c *Cluster) { delete(c.Facts["master-1"].Sysctls, "net.ipv4.ip_forward") }, Error, "master-1", "has no"},
+	{"sysctls", "IPv6 off", func(c *Cluster) {
+		c.Inv.VIP.Address = netip.MustParseAddr("2001:db8::10")
+		c.Facts["master-1"].Sysctls["net.ipv6.conf.all.disable_ipv6"] = facts.Sysctl{Value: "1", Writable: true}
+		c.Facts["master-1"].Sysctls["net.ipv6.conf.all.forwarding"] = facts.Sysctl{Value: "0", Writable: true}
+	}, Error, "master-1", "IPv6 is switched off"},
+	{"sysctls", "few watches", func(c *Cluster) {
+		c.Facts["master-1"].Sysctls["fs.inotify.max_user_instances"] = facts.Sysctl{Value: "64"}
+	}, Warning, "master-1", "64"},
+	{"cgroup", "v1", func(c *Cluster) { c.Facts["master-1"].CgroupV2 = false }, Warning, "master-1", "v1"},
+	{"selinux", "enforcing", func(c *Cluster) { c.Facts["master-1"].SELinux = "enforcing" }, Warning, "master-1", "enforcing"},
+	{"hostname", "addresses mixed up", func(c *Cluster) { c.Facts["master-1"].Hostname = "master-2.example.com" }, Error, "master-1", "master-2"},
+	{"machine-id", "a clone", func(c *Cluster) { c.Facts["master-3"].MachineID = c.Facts["master-1"].MachineID }, Error, "master-3", "master-1"},
+	{"machine-id", "none", func(c *Cluster) { c.Facts["master-3"].MachineID = "" }, Warning, "master-3", "no machine id"},
+	{"product-uuid", "a clone", func(c *Cluster) { c.Facts["master-3"].ProductUUID = c.Facts["master-1"].ProductUUID }, Warning, "master-3", "product UUID"},
+	{"mac-address", "a clone", func(c *Cluster) {
+		c.Facts["master-2"].Interfaces[1].MAC = c.Facts["master-1"].Interfaces[1].MAC
+	}, Error, "master-2", "02:00:00:00:00:01"},
+	{"clock-skew", "3 s ahead", func(c *Cluster) {
+		c.probes["master-3"].Clock.Offset = 3 * time.Second
+		c.Facts["master-3"].ClockError = time.Second
+	}, Error, "master-3", "3s off"},
+	{"clock-skew", "0.8 s behind", func(c *Cluster) {
+		c.probes["master-3"].Clock.Offset = -800 * time.Millisecond
+		c.Facts["master-3"].ClockError = time.Second
+	}, Warning, "master-3", "-800ms off"},
+	{"clock-skew", "a line too slow to tell", func(c *Cluster) {
+		c.probes["master-3"].Clock.Error = time.Second
+		c.Facts["master-3"].ClockError = time.Second
+	}, Unknown, "master-3", "too slow"},
+	{"clock-skew", "all alike, and all wrong", func(c *Cluster) {
+		for n, p := range c.probes {
+			p.Clock.Offset = -time.Hour
+			c.Facts[n].ClockError = time.Second
+		}
+	}, Warning, "", "certificates"},
+	{"time-sync", "nothing", func(c *Cluster) { c.Facts["master-1"].TimeSync = "" }, Warning, "master-1", "keeps the clock"},
+	{"private-address", "on no interface", func(c *Cluster) {
+		c.Facts["master-1"].Interfaces[1].Prefixes = []netip.Prefix{netip.MustParsePrefix("198.51.100.7/24")}
+	}, Error, "master-1", "198.51.100.7 on eth0"},
+	{"private-address", "interface down", func(c *Cluster) { c.Facts["master-1"].Interfaces[1].Up = false }, Error, "master-1", "is down"},
+	{"private-address", "on another interface", func(c *Cluster) { c.Inv.Hosts[0].Interface = "eth1" }, Error, "master-1", "not on eth1"},
+	{"one-segment", "a host elsewhere", func(c *Cluster) { c.Inv.Hosts[3].PrivateAddress = netip.MustParseAddr("198.51.100.9") }, Error, "master-1", "198.51.100.9"},
+	{"one-segment", "no address to compare", func(c *Cluster) { c.Facts["master-1"].Interfaces = nil }, Unknown, "master-1", "not known"},
+	{"mtu", "different", func(c *Cluster) { c.Facts["worker-1"].Interfaces[1].MTU = 9000 }, Warning, "worker-1", "9000"},
+	{"default-route", "none", func(c *Cluster) { c.Facts["master-1"].Routes = c.Facts["master-1"].Routes[1:] }, Warning, "master-1", "no default route"},
+	{"networks", "hosts inside the service network", func(c *Cluster) { c.Inv.Network.ServiceSubnet = netip.MustParsePrefix("192.0.0.0/14") }, Error, "master-1", "192.0.2.0/24"},
+	{"networks", "a route into the service network", func(c *Cluster) {
+		c.Facts["worker-1"].Routes = append(c.Facts["worker-1"].Routes, facts.Route{Dest: netip.MustParsePrefix("10.96.5.0/24"), Interface: "wg0"})
+	}, Error, "worker-1", "wg0"},
+	{"networks", "another network inside the pod network", func(c *Cluster) {
+		c.Facts["worker-1"].Interfaces = append(c.Facts["worker-1"].Interfaces, facts.Interface{Name: "docker0", Prefixes: []netip.Prefix{netip.MustParsePrefix("10.244.0.1/16")}})
+	}, Error, "worker-1", "docker0"},
+	{"resolv-conf", "missing", func(c *Cluster) { c.Facts["master-1"].ResolvConf = false }, Error, "master-1", "missing"},
+	{"resolv-conf", "empty", func(c *Cluster) { c.Facts["master-1"].Nameservers = nil }, Warning, "master-1", "names no server"},
+	{"resolv-conf", "a server on the host itself", func(c *Cluster) {
+		c.Facts["master-1"].Nameservers = []netip.Addr{netip.MustParseAddr("127.0.0.1")}
+	}, Warning, "master-1", "ask itself"},
+	{"proxy", "for everything", func(c *Cluster) {
+		c.Facts["master-1"].Proxies = map[string]string{"https_proxy": "http://proxy:3128", "no_proxy": "localhost,192.0.2.0/24,10.96.0.0/16"}
+	}, Warning, "master-1", "10.244.0.0/16"},
+	{"firewall", "firewalld", func(c *Cluster) { c.Facts["master-1"].Firewall.Services = []string{"firewalld"} }, Warning, "master-1", "2380"},
+	{"firewall", "nftables that drop", func(c *Cluster) { c.Facts["master-1"].Firewall.Nft = nftDrop }, Warning, "master-1", "2379"},
+	{"firewall", "iptables that reject", func(c *Cluster) {
+		c.Facts["worker-1"].Firewall.IPTables = "-P INPUT ACCEPT\n-A INPUT -p tcp -m tcp --dport 22 -j ACCEPT\n-A INPUT -j REJECT --reject-with icmp-port-unreachable"
+	}, Warning, "worker-1", "10250"},
+	{"firewall", "a rule against a port", func(c *Cluster) {
+		c.Facts["master-1"].Firewall.Nft = "table inet t {\n\tchain i {\n\t\ttype filter hook input priority filter; policy accept;\n\t\ttcp dport 2379 reject with tcp reset\n\t}"
+	}, Warning, "master-1", "tcp dport 2379 reject"},
+	{"ports-free", "somebody else's process", func(c *Cluster) { listen(c.Facts["master-1"], "nginx", 6443) }, Error, "master-1", "nginx (pid 7443)"},
+	{"ports-free", "a process that was not found", func(c *Cluster) {
+		c.Facts["worker-1"].Listening = append(c.Facts["worker-1"].Listening, facts.Listener{Addr: netip.MustParseAddrPort("[::]:10250")})
+	}, Error, "worker-1", "not found"},
+	{"ports-reachable", "dropped", func(c *Cluster) { c.dials[0].Reach = silent }, Error, "master-1", "dropped"},
+	{"ports-reachable", "rejected", func(c *Cluster) { c.dials[0].Reach = noRoute }, Error, "master-1", "no route"},
+	{"ports-reachable", "refused where somebody listens", func(c *Cluster) { listen(c.Facts["master-2"], "etcd", 2379) }, Error, "master-1", "rejects"},
+	{"ports-reachable", "no forwarding in sshd", func(c *Cluster) { c.dials[0].Reach, c.dials[0].Err = untested, errors.New("prohibited") }, Unknown, "master-1", "prohibited"},
+	{"ports-reachable", "nobody to dial from", func(c *Cluster) { c.dials = nil }, Unknown, "", "connected from"},
+	{"peer-rtt", "a long way", func(c *Cluster) { slow(c, 252*time.Millisecond) }, Warning, "", "heartbeatInterval"},
+	{"peer-rtt", "too long for the election", func(c *Cluster) { slow(c, 152*time.Millisecond) }, Warning, "", "electionTimeout"},
+	{"peer-rtt", "nothing measured", func(c *Cluster) {
+		for i := range c.dials {
+			c.dials[i].Reach = silent
+		}
+	}, Unknown, "", "could not be measured"},
+	{"vip-network", "another network", func(c *Cluster) { c.Inv.VIP.Address = netip.MustParseAddr("192.0.3.10") }, Error, "master-1", "192.0.2.0/24"},
+	{"vip-network", "no such interface", func(c *Cluster) { c.Inv.VIP.Interface = "bond0" }, Error, "master-1", "no interface"},
+	{"vip-unused", "a stranger answers", func(c *Cluster) { c.probes["master-2"].Answers = "02:aa:bb:cc:dd:ee" }, Error, "master-2", "02:aa:bb:cc:dd:ee"},
+	{"vip-unused", "left on an interface", func(c *Cluster) { holdVIP(c, "master-2") }, Error, "master-2", "no keepalived"},
+	{"vip-unused", "on a worker", func(c *Cluster) { holdVIP(c, "worker-1") }, Error, "worker-1", "no master"},
+	{"vip-unused", "not asked", func(c *Cluster) { c.probes["master-2"].AskedVIP = false }, Unknown, "master-2", "not asked"},
+	{"vrid", "another cluster on the wire", func(c *Cluster) {
+		c.probes["master-2"].Adverts = []vrrpAdvert{{netip.MustParseAddr("192.0.2.200"), 51}}
+	}, Error, "master-2", "192.0.2.200"},
+	{"vrid", "no ears", func(c *Cluster) { c.probes["master-2"].Heard = false }, Unknown, "master-2", "tcpdump"},
+	{"vrrp", "a firewall that does not know it", func(c *Cluster) { c.Facts["master-1"].Firewall.Nft = nftDrop }, Warning, "master-1", "112"},
+	{"vrrp", "nothing can be sent yet", func(*Cluster) {}, Unknown, "", "does not run yet"},
+	{"vrrp", "two owners", func(c *Cluster) {
+		for _, m := range c.Inv.Masters() {
+			c.Facts[m.Name].Processes = []string{"keepalived"}
+		}
+		holdVIP(c, "master-1")
+		holdVIP(c, "master-2")
+	}, Error, "", "do not hear"},
+	{"earlier-cluster", "a stranger's CA", func(c *Cluster) {
+		c.CAs["kubernetes"] = caOne
+		c.Facts["master-1"].CAs["kubernetes"] = caTwo
+	}, Error, "master-1", "not that of the store"},
+	{"earlier-cluster", "a CA and no store", func(c *Cluster) { c.Facts["master-1"].CAs["etcd"] = caOne }, Error, "master-1", "has none"},
+	{"earlier-cluster", "rubbish for a CA", func(c *Cluster) { c.Facts["master-1"].CAs["etcd"] = "rubbish" }, Error, "master-1", "no readable certificate"},
+	{"earlier-cluster", "a member of another cluster", func(c *Cluster) { c.Facts["master-1"].EtcdCluster = "other-99" }, Error, "master-1", "other-99"},
+	{"earlier-cluster", "a member and no store", func(c *Cluster) { c.Facts["master-1"].Leftovers = []string{"/var/lib/etcd/member"} }, Error, "master-1", "knows no etcd CA"},
+	{"earlier-cluster", "a member on a worker", func(c *Cluster) { c.Facts["worker-1"].Leftovers = []string{"/var/lib/etcd/member"} }, Error, "worker-1", "worker"},
+	{"earlier-cluster", "kubeadm's own etcd", func(c *Cluster) {
+		c.Facts["master-1"].Leftovers = []string{"/etc/kubernetes/manifests/etcd.yaml"}
+	}, Error, "master-1", "etcd of its own"},
+	{"earlier-cluster", "a node of some cluster", func(c *Cluster) { c.Facts["worker-1"].Leftovers = []string{"/etc/kubernetes/kubelet.conf"} }, Error, "worker-1", "node of some cluster"},
+	{"earlier-cluster", "k3s", func(c *Cluster) { c.Facts["worker-1"].Processes = []string{"k3s-agent"} }, Error, "worker-1", "k3s"},
+	{"versions", "a newer kubelet", func(c *Cluster) { running(c, "master-1", "kubelet", version{1, 37, 0}) }, Error, "master-1", "older"},
+	{"versions", "two minors at once", func(c *Cluster) { running(c, "master-1", "kubelet", version{1, 34, 1}) }, Error, "master-1", "one step"},
+	{"versions", "no telling", func(c *Cluster) { c.Facts["master-1"].Processes = []string{"kubelet"} }, Unknown, "master-1", "kubelet"},
+	{"versions", "not measured", func(c *Cluster) { c.probes["master-1"] = nil }, Unknown, "master-1", "not known"},
+	{"versions", "a newer etcd", func(c *Cluster) {
+		c.Facts["master-1"].Leftovers = []string{"/var/lib/etcd/member"}
+		c.probes["master-1"].Versions["etcd"] = version{3, 7, 1}
+	}, Error, "master-1", "etcd v3.7.1"},
+}
+
+const nftDrop = `table inet filter {
+	chain input {
+		type filter hook input priority filter; policy drop;
+		iif "lo" accept
+		tcp dport { 22, 8000-8100 } accept
+	}`
+
+func slow(c *Cluster, took time.Duration) {
+	for i := range c.dials {
+		c.dials[i].Took = took
+	}
+}
+
+func holdVIP(c *Cluster, name string) {
+	i := &c.Facts[name].Interfaces[1]
+	i.Prefixes = append(i.Prefixes, netip.PrefixFrom(c.Inv.VIP.Address, 32))
+}
+
+func running(c *Cluster, host, process string, v version) {
+	c.Facts[host].Processes = []string{process}
+	c.probes[host].Versions[process] = v
+}
+
+func TestEveryCheckFindsWhatIsBroken(t *testing.T) {
+	for _, b := range broken {
+		t.Run(b.check+": "+b.name, func(t *testing.T) {
+			c := bare(t)
+			b.breaks(c)
+			res := judge(t, c)[b.check]
+			for _, f := range res.Findings {
+				if f.Severity == b.want && (b.host == "" || f.Host == b.host) && strings.Contains(f.Message, b.says) {
+					if f.Hint == "" && f.Severity != Unknown {
+						t.Errorf("no hint: %+v", f)
+					}
+					return
+				}
+			}
+			t.Errorf("no %s on %q that says %q: %+v", b.want, b.host, b.says, res.Findings)
+		})
+	}
+}
+
+func TestEveryCheckHasABrokenWorld(t *testing.T) {
+	for _, k := range All {
+		found := false
+		for _, b := range broken {
+			found = found || b.check == k.ID && (b.want == k.Severity || b.want == Error)
+		}
+		if !found {
+			t.Errorf("no test in which %s finds something of its severity (%s) or worse", k.ID, k.Severity)
+		}
+	}
+	for _, b := range broken {
+		if !slices.Contains(IDs(), b.check) {
+			t.Errorf("%s is no check", b.check)
+		}
+	}
+}
+
+func TestBareHostsPass(t *testing.T) {
+	for id, res := range judge(t, bare(t)) {
+		want := Passed
+		if id == "vrrp" {
+			want = NotSeen // nobody can send protocol 112 yet
+		}
+		if res.State != want {
+			t.Errorf("%s is %s: %+v", id, res.State, res.Findings)
+		}
+	}
+}
+
+func TestConvergedClusterPassesEveryCheck(t *testing.T) {
+	for id, res := range judge(t, converged(t)) {
+		if res.State != Passed {
+			t.Errorf("%s is %s: %+v", id, res.State, res.Findings)
+		}
+	}
+}
+
+func TestHostWithoutFactsIsUnknownToEveryCheckOfHosts(t *testing.T) {
+	c := bare(t)
+	delete(c.Facts, "master-2")
+	delete(c.probes, "master-2")
+	between := []string{"reachable", "ports-reachable", "peer-rtt", "one-segment"}
+	for id, res := range judge(t, c) {
+		about := slices.ContainsFunc(res.Findings, func(f Finding) bool { return f.Host == "master-2" && f.Severity == Unknown })
+		if !about && !slices.Contains(between, id) {
+			t.Errorf("%s says %s of a host that nobody saw", id, res.State)
+		}
+	}
+}
+
+func TestListIsInOrder(t *testing.T) {
+	form := regexp.MustCompile(`^[a-z][a-z0-9]*(-[a-z0-9]+)*$`)
+	for i, k := range All {
+		if !form.MatchString(k.ID) || k.Title == "" || k.Hint == "" || k.Run == nil || k.Severity != Error && k.Severity != Warning {
+			t.Errorf("check %d is not complete: %+v", i, k)
+		}
+		if slices.Index(IDs(), k.ID) != i {
+			t.Errorf("%s is listed twice", k.ID)
+		}
+	}
+}
+
+func TestRulesThatLetTheClusterInPass(t *testing.T) {
+	for name, rules := range map[string]facts.Firewall{
+		"named ports": {Nft: strings.Replace(nftDrop, "8000-8100", "2379-2380, 6443, 10250", 1) + "\n\t\tip protocol vrrp accept"},
+		"a source":    {Nft: nftDrop + "\n\t\tip saddr 192.0.2.0/24 accept"},
+		"protocol 112": {IPTables: "-P INPUT DROP\n-A INPUT -p 112 -j ACCEPT\n" +
+			"-A INPUT -p tcp -m multiport --dports 2379:2380,6443,10250 -j ACCEPT"},
+		"no rules": {Nft: "table inet filter {\n\tchain input {\n\t\ttype filter hook input priority filter; policy accept;\n\t}", Services: []string{"nftables"}},
+	} {
+		c := bare(t)
+		c.Facts["master-1"].Firewall = rules
+		if res := judge(t, c)["firewall"]; res.State != Passed {
+			t.Errorf("%s: %s, %+v", name, res.State, res.Findings)
+		}
+	}
+}
+
+func TestAdvertsOfTheMastersAreNoCollision(t *testing.T) {
+	c := bare(t)
+	c.probes["master-2"].Adverts = []vrrpAdvert{{netip.MustParseAddr("192.0.2.11"), 51}, {netip.MustParseAddr("192.0.2.200"), 52}}
+	if res := judge(t, c)["vrid"]; res.State != Passed {
+		t.Errorf("%s: %+v", res.State, res.Findings)
+	}
+}
+
+func TestPortHeldTwiceIsOneFinding(t *testing.T) {
+	c := bare(t)
+	listen(c.Facts["master-1"], "nginx", 6443, 6443)
+	if res := judge(t, c)["ports-free"]; len(res.Findings) != 1 {
+		t.Errorf("%+v", res.Findings)
+	}
+}
+
+func TestNobodyIsAskedForTheVIPThatAMasterHolds(t *testing.T) {
+	c := bare(t)
+	if p := c.prelude(&c.Inv.Hosts[1]); !strings.Contains(p, "VIP=192.0.2.10\n") || !strings.Contains(p, "IFACE=eth0\n") {
+		t.Errorf("bare:\n%s", p)
+	}
+	if p := converged(t).prelude(&c.Inv.Hosts[1]); !strings.Contains(p, "VIP=''\n") || !strings.Contains(p, "IFACE=''\n") {
+		t.Errorf("converged:\n%s", p)
+	}
+	if p := c.prelude(&c.Inv.Hosts[3]); !strings.Contains(p, "DIR=''\n") {
+		t.Errorf("worker:\n%s", p)
+	}
+}
+
+func TestSkewBelowTheErrorOfMeasurementIsNotReported(t *testing.T) {
+	c := bare(t)
+	for n := range c.probes {
+		c.Facts[n].ClockError = time.Second
+		c.probes[n].Clock.Error = 200 * time.Millisecond
+	}
+	c.probes["master-3"].Clock.Offset = 700 * time.Millisecond
+	if res := judge(t, c)["clock-skew"]; res.State != Passed {
+		t.Errorf("%+v", res.Findings)
+	}
+}
+
+func TestHostThatCannotForwardIsSaidOnce(t *testing.T) {
+	c := bare(t)
+	for i := range c.dials {
+		if d := &c.dials[i]; d.From == "master-1" {
+			d.Reach, d.Err = untested, remote.Hint(errors.New("prohibited"), "set AllowTcpForwarding yes")
+		}
+	}
+	if res := judge(t, c)["ports-reachable"]; len(res.Findings) != 1 || res.Findings[0].Hint == "" {
+		t.Errorf("%+v", res.Findings)
+	}
+}

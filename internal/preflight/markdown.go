@@ -1,0 +1,34 @@
+package preflight
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Markdown is the list of checks as a document.
+func Markdown() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, `# Preflight
+
+%[1]shactl preflight -i inventory.yaml%[1]s looks at all hosts at once, alone and between one another, and changes nothing: a scratch
+file beside etcd's data, which measures the disk, is removed again. %[1]shactl preflight --ignore ID%[1]s leaves the findings of a check
+out of account; they are still shown. %[1]s-o json%[1]s prints the same as one document.
+
+Each check ends as **passed**, **warning** (the cluster would come up, with a weakness), **error** (it would not come up, or not
+stay up), **ignored**, or **unknown**: it could not look, which never counts as passed. A finding may be milder or graver than
+the severity below. Exit code 0: no errors; 1: an error that is not ignored; 3: a check of severity error could not look.
+
+What it cannot see: VRRP between hosts before keepalived runs on them, adverts that come less often than every two seconds, and
+anyone's adverts where tcpdump is not on the host. A port on which nobody listens counts as reachable when the host refuses the
+connection; a firewall that refuses by a reset looks the same, so the rules on the hosts are read as well.
+
+Generated from internal/preflight/list.go; do not edit.
+
+| id | severity | what must hold | hint |
+|---|---|---|---|
+`, "`")
+	for _, k := range All {
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", k.ID, k.Severity, k.Title, k.Hint)
+	}
+	return b.String()
+}

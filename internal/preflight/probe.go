@@ -1,0 +1,195 @@
+package preflight
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"hactl/internal/remote"
+)
+
+//go:embed probe.sh
+var probeScript string
+
+// Bounds of what a host may answer to the probe.
+const (
+	probeTimeout = 10 * time.Second
+	maxProbe     = 256 << 10
+	maxWord      = 128
+	listenFor    = "2.2" // seconds; adverts come every second with the settings that most people keep
+)
+
+// probe is what the second look at a host found.
+type probe struct {
+	Writes   []time.Duration // latencies of single synchronous writes, sorted; nil when not measured
+	Versions map[string]version
+	Heard    bool         // it was listened for VRRP
+	Adverts  []vrrpAdvert // what was heard
+	AskedVIP bool         // it was asked who answers for the VIP
+	Answers  string       // hardware address that answered, "" when nobody did
+	Clock    clock
+}
+
+// vrrpAdvert is an advert seen on the wire.
+type vrrpAdvert struct {
+	From netip.Addr
+	VRID int
+}
+
+// clock is a host's clock against the operator's.
+type clock struct{ Offset, Error time.Duration }
+
+// version is the numbers of a version.
+type version [3]int
+
+// String is the usual spelling.
+func (v version) String() string { return fmt.Sprintf("v%d.%d.%d", v[0], v[1], v[2]) }
+
+// minor is the major and minor number as one that can be compared.
+func (v version) minor() int { return v[0]*1000 + v[1] }
+
+var versionForm = regexp.MustCompile(`\bv?(\d{1,4})\.(\d{1,4})\.(\d{1,4})`)
+
+func parseVersion(s string) (version, bool) {
+	m := versionForm.FindStringSubmatch(s)
+	if m == nil {
+		return version{}, false
+	}
+	var v version
+	for i := range v {
+		v[i], _ = strconv.Atoi(m[i+1]) // at most four digits
+	}
+	return v, true
+}
+
+// takeProbe runs the probe on a host.
+func takeProbe(ctx context.Context, h remote.Host, prelude string) (*probe, error) {
+	sent := time.Now()
+	res, err := h.Run(ctx, remote.Cmd{Title: "measure the host", Timeout: probeTimeout, Script: prelude + probeScript})
+	if err != nil {
+		return nil, fmt.Errorf("measure the host: %w", err)
+	}
+	p, err := parseProbe(string(res.Stdout), sent, time.Now())
+	if err != nil {
+		return nil, fmt.Errorf("measure the host: %w", err)
+	}
+	return p, nil
+}
+
+var errEarly = errors.New("the host's answer ends early")
+
+// parseProbe reads the lines that the probe prints; the last must be "end".
+func parseProbe(out string, sent, received time.Time) (*probe, error) {
+	if len(out) > maxProbe {
+		return nil, fmt.Errorf("the host's answer is larger than %d bytes", maxProbe)
+	}
+	p := &probe{Versions: map[string]version{}}
+	var before, after int64
+	ended := false
+	for line := range strings.Lines(out) {
+		key, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
+		if ended && key != "" {
+			return nil, errors.New("the host's answer goes on after its end")
+		}
+		var err error
+		switch key {
+		case "clock":
+			before, err = strconv.ParseInt(rest, 10, 63)
+		case "clock-after":
+			after, err = strconv.ParseInt(rest, 10, 63)
+		case "sync":
+			err = p.sync(rest)
+		case "version":
+			name, text, _ := strings.Cut(rest, " ")
+			if v, ok := parseVersion(text); ok && len(name) < maxWord {
+				p.Versions[remote.Clean(name)] = v
+			}
+		case "vrrp":
+			p.Heard = rest == "heard"
+		case "vrrp-packet":
+			p.packet(rest)
+		case "vip":
+			p.AskedVIP = rest == "asked"
+		case "vip-neighbour":
+			p.neighbour(rest)
+		case "end":
+			ended = true
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: %.80q makes no sense", key, rest)
+		}
+	}
+	if !ended || before <= 0 || after < before {
+		return nil, errEarly
+	}
+	slices.Sort(p.Writes)
+	p.Clock = clockOf(before, after, sent, received)
+	return p, nil
+}
+
+// clockOf estimates the offset as NTP does; the time that the script took does
+// not count as time on the wire.
+func clockOf(before, after int64, sent, received time.Time) clock {
+	wire := received.Sub(sent) - time.Duration(after-before)
+	if wire < 0 {
+		wire = received.Sub(sent)
+	}
+	return clock{Offset: (time.Unix(0, before).Sub(sent) + time.Unix(0, after).Sub(received)) / 2, Error: wire / 2}
+}
+
+func (p *probe) sync(s string) error {
+	if s == "none" {
+		return nil
+	}
+	sec, err := strconv.ParseFloat(s, 64)
+	if err != nil {
+		return err
+	}
+	if !(sec >= 0 && sec < 3600) || len(p.Writes) >= 1000 {
+		return strconv.ErrRange
+	}
+	p.Writes = append(p.Writes, time.Duration(sec*float64(time.Second)))
+	return nil
+}
+
+// "12:00:00.0 IP 192.0.2.9 > 224.0.0.18: VRRPv3, Advertisement, vrid 51, prio 100, ..."
+var packetForm = regexp.MustCompile(`\bIP6? ([0-9A-Fa-f.:]{2,45}) > [0-9A-Fa-f.:]{2,45}: .*\bvrid (\d{1,3})\b`)
+
+func (p *probe) packet(s string) {
+	m := packetForm.FindStringSubmatch(s)
+	if m == nil {
+		return
+	}
+	from, err := netip.ParseAddr(m[1])
+	id, _ := strconv.Atoi(m[2]) // at most three digits
+	if err == nil && len(p.Adverts) < 1000 {
+		p.Adverts = append(p.Adverts, vrrpAdvert{From: from, VRID: id})
+	}
+}
+
+// neighbour reads "192.0.2.10 dev eth0 lladdr 02:00:00:00:00:01 REACHABLE": only
+// with a hardware address did somebody answer.
+func (p *probe) neighbour(s string) {
+	w := strings.Fields(remote.Clean(s))
+	for i := range len(w) - 1 {
+		if w[i] == "lladdr" && len(w[i+1]) < maxWord && w[len(w)-1] != "FAILED" {
+			p.Answers = w[i+1]
+		}
+	}
+}
+
+// p99 is the latency that 99 of 100 writes stay below.
+func (p *probe) p99() time.Duration {
+	n := len(p.Writes)
+	if n == 0 {
+		return 0
+	}
+	return p.Writes[(n*99+99)/100-1]
+}

@@ -1,0 +1,59 @@
+# The second look at a host: what takes time to find out. The caller sets DIR
+# (etcd's data folder or "", made or not), VIP, IFACE (interfaces that VRRP
+# adverts may be seen on, "" when unknown) and LISTEN (seconds).
+LC_ALL=C; export LC_ALL
+PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin; export PATH
+exec 2>/dev/null
+T=$(mktemp -d /run/hactl-preflight.XXXXXX || mktemp -d) || exit 1
+scratch=
+trap 'rm -rf "$T"; [ -z "$scratch" ] || rm -f "$scratch"' EXIT
+trap 'exit 1' HUP INT TERM
+
+echo "clock $(date +%s%N)"
+
+# Who sends VRRP adverts on the wire.
+if [ -n "$IFACE" ]; then
+	if command -v tcpdump >/dev/null; then
+		timeout "$LISTEN" tcpdump -i "$IFACE" -n -l -c 200 'ip proto 112 or ip6 proto 112' >"$T/vrrp" &
+	else
+		echo "vrrp none"
+	fi
+fi
+
+# Whether somebody answers for the VIP: asking for its hardware address needs no
+# open port. Only the neighbour table tells, whatever became of the connection.
+if [ -n "$VIP" ]; then
+	if command -v bash >/dev/null; then
+		{ timeout 1 bash -c ": </dev/tcp/$VIP/9"; ip neigh show to "$VIP" >"$T/vip"; } &
+	else
+		echo "vip none"
+	fi
+fi
+
+# Versions of what is there already.
+{
+	for p in kubelet etcd containerd keepalived; do
+		command -v "$p" >/dev/null || continue
+		echo "version $p $("$p" --version 2>&1 | head -n 1 | head -c 200)"
+	done
+} >"$T/versions" &
+
+# Latency of one synchronous write of a page, as etcd's log makes them: in place,
+# in a file that has its size. dd's own clock counts, not the start of dd.
+if [ -n "$DIR" ]; then
+	p=$DIR
+	until [ -d "$p" ] || [ -z "$p" ]; do case $p in */*) p=${p%/*} ;; *) p= ;; esac; done
+	scratch=$(mktemp "${p:-/}/.hactl-preflight.XXXXXX") && dd if=/dev/zero of="$scratch" bs=4096 count=100 conv=fsync || echo "sync none"
+	i=0 end=$(($(date +%s%N) + 1200000000))
+	while [ -s "$scratch" ] && [ $i -lt 100 ] && [ "$(date +%s%N)" -lt $end ]; do
+		dd if=/dev/zero of="$scratch" bs=4096 count=1 seek=$i conv=notrunc oflag=dsync 2>&1 | sed -n 's/.* copied, \([0-9.e+-]*\) s.*/sync \1/p'
+		i=$((i + 1))
+	done
+fi
+
+wait
+cat "$T/versions"
+[ -e "$T/vrrp" ] && { echo "vrrp heard"; sed 's/^/vrrp-packet /' "$T/vrrp" | head -n 200; }
+[ -e "$T/vip" ] && { echo "vip asked"; sed 's/^/vip-neighbour /' "$T/vip" | head -n 20; }
+echo "clock-after $(date +%s%N)"
+echo end

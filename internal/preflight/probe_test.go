@@ -1,0 +1,147 @@
+package preflight
+
+import (
+	"bytes"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"hactl/internal/remote"
+)
+
+func TestProbeMeasuresThisMachineAndLeavesNothing(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("no Linux")
+	}
+	dir, tmp := t.TempDir(), t.TempDir()
+	h := remote.NewFake("here", func(c remote.Call) (*remote.Result, error) {
+		var out bytes.Buffer
+		cmd := exec.CommandContext(t.Context(), "sh", "-c", c.Cmd.Script)
+		cmd.Stdout, cmd.Env = &out, append(os.Environ(), "TMPDIR="+tmp)
+		if err := cmd.Run(); err != nil {
+			return nil, err
+		}
+		return &remote.Result{Stdout: out.Bytes()}, nil
+	})
+	p, err := takeProbe(t.Context(), h, "DIR="+remote.Quote(dir+"/not/made yet")+" VIP= IFACE= LISTEN=1\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(p.Writes) == 0 || p.p99() <= 0 || p.p99() > time.Minute {
+		t.Errorf("%d writes, p99 %s", len(p.Writes), p.p99())
+	}
+	if p.Clock.Offset.Abs() > p.Clock.Error+5*time.Millisecond {
+		t.Errorf("this machine's clock is %s off itself, give or take %s", p.Clock.Offset, p.Clock.Error)
+	}
+	for _, d := range []string{dir, tmp} {
+		if left, _ := os.ReadDir(d); len(left) > 0 {
+			t.Errorf("left behind in %s: %v", d, left)
+		}
+	}
+}
+
+func TestProbeScriptIsPOSIXShell(t *testing.T) {
+	sc, err := exec.LookPath("shellcheck")
+	if err != nil {
+		t.Fatal("shellcheck is missing: make deps")
+	}
+	if out, err := exec.CommandContext(t.Context(), sc, "-s", "sh", "-e", "SC2153,SC2154,SC2015", "probe.sh").CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+const goodProbe = `clock 1000
+vrrp heard
+vrrp-packet 12:00:00.000001 IP 192.0.2.200 > 224.0.0.18: VRRPv3, Advertisement, vrid 51, prio 100, intvl 100cs, length 12
+vrrp-packet 12:00:00.000001 IP6 fe80::1 > ff02::12: VRRPv3, Advertisement, vrid 7, prio 100, intvl 100cs, length 24
+vip asked
+vip-neighbour 192.0.2.10 dev eth0 lladdr 02:aa:bb:cc:dd:ee REACHABLE
+sync 0.004
+sync 2.5e-05
+version kubelet Kubernetes v1.36.3
+version etcd etcd Version: 3.6.16
+version keepalived Keepalived v2.2.7 (01/16,2022)
+clock-after 2000
+end
+`
+
+func TestProbeIsRead(t *testing.T) {
+	p, err := parseProbe(goodProbe, time.Unix(0, 900), time.Unix(0, 2300))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(p.Adverts) != 2 || p.Adverts[0] != (vrrpAdvert{netip.MustParseAddr("192.0.2.200"), 51}) || p.Adverts[1].VRID != 7 {
+		t.Errorf("adverts: %v", p.Adverts)
+	}
+	if !p.AskedVIP || p.Answers != "02:aa:bb:cc:dd:ee" || !p.Heard {
+		t.Errorf("VIP asked %v, answered by %q, heard %v", p.AskedVIP, p.Answers, p.Heard)
+	}
+	if len(p.Writes) != 2 || p.Writes[0] != 25*time.Microsecond || p.Versions["kubelet"] != (version{1, 36, 3}) || p.Versions["etcd"] != (version{3, 6, 16}) {
+		t.Errorf("writes %v, versions %v", p.Writes, p.Versions)
+	}
+	// 1000 there, 1400 here: 400 on the wire; ahead by (100 - 300) / 2.
+	if p.Clock != (clock{Offset: -100, Error: 200}) {
+		t.Errorf("clock: %+v", p.Clock)
+	}
+}
+
+func TestFailedNeighbourIsNoAnswer(t *testing.T) {
+	for _, s := range []string{"192.0.2.10 dev eth0 INCOMPLETE", "192.0.2.10 dev eth0 lladdr 02:aa:bb:cc:dd:ee FAILED", "192.0.2.10 dev eth0 lladdr"} {
+		var p probe
+		if p.neighbour(s); p.Answers != "" {
+			t.Errorf("%q: %q answers", s, p.Answers)
+		}
+	}
+}
+
+func TestProbeThatMakesNoSenseIsRefused(t *testing.T) {
+	for name, out := range map[string]string{
+		"empty":             "",
+		"cut off":           strings.TrimSuffix(goodProbe, "end\n"),
+		"goes on":           goodProbe + "sync 1\n",
+		"no clock":          "end\n",
+		"clock runs back":   "clock 5\nclock-after 3\nend\n",
+		"clock of words":    "clock noon\nclock-after 3\nend\n",
+		"write takes NaN":   "clock 1\nsync NaN\nclock-after 3\nend\n",
+		"write takes ages":  "clock 1\nsync 1e300\nclock-after 3\nend\n",
+		"write takes words": "clock 1\nsync long\nclock-after 3\nend\n",
+		"too many writes":   "clock 1\n" + strings.Repeat("sync 0\n", 2000) + "clock-after 3\nend\n",
+		"too much":          "clock 1\n" + strings.Repeat("x\n", maxProbe) + "clock-after 3\nend\n",
+	} {
+		if p, err := parseProbe(out, time.Now(), time.Now()); err == nil {
+			t.Errorf("%s: %+v", name, p)
+		}
+	}
+}
+
+func TestP99LeavesOutTheSlowestOfAHundred(t *testing.T) {
+	p := probe{}
+	for i := range 100 {
+		p.Writes = append(p.Writes, time.Duration(i+1))
+	}
+	if p.p99() != 99 {
+		t.Errorf("of 1 to 100: %d", p.p99())
+	}
+	if p.Writes = p.Writes[:10]; p.p99() != 10 {
+		t.Errorf("of 1 to 10: %d", p.p99())
+	}
+}
+
+func FuzzParseProbe(f *testing.F) {
+	f.Add(goodProbe)
+	f.Add("clock 1\nversion \x1b[31m v1.2.3\nclock-after 3\nend\n")
+	f.Fuzz(func(t *testing.T, s string) {
+		p, err := parseProbe(s, time.Unix(0, 0), time.Unix(1, 0))
+		if err != nil {
+			return
+		}
+		if text := fmt.Sprint(p.Answers, p.Versions, p.Adverts); remote.Clean(text) != text {
+			t.Errorf("control characters came through: %q", text)
+		}
+	})
+}

@@ -1,0 +1,211 @@
+// Package prober decides, ten times a second, whether this host is fit to hold
+// the virtual IP, and tells keepalived through a file that it watches. It exists
+// because keepalived 2.2 runs scripts no more often than once a second.
+//
+// A host is unfit when its own apiserver is sick while a peer's is healthy.
+// When all are sick everybody is fit: the VIP stays somewhere.
+package prober
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"sync/atomic"
+	"time"
+)
+
+// Config is what a Prober watches. Durations are bounds, not averages.
+type Config struct {
+	Local string   // base URL of this host's apiserver
+	Peers []string // base URLs of the other hosts' apiservers
+	File  string   // the track file: 1 is unfit
+	// Minority is a second track file, unless empty: 1 while fewer than half of
+	// the apiservers answer here. keepalived only lowers its priority then: an
+	// owner that was cut off keeps the address, and yields when the others are
+	// back.
+	Minority string
+	Interval time.Duration
+	// Slow is how long a running probe may stay unanswered before the apiserver
+	// counts as hung. It is longer than a busy apiserver takes under load.
+	Slow time.Duration
+	// Rise is how many answers in a row make a sick apiserver healthy again.
+	Rise int
+	// Client is used for every probe; it verifies the apiserver's certificate.
+	Client *http.Client
+}
+
+// path leaves etcd out: its outage makes every apiserver unready at once, and
+// moving the VIP would not help.
+const path = "/readyz?exclude=etcd&exclude=etcd-readiness"
+
+// Prober watches one local apiserver and its peers.
+type Prober struct {
+	cfg   Config
+	peers []*target
+	local *target
+	wrote map[string]int // last value written, by file
+	whole time.Time      // since when a majority answers; zero: it does not
+}
+
+// settle is how long a majority has to answer before this host counts as back:
+// the owners of both sides have met by then.
+const settle = 2 * time.Second
+
+// New returns a Prober; it does nothing before Run.
+func New(cfg Config) *Prober {
+	p := &Prober{cfg: cfg, wrote: map[string]int{}, local: newTarget(cfg, cfg.Local)}
+	for _, u := range cfg.Peers {
+		p.peers = append(p.peers, newTarget(cfg, u))
+	}
+	return p
+}
+
+// Run probes until ctx ends. alive is called once a round, for a watchdog. It
+// returns an error only when the track file cannot be written.
+func (p *Prober) Run(ctx context.Context, alive func()) error {
+	for _, t := range p.peers {
+		go t.watch(ctx, 3*p.cfg.Interval)
+	}
+	go p.local.watch(ctx, p.cfg.Interval)
+	tick := time.NewTicker(p.cfg.Interval / 4)
+	defer tick.Stop()
+	for {
+		if err := p.write(p.cfg.File, p.verdict()); err != nil {
+			return err
+		}
+		if err := p.write(p.cfg.Minority, p.minority(time.Now())); err != nil {
+			return err
+		}
+		alive()
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-p.local.changed:
+		case <-tick.C:
+		}
+	}
+}
+
+// verdict is 1 when another host should hold the VIP, else 0.
+func (p *Prober) verdict() int {
+	if p.local.healthy() {
+		return 0
+	}
+	for _, t := range p.peers {
+		if t.healthy() {
+			return 1
+		}
+	}
+	return 0
+}
+
+// minority is 1 while fewer than half of the apiservers answer, this host's own
+// counted as if it did, and for a while after.
+func (p *Prober) minority(now time.Time) int {
+	answer := 1
+	for _, t := range p.peers {
+		if t.healthy() {
+			answer++
+		}
+	}
+	switch {
+	case 2*answer <= len(p.peers)+1:
+		p.whole = time.Time{}
+		return 1
+	case p.whole.IsZero():
+		p.whole = now
+	}
+	if now.Sub(p.whole) < settle {
+		return 1
+	}
+	return 0
+}
+
+// write tells keepalived, only when there is something new to tell. An empty
+// name is a file that nobody wants.
+func (p *Prober) write(file string, v int) error {
+	if last, ok := p.wrote[file]; file == "" || ok && last == v {
+		return nil
+	}
+	if err := os.WriteFile(file, fmt.Appendf(nil, "%d\n", v), 0o644); err != nil {
+		return fmt.Errorf("write track file: %w", err)
+	}
+	p.wrote[file] = v
+	return nil
+}
+
+// target is one apiserver and what is known of it.
+type target struct {
+	cfg     Config
+	url     string
+	changed chan struct{} // poked when the state changes
+	ok      atomic.Bool
+	since   atomic.Int64 // start of the probe that is running, UnixNano; 0: none
+	good    int          // answers in a row; only watch touches it
+}
+
+func newTarget(cfg Config, base string) *target {
+	return &target{cfg: cfg, url: base + path, changed: make(chan struct{}, 1)}
+}
+
+// healthy is false also while a probe has been waiting for longer than Slow: a
+// hung apiserver is seen by its silence, without waiting for the timeout.
+func (t *target) healthy() bool {
+	s := t.since.Load()
+	return t.ok.Load() && (s == 0 || time.Since(time.Unix(0, s)) < t.cfg.Slow)
+}
+
+func (t *target) watch(ctx context.Context, every time.Duration) {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for ctx.Err() == nil {
+		t.since.Store(time.Now().UnixNano())
+		err := t.probe(ctx)
+		t.judge(err)
+		t.since.Store(0)
+		select {
+		case <-ctx.Done():
+		case <-tick.C:
+		}
+	}
+}
+
+// errNotReady is an answer other than 200.
+var errNotReady = errors.New("not ready")
+
+func (t *target) probe(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*t.cfg.Slow)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, t.url, nil)
+	if err != nil {
+		return err
+	}
+	res, err := t.cfg.Client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = res.Body.Close() }()
+	if res.StatusCode != http.StatusOK {
+		return errNotReady
+	}
+	return nil
+}
+
+// judge makes one failure enough to be sick and Rise answers enough to be
+// healthy: a flapping apiserver counts as sick.
+func (t *target) judge(err error) {
+	if err != nil {
+		t.good = 0
+	} else {
+		t.good++
+	}
+	now := err == nil && (t.ok.Load() || t.good >= t.cfg.Rise)
+	if t.ok.Swap(now) != now {
+		select {
+		case t.changed <- struct{}{}:
+		default:
+		}
+	}
+}

@@ -1,0 +1,164 @@
+package prober
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// apiserver is a fake that can be ready, unready or hung.
+type apiserver struct {
+	*httptest.Server
+	status atomic.Int32
+	hang   atomic.Bool
+	flaps  atomic.Bool  // every other answer is "not ready"
+	asked  atomic.Int32 // answers so far
+}
+
+func newAPIServer(t *testing.T, status int) *apiserver {
+	t.Helper()
+	a := &apiserver{}
+	a.status.Store(int32(status))
+	done := make(chan struct{})
+	a.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !strings.Contains(r.URL.RawQuery, "exclude=etcd") {
+			w.WriteHeader(http.StatusBadRequest)
+			return
+		}
+		if a.hang.Load() {
+			select {
+			case <-done:
+			case <-r.Context().Done():
+			}
+			return
+		}
+		if n := a.asked.Add(1); a.flaps.Load() && n%2 == 0 {
+			w.WriteHeader(http.StatusInternalServerError)
+			return
+		}
+		w.WriteHeader(int(a.status.Load()))
+	}))
+	t.Cleanup(func() { close(done); a.Close() })
+	return a
+}
+
+type rig struct {
+	local, peer *apiserver
+	file        string
+}
+
+// start runs a prober that takes nobody for hung: a busy machine is slow.
+func start(t *testing.T, local, peer int) *rig {
+	t.Helper()
+	return startWithSlow(t, local, peer, time.Minute)
+}
+
+// startWithSlow runs a prober to which a silence of slow means hung.
+func startWithSlow(t *testing.T, local, peer int, slow time.Duration) *rig {
+	t.Helper()
+	r := &rig{local: newAPIServer(t, local), peer: newAPIServer(t, peer), file: filepath.Join(t.TempDir(), "track")}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	p := New(Config{
+		Local: r.local.URL, Peers: []string{r.peer.URL}, File: r.file,
+		Interval: 10 * time.Millisecond, Slow: slow, Rise: 3, Client: &http.Client{},
+	})
+	go func() { ended <- p.Run(ctx, func() {}) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	return r
+}
+
+// becomes waits until the track file says want.
+func (r *rig) becomes(t *testing.T, want string) {
+	t.Helper()
+	deadline := time.Now().Add(5 * time.Second)
+	for {
+		b, _ := os.ReadFile(r.file)
+		if strings.TrimSpace(string(b)) == want {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("track file says %q, want %q", b, want)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// settled waits until the local apiserver, if it is ready, counts as healthy.
+func (r *rig) settled(t *testing.T) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); r.local.asked.Load() < 10; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("the local apiserver was asked %d times only", r.local.asked.Load())
+		}
+	}
+	r.becomes(t, "0")
+}
+
+// stays fails when the track file says anything but want within d.
+func (r *rig) stays(t *testing.T, want string, d time.Duration) {
+	t.Helper()
+	for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		if b, err := os.ReadFile(r.file); err == nil && len(b) > 0 && strings.TrimSpace(string(b)) != want {
+			t.Fatalf("track file says %q, want %q", b, want)
+		}
+	}
+}
+
+func TestUnfitOnlyWhileAPeerIsHealthy(t *testing.T) {
+	r := start(t, 200, 200)
+	r.settled(t)
+	r.stays(t, "0", 200*time.Millisecond)
+	r.local.status.Store(500)
+	r.becomes(t, "1")
+	r.peer.status.Store(500) // all sick: hold on to the VIP
+	r.becomes(t, "0")
+	r.stays(t, "0", 200*time.Millisecond)
+	r.peer.status.Store(200)
+	r.becomes(t, "1")
+	r.local.status.Store(200)
+	r.becomes(t, "0")
+}
+
+func TestHungApiserverIsUnfitBeforeTheProbeTimesOut(t *testing.T) {
+	const slow = time.Second // a probe times out after twice that
+	r := startWithSlow(t, 200, 200, slow)
+	r.settled(t)
+	r.local.hang.Store(true)
+	from := time.Now()
+	r.becomes(t, "1")
+	if took := time.Since(from); took < slow/2 || took > 2*slow {
+		t.Errorf("unfit after %v, want about %v", took, slow)
+	}
+}
+
+func TestFlappingApiserverStaysUnfit(t *testing.T) {
+	r := start(t, 500, 200)
+	r.becomes(t, "1")
+	r.local.flaps.Store(true)
+	r.local.status.Store(200)
+	from := r.local.asked.Load()
+	for r.local.asked.Load() < from+20 {
+		r.stays(t, "1", 10*time.Millisecond)
+	}
+	r.local.flaps.Store(false)
+	r.becomes(t, "0")
+}
+
+func TestBootstrapHoldsUntilSomebodyIsHealthy(t *testing.T) {
+	r := start(t, 503, 503)
+	r.becomes(t, "0")
+	r.peer.status.Store(200)
+	r.becomes(t, "1")
+}

@@ -1,0 +1,95 @@
+package remote
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"sync"
+
+	"golang.org/x/crypto/ssh"
+)
+
+// bastions shares one connection to each jump host among the hosts behind it.
+type bastions struct {
+	mu  sync.Mutex
+	all map[string]*bastion
+}
+
+func newBastions() *bastions { return &bastions{all: map[string]*bastion{}} }
+
+// bastion is a jump host; it is dialled when first needed and again after it was
+// lost.
+type bastion struct {
+	t    target
+	opts Options
+
+	users int // guarded by bastions.mu
+
+	turn   chan struct{} // holds one token: who has it may dial
+	client *ssh.Client   // guarded by turn
+	dead   chan struct{}
+}
+
+// join returns the bastion of t for one more user.
+func (bs *bastions) join(t *target, o Options) *bastion {
+	bs.mu.Lock()
+	defer bs.mu.Unlock()
+	id := fmt.Sprintf("%s@%s %s %s %s", t.user, t.addr, t.key, t.knownHosts, t.hostKey)
+	b := bs.all[id]
+	if b == nil {
+		b = &bastion{t: *t, opts: o, turn: make(chan struct{}, 1)}
+		b.turn <- struct{}{}
+		bs.all[id] = b
+	}
+	b.users++
+	return b
+}
+
+// leave closes the connection behind its last user.
+func (bs *bastions) leave(b *bastion) {
+	bs.mu.Lock()
+	b.users--
+	last := b.users == 0
+	bs.mu.Unlock()
+	if !last {
+		return
+	}
+	<-b.turn
+	if b.client != nil {
+		_ = b.client.Close() // nobody is left to hear of it
+		b.client = nil
+	}
+	b.turn <- struct{}{}
+}
+
+// dial opens a stream to addr from the bastion.
+func (b *bastion) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	client, err := b.connected(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return client.DialContext(ctx, network, addr)
+}
+
+func (b *bastion) connected(ctx context.Context) (*ssh.Client, error) {
+	select {
+	case <-b.turn:
+		defer func() { b.turn <- struct{}{} }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if b.client != nil {
+		select {
+		case <-b.dead:
+		default:
+			return b.client, nil
+		}
+	}
+	client, conn, err := b.opts.dialSSH(ctx, &b.t, b.opts.Dial)
+	if err != nil {
+		return nil, err
+	}
+	l := newLink(client, conn, b.opts.keepAlive)
+	b.client, b.dead = client, l.dead
+	return client, nil
+}

@@ -1,0 +1,48 @@
+package remote
+
+import (
+	"context"
+	"net"
+	"sync/atomic"
+)
+
+// Counting is a Host that counts round trips: one for each Run, Put and Dial, one
+// for a Send of what the host has already and two for one of what it has not.
+type Counting struct {
+	inner
+	trips atomic.Int64
+}
+
+// NewCounting wraps h.
+func NewCounting(h Host) *Counting { return &Counting{inner: inner{h}} }
+
+// Trips returns the round trips so far.
+func (c *Counting) Trips() int { return int(c.trips.Load()) }
+
+// Run implements [Host].
+func (c *Counting) Run(ctx context.Context, cmd Cmd) (*Result, error) {
+	c.trips.Add(1)
+	return c.Host.Run(ctx, cmd)
+}
+
+// Put implements [Host].
+func (c *Counting) Put(ctx context.Context, f File) error {
+	c.trips.Add(1)
+	return c.Host.Put(ctx, f)
+}
+
+// Send implements [Host].
+func (c *Counting) Send(ctx context.Context, u Upload) (bool, error) {
+	c.trips.Add(1)
+	sent, err := c.Host.Send(ctx, u)
+	if sent {
+		c.trips.Add(1)
+	}
+	return sent, err
+}
+
+// Dial implements [Host].
+func (c *Counting) Dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	c.trips.Add(1)
+	return c.Host.Dial(ctx, network, addr)
+}

@@ -1,0 +1,86 @@
+package remote
+
+import (
+	"context"
+	"net"
+	"os"
+	"sync"
+	"time"
+)
+
+// Options is what reaching hosts needs beside the inventory. The zero value
+// works; nothing in it is kept beyond the connections made with it.
+type Options struct {
+	// SudoPassword asks a person for the sudo password of a host. It is called at
+	// most once a connection, only when sudo wants a password and the inventory
+	// names no environment variable that holds it. The calls come one at a time.
+	SudoPassword func(host string) (string, error)
+	// Passphrase asks a person for the passphrase of a private key file. The
+	// calls come one at a time, once for each file.
+	Passphrase func(file string) ([]byte, error)
+	// Dial replaces the TCP dial to hosts without a bastion and to bastions.
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
+	// Log sees every command's title (line empty) and every line of output,
+	// without control characters. It may be called from several goroutines.
+	Log func(host, title, line string)
+
+	home      string        // instead of the user's home directory, for tests
+	keepAlive time.Duration // 0 means keepAliveEvery
+	backoff   time.Duration // 0 means dialBackoff
+	lockPath  string        // "" means lockFile
+	prompted  bool          // SudoPassword comes one at a time already
+	keys      *keyring
+	bastions  *bastions
+}
+
+const (
+	keepAliveEvery  = 5 * time.Second
+	keepAliveMissed = 3 // then the connection is given up
+	dialTries       = 3
+	dialBackoff     = 500 * time.Millisecond
+	defaultConnect  = 10 * time.Second
+	maxSessions     = 8 // sshd's MaxSessions is 10 by default
+	connectLimit    = 32
+)
+
+// withDefaults fills in what was left out. Connections made with the same
+// returned value share decrypted keys and bastion connections.
+func (o Options) withDefaults() Options {
+	if o.home == "" {
+		o.home, _ = os.UserHomeDir() // without one, ~ stays as it is written
+	}
+	if o.keepAlive == 0 {
+		o.keepAlive = keepAliveEvery
+	}
+	if o.backoff == 0 {
+		o.backoff = dialBackoff
+	}
+	if o.lockPath == "" {
+		o.lockPath = lockFile
+	}
+	if o.Dial == nil {
+		o.Dial = (&net.Dialer{KeepAlive: 15 * time.Second}).DialContext
+	}
+	if o.keys == nil {
+		o.keys = newKeyring(o.Passphrase)
+	}
+	if ask := o.SudoPassword; ask != nil && !o.prompted {
+		var one sync.Mutex
+		o.prompted = true
+		o.SudoPassword = func(host string) (string, error) {
+			one.Lock()
+			defer one.Unlock()
+			return ask(host)
+		}
+	}
+	if o.bastions == nil {
+		o.bastions = newBastions()
+	}
+	return o
+}
+
+func (o Options) log(host, title, line string) {
+	if o.Log != nil {
+		o.Log(host, title, Clean(line))
+	}
+}

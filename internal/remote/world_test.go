@@ -1,0 +1,152 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"hactl/internal/remote/faultproxy"
+	"hactl/internal/remote/sshdtest"
+	"hactl/inventory"
+)
+
+// world is an in-process sshd, and an inventory with one host that leads to it.
+type world struct {
+	srv   *sshdtest.Server
+	proxy *faultproxy.Proxy
+	inv   *inventory.Inventory
+	opts  Options
+	owner string
+}
+
+func newWorld(t testing.TB, cfg sshdtest.Config) *world {
+	t.Helper()
+	t.Setenv("SSH_AUTH_SOCK", "")
+	w := &world{srv: sshdtest.Start(t, cfg), owner: fmt.Sprintf("%d:%d", os.Getuid(), os.Getgid())}
+	no := false
+	w.inv = &inventory.Inventory{Hosts: []inventory.Host{{
+		Name: "master-1", Address: w.srv.Host,
+		SSH: inventory.SSH{User: "tester", Port: w.srv.Port, Key: w.srv.ClientKey, Sudo: &no, KnownHosts: w.srv.KnownHosts(t, "")},
+	}}}
+	w.opts = Options{home: t.TempDir(), keepAlive: time.Second, backoff: 10 * time.Millisecond,
+		lockPath: filepath.Join(t.TempDir(), "hactl.lock")}
+	return w
+}
+
+func (w *world) host() *inventory.Host { return &w.inv.Hosts[0] }
+
+// throughProxy puts a fault proxy between; known_hosts names the proxy then.
+func (w *world) throughProxy(t *testing.T) *faultproxy.Proxy {
+	t.Helper()
+	p, err := faultproxy.New(w.srv.Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Close)
+	_, port, _ := net.SplitHostPort(p.Addr)
+	w.host().SSH.Port, _ = strconv.Atoi(port)
+	w.host().SSH.KnownHosts = w.srv.KnownHosts(t, p.Addr)
+	w.proxy = p
+	return p
+}
+
+func (w *world) connect(t testing.TB) *Conn {
+	t.Helper()
+	c, err := Connect(t.Context(), w.inv, w.host(), w.opts)
+	if err != nil {
+		t.Fatalf("connect: %v (hint: %s)", err, HintOf(err))
+	}
+	t.Cleanup(c.Close)
+	return c
+}
+
+func mustRun(t *testing.T, h Host, script string) string {
+	t.Helper()
+	res, err := h.Run(t.Context(), Cmd{Script: script})
+	if err != nil {
+		t.Fatalf("run %q: %v (hint: %s)", script, err, HintOf(err))
+	}
+	return string(res.Stdout)
+}
+
+// wantUnreachable checks the three things that an error owes a person.
+func wantUnreachable(t *testing.T, err error, text, hint string) {
+	t.Helper()
+	var u *UnreachableError
+	if !errors.As(err, &u) {
+		t.Fatalf("error is %T %v, want an UnreachableError", err, err)
+	}
+	if u.Host != "master-1" {
+		t.Errorf("error names host %q", u.Host)
+	}
+	if !strings.Contains(err.Error(), text) {
+		t.Errorf("error %q does not say %q", err, text)
+	}
+	if !strings.Contains(HintOf(err), hint) || hint == "" && HintOf(err) != "" {
+		t.Errorf("hint is %q, want %q", HintOf(err), hint)
+	}
+}
+
+func within(t *testing.T, d time.Duration, what string, f func()) {
+	t.Helper()
+	began := time.Now()
+	f()
+	if took := time.Since(began); took > d {
+		t.Errorf("%s took %s, bound %s", what, took, d)
+	}
+}
+
+// eventually waits for a state of the world outside of hactl.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		if ok() {
+			return
+		}
+	}
+	t.Fatalf("not within 10 s: %s", what)
+}
+
+// begun waits until a command says so on its output.
+type begun struct {
+	ch   chan struct{}
+	once sync.Once
+}
+
+func newBegun() *begun { return &begun{ch: make(chan struct{})} }
+
+func (b *begun) see(line string) {
+	if line == "begun" {
+		b.once.Do(func() { close(b.ch) })
+	}
+}
+
+func (b *begun) wait(t *testing.T) {
+	t.Helper()
+	select {
+	case <-b.ch:
+	case <-time.After(10 * time.Second):
+		t.Fatal("the command did not begin within 10 s")
+	}
+}
+
+func write(t *testing.T, file, content string, mode os.FileMode) string {
+	t.Helper()
+	if err := os.WriteFile(file, []byte(content), mode); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(file, mode); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+var bg = context.Background()

@@ -1,0 +1,87 @@
+// Package ui is what a person or a program sees of a run: plans, diffs, tables
+// and the events of the engine, as a live view on a terminal, as plain lines in
+// a pipe, or as one JSON object a line. Results go to stdout, progress to
+// stderr. Everything that may come from a host passes through remote.Clean first.
+package ui
+
+import (
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/term"
+
+	"hactl/internal/plan"
+)
+
+// Reporter shows events. Close leaves the final state on the screen and stops
+// repainting; it may be called more than once, and events after it are dropped.
+type Reporter interface {
+	plan.Reporter
+	Close() error
+}
+
+// Options say how to show things.
+type Options struct {
+	JSON    bool // events as JSON lines on stdout
+	NoColor bool // --no-color
+	Verbose bool // plain lines also for what is only of passing interest
+	// Getenv reads the environment; os.Getenv when nil.
+	Getenv func(string) string
+	// Now is the clock; time.Now when nil.
+	Now func() time.Time
+}
+
+// New returns the reporter that fits: JSON when asked for, a live view when
+// stderr is a terminal that can move its cursor, plain lines otherwise.
+func New(stderr, stdout io.Writer, o Options) Reporter {
+	o = o.filled()
+	if o.JSON {
+		return NewJSON(stdout)
+	}
+	f, ok := terminal(stderr)
+	if !ok || o.Getenv("TERM") == "dumb" {
+		return NewPlain(stderr, o)
+	}
+	size := func() (int, int) {
+		w, h, err := term.GetSize(int(f.Fd()))
+		if err != nil || w <= 0 || h <= 0 {
+			return 80, 24
+		}
+		return w, h
+	}
+	return NewLive(stderr, size, StyleFor(stderr, o), o)
+}
+
+func (o Options) filled() Options {
+	if o.Getenv == nil {
+		o.Getenv = os.Getenv
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return o
+}
+
+// unicode reports whether the locale says that the terminal shows UTF-8.
+func (o Options) unicode() bool {
+	for _, k := range []string{"LC_ALL", "LC_CTYPE", "LANG"} {
+		if v := strings.ToLower(o.Getenv(k)); v != "" {
+			return strings.Contains(v, "utf-8") || strings.Contains(v, "utf8")
+		}
+	}
+	return false
+}
+
+// IsTerminal reports whether w is a terminal.
+func IsTerminal(w io.Writer) bool {
+	_, ok := terminal(w)
+	return ok
+}
+
+// terminal returns the file behind w when it is a terminal.
+func terminal(w io.Writer) (*os.File, bool) {
+	f, ok := w.(*os.File)
+	return f, ok && term.IsTerminal(int(f.Fd()))
+}

@@ -1,0 +1,273 @@
+// Package verify looks at a cluster from outside and says what it sees: etcd
+// members and a write, who owns the VIP, every apiserver, every node, the
+// system workloads, certificates. It changes nothing but one etcd key of its
+// own, which it removes.
+package verify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+
+	"hactl/internal/plan"
+	"hactl/internal/remote"
+	"hactl/inventory"
+	"hactl/keepalived"
+	"hactl/kubeadm"
+	"hactl/pki"
+)
+
+// State is the outcome of one check.
+type State string
+
+// The outcomes. Unknown is "could not look" and never counts as healthy.
+const (
+	OK      State = "ok"
+	Bad     State = "bad"
+	Unknown State = "unknown"
+)
+
+// Check is one line of a report.
+type Check struct {
+	Area   string `json:"area"` // "etcd", "vip", "apiserver", "node", "workload", "certificate"
+	What   string `json:"what"` // a host, a workload, a certificate
+	State  State  `json:"state"`
+	Detail string `json:"detail,omitempty"`
+}
+
+// Report is what was seen, in a fixed order.
+type Report struct {
+	Cluster string  `json:"cluster"`
+	VIP     string  `json:"vip"`
+	Healthy bool    `json:"healthy"`
+	Checks  []Check `json:"checks"`
+}
+
+// Cluster is what is looked at. Hosts that could not be connected to are
+// missing in Hosts and named in Down.
+type Cluster struct {
+	Inv   *inventory.Inventory
+	Hosts plan.Hosts
+	Down  map[string]error
+	PKI   *pki.Material
+	// Write also asks for one acknowledged etcd write.
+	Write bool
+}
+
+// lookTimeout bounds one look, so that a hung component cannot hold it up.
+const lookTimeout = 10 * time.Second
+
+// Look looks once, at everything at the same time.
+func Look(ctx context.Context, c Cluster) *Report {
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	parts := []func(context.Context, Cluster) []Check{etcdChecks, vipChecks, apiChecks, clusterChecks, certificates}
+	found := make([][]Check, len(parts))
+	var wg sync.WaitGroup
+	for i, look := range parts {
+		wg.Go(func() { found[i] = look(ctx, c) })
+	}
+	wg.Wait()
+	r := &Report{Cluster: c.Inv.Cluster, VIP: c.Inv.VIP.Address.String(), Healthy: true}
+	for _, f := range found {
+		r.Checks = append(r.Checks, f...)
+	}
+	for _, k := range r.Checks {
+		r.Healthy = r.Healthy && k.State == OK
+	}
+	return r
+}
+
+// Wait looks until everything is healthy or the timeout has passed; it returns
+// the last report. say names what is still missing, whenever that changes.
+func Wait(ctx context.Context, c Cluster, timeout time.Duration, say func(string)) *Report {
+	end := time.Now().Add(timeout)
+	last := ""
+	for {
+		r := Look(ctx, c)
+		if r.Healthy || time.Now().After(end) || ctx.Err() != nil {
+			return r
+		}
+		if m := r.missing(); m != last {
+			last = m
+			say(fmt.Sprintf("waiting up to %s for %s", time.Until(end).Round(time.Second), m))
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(300 * time.Millisecond):
+		}
+	}
+}
+
+// missing names the first checks that are not ok.
+func (r *Report) missing() string {
+	var out []string
+	for _, k := range r.Checks {
+		if k.State != OK {
+			out = append(out, strings.TrimSuffix(k.Area+" "+k.What+": "+k.Detail, ": "))
+		}
+	}
+	if len(out) > 3 {
+		out = append(out[:3], fmt.Sprintf("%d more", len(out)-3))
+	}
+	return strings.Join(out, "; ")
+}
+
+// failed turns an error into a check: could not look, or looked and it is bad.
+// What never reached the host is always the former.
+func failed(area, what string, state State, err error) Check {
+	var u *remote.UnreachableError
+	if err == nil {
+		err = errors.New("not connected")
+	} else if errors.As(err, &u) {
+		state = Unknown
+	}
+	return Check{Area: area, What: what, State: state, Detail: firstLine(err.Error())}
+}
+
+func firstLine(s string) string {
+	s, _, _ = strings.Cut(s, "\n")
+	return s
+}
+
+func vipChecks(ctx context.Context, c Cluster) []Check {
+	owners, unknown := keepalived.Owners(ctx, c.Inv, c.Hosts)
+	k := Check{Area: "vip", What: c.Inv.VIP.Address.String(), State: OK}
+	switch {
+	case len(owners) > 1:
+		k.State, k.Detail = Bad, "held by "+strings.Join(owners, " and ")
+	case len(owners) == 1:
+		k.Detail = "held by " + owners[0]
+	case len(unknown) > 0:
+		k.State, k.Detail = Unknown, fmt.Sprintf("%d of %d masters could not be asked", len(unknown), len(c.Inv.Masters()))
+	default:
+		k.State, k.Detail = Bad, "held by nobody"
+	}
+	return []Check{k}
+}
+
+// apiChecks asks every apiserver on its own host, and one through the VIP.
+func apiChecks(ctx context.Context, c Cluster) []Check {
+	masters := c.Inv.Masters()
+	out := make([]Check, len(masters)+1)
+	var wg sync.WaitGroup
+	for i, m := range masters {
+		wg.Go(func() { out[i] = apiCheck(ctx, c, m, m.PrivateAddress, m.Name) })
+	}
+	wg.Go(func() { out[len(masters)] = throughVIP(ctx, c) })
+	wg.Wait()
+	return out
+}
+
+func apiCheck(ctx context.Context, c Cluster, via *inventory.Host, addr netip.Addr, what string) Check {
+	h := c.Hosts[via.Name]
+	if h == nil {
+		return failed("apiserver", what, Unknown, c.Down[via.Name])
+	}
+	api, err := kubeadm.NewAPI(h, c.Inv, c.PKI, addr)
+	if err != nil {
+		return failed("apiserver", what, Unknown, err)
+	}
+	defer api.Close()
+	start := time.Now()
+	if err := api.Ready(ctx); err != nil {
+		return failed("apiserver", what, Bad, err)
+	}
+	return Check{Area: "apiserver", What: what, State: OK, Detail: fmt.Sprintf("ready in %d ms", time.Since(start).Milliseconds())}
+}
+
+// throughVIP asks from the last host that is connected: the way a worker goes.
+func throughVIP(ctx context.Context, c Cluster) Check {
+	for i := len(c.Inv.Hosts) - 1; i >= 0; i-- {
+		h := &c.Inv.Hosts[i]
+		if c.Hosts[h.Name] != nil {
+			k := apiCheck(ctx, c, h, c.Inv.VIP.Address, "through the VIP")
+			k.Detail += ", asked from " + h.Name
+			return k
+		}
+	}
+	return Check{Area: "apiserver", What: "through the VIP", State: Unknown, Detail: "no host to ask from"}
+}
+
+// clusterChecks asks the first apiserver that answers for nodes and workloads.
+func clusterChecks(ctx context.Context, c Cluster) []Check {
+	last := errors.New("no master is connected")
+	for _, m := range c.Inv.Masters() {
+		h := c.Hosts[m.Name]
+		if h == nil {
+			if err := c.Down[m.Name]; err != nil {
+				last = err
+			}
+			continue
+		}
+		api, err := kubeadm.NewAPI(h, c.Inv, c.PKI, m.PrivateAddress)
+		if err != nil {
+			last = err
+			continue
+		}
+		nodes, err := api.Nodes(ctx)
+		if err == nil {
+			var loads []kubeadm.Workload
+			if loads, err = api.SystemWorkloads(ctx); err == nil {
+				api.Close()
+				return append(nodeChecks(c.Inv, nodes), workloadChecks(loads)...)
+			}
+			last = err
+			api.Close()
+			return append(nodeChecks(c.Inv, nodes), failed("workload", "kube-system", Bad, err))
+		}
+		api.Close()
+		last = err
+	}
+	return []Check{failed("node", "all", Unknown, fmt.Errorf("no apiserver answers: %w", last))}
+}
+
+func nodeChecks(inv *inventory.Inventory, nodes map[string]kubeadm.Node) []Check {
+	var out []Check
+	for i := range inv.Hosts {
+		h := &inv.Hosts[i]
+		n, ok := nodes[h.Name]
+		k := Check{Area: "node", What: h.Name, State: OK, Detail: n.Version + " " + string(h.Role)}
+		switch {
+		case !ok:
+			k.State, k.Detail = Bad, "not registered"
+		case !n.Ready:
+			k.State, k.Detail = Bad, "not Ready: "+n.Reason
+		case n.Address != h.PrivateAddress.String():
+			k.State, k.Detail = Bad, fmt.Sprintf("registered with address %s, expected %s", n.Address, h.PrivateAddress)
+		}
+		out = append(out, k)
+	}
+	return out
+}
+
+func workloadChecks(loads []kubeadm.Workload) []Check {
+	var out []Check
+	for _, w := range loads {
+		k := Check{Area: "workload", What: w.Name, State: OK, Detail: fmt.Sprintf("%d of %d ready", w.Ready, w.Want)}
+		if w.Ready < w.Want || w.Want == 0 {
+			k.State = Bad
+		}
+		out = append(out, k)
+	}
+	return out
+}
+
+// certificates reports the store's certificates: the next to expire by name.
+func certificates(_ context.Context, c Cluster) []Check {
+	all := c.PKI.Report()
+	if len(all) == 0 {
+		return nil
+	}
+	next := all[0]
+	k := Check{Area: "certificate", What: next.Name, State: OK,
+		Detail: fmt.Sprintf("first of %d to expire, in %d days (%s)", len(all), next.Days, next.NotAfter.Format(time.DateOnly))}
+	if next.Days < 30 {
+		k.State = Bad
+	}
+	return []Check{k}
+}

@@ -1,0 +1,153 @@
+package inventory
+
+import (
+	"net/netip"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"time"
+
+	"hactl/internal/versions"
+)
+
+// complete fills in every default, makes paths independent of where the file
+// lies, and gives each host the whole of its SSH settings.
+func complete(inv *Inventory, d *decoder) {
+	resolvePaths(inv, d)
+	or(&inv.Versions.Kubernetes, versions.Kubernetes)
+	or(&inv.Versions.Etcd, versions.Etcd)
+	or(&inv.Versions.Containerd, versions.Containerd)
+
+	or(&inv.VIP.VirtualRouterID, 51)
+	or(&inv.VIP.AdvertInterval, 100*time.Millisecond)
+	or(&inv.VIP.Port, 6443)
+	orBool(&inv.VIP.Prober, true)
+
+	or(&inv.PKI.Algorithm, "ecdsa-p256")
+	or(&inv.PKI.CAExpiry, 87600*time.Hour)
+	or(&inv.PKI.Expiry, 43800*time.Hour)
+	or(&inv.PKI.Store, filepath.Join(filepath.Dir(inv.Path), "pki-"+inv.Cluster))
+
+	or(&inv.Etcd.DataDir, "/var/lib/etcd")
+	or(&inv.Etcd.HeartbeatInterval, 100*time.Millisecond)
+	or(&inv.Etcd.ElectionTimeout, time.Second)
+	or(&inv.Etcd.QuotaBackendBytes, 8<<30)
+
+	or(&inv.Kubernetes.KubeletMaxPods, 110)
+	orBool(&inv.Kubernetes.SchedulableMasters, len(inv.Workers()) == 0)
+	or(&inv.Artifacts.Source, "upload")
+	or(&inv.Artifacts.OSPackages, "install")
+
+	for i := range inv.Hosts {
+		completeHost(&inv.Hosts[i], inv)
+	}
+	completeSSH(&inv.SSH)
+	completeNetwork(inv)
+}
+
+// or sets *v to a default if it is zero.
+func or[T comparable](v *T, def T) {
+	var zero T
+	if *v == zero {
+		*v = def
+	}
+}
+
+func orBool(v **bool, def bool) {
+	if *v == nil {
+		*v = &def
+	}
+}
+
+func completeNetwork(inv *Inventory) {
+	pods, services := "10.244.0.0/16", "10.96.0.0/16"
+	if inv.IPv6() {
+		pods, services = "fd00:10:244::/56", "fd00:10:96::/112"
+	}
+	or(&inv.Network.PodSubnet, netip.MustParsePrefix(pods))
+	or(&inv.Network.ServiceSubnet, netip.MustParsePrefix(services))
+	or(&inv.Network.DNSDomain, "cluster.local")
+	or(&inv.Network.ProxyMode, "nftables")
+	if inv.Network.Manifest != "" {
+		or(&inv.Network.Preset, "none")
+	}
+	or(&inv.Network.Preset, "routes")
+}
+
+// completeHost inherits the inventory's SSH settings field by field.
+func completeHost(h *Host, inv *Inventory) {
+	own, all := reflect.ValueOf(&h.SSH).Elem(), reflect.ValueOf(inv.SSH)
+	for i := range own.NumField() {
+		if own.Field(i).IsZero() {
+			own.Field(i).Set(all.Field(i))
+		}
+	}
+	completeSSH(&h.SSH)
+	if !h.PrivateAddress.IsValid() {
+		if a, err := netip.ParseAddr(h.Address); err == nil && !a.IsLoopback() {
+			h.PrivateAddress = a
+		}
+	}
+}
+
+func completeSSH(s *SSH) {
+	or(&s.User, "root")
+	or(&s.Port, 22)
+	orBool(&s.Agent, true)
+	orBool(&s.Sudo, s.User != "root")
+	or(&s.ConnectTimeout, 10*time.Second)
+	if home, err := os.UserHomeDir(); err == nil {
+		or(&s.KnownHosts, filepath.Join(home, ".ssh", "known_hosts"))
+	}
+	if s.Bastion == nil {
+		return
+	}
+	b := *s.Bastion // each host has its own: defaults differ from host to host
+	or(&b.Port, 22)
+	or(&b.User, s.User)
+	or(&b.Key, s.Key)
+	or(&b.KnownHosts, s.KnownHosts)
+	s.Bastion = &b
+}
+
+// resolvePaths expands ~ and takes relative paths from the file's folder,
+// wherever a field has the format "path".
+func resolvePaths(inv *Inventory, d *decoder) {
+	eachPath(reflect.ValueOf(inv).Elem(), "", func(path string, p *string) {
+		switch rest, home := strings.CutPrefix(*p, "~"); {
+		case *p == "" || filepath.IsAbs(*p):
+		case home:
+			dir, err := os.UserHomeDir()
+			if err != nil {
+				d.report(path, "~ cannot be expanded: HOME is not set", "write the absolute path")
+			}
+			*p = filepath.Join(dir, rest)
+		default:
+			*p = filepath.Join(filepath.Dir(inv.Path), *p)
+		}
+	})
+}
+
+// eachPath visits every string of the format "path" below v.
+func eachPath(v reflect.Value, at string, visit func(path string, p *string)) {
+	for _, f := range fieldsOf(v.Type()) {
+		fv := v.Field(f.index)
+		if fv.Kind() == reflect.Pointer {
+			if fv.IsNil() {
+				continue
+			}
+			fv = fv.Elem()
+		}
+		switch {
+		case f.format == "path":
+			visit(join(at, f.name), fv.Addr().Interface().(*string))
+		case f.name == "hosts":
+			for i := range fv.Len() {
+				eachPath(fv.Index(i), indexed(f.name, i), visit)
+			}
+		case kindOf(fv.Type()) == "block" && fv.Kind() == reflect.Struct:
+			eachPath(fv, join(at, f.name), visit)
+		}
+	}
+}

@@ -1,0 +1,89 @@
+package inventory
+
+import (
+	"net/netip"
+	"path/filepath"
+	"reflect"
+	"testing"
+	"time"
+
+	"hactl/internal/versions"
+)
+
+func parse(t *testing.T, text string) *Inventory {
+	t.Helper()
+	inv, err := Parse("/etc/hactl/inventory.yaml", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return inv
+}
+
+func TestDefaultsAreThoseOfTheDocumentation(t *testing.T) {
+	t.Setenv("HOME", "/home/op")
+	inv := parse(t, minimalText)
+	yes, no := true, false
+	want := &Inventory{
+		Path: "/etc/hactl/inventory.yaml", Cluster: "demo",
+		Versions: Versions{Kubernetes: versions.Kubernetes, Etcd: versions.Etcd, Containerd: versions.Containerd},
+		VIP:      VIP{Address: netip.MustParseAddr("192.0.2.10"), VirtualRouterID: 51, AdvertInterval: 100 * time.Millisecond, Port: 6443, Prober: &yes},
+		Network: Network{
+			PodSubnet: netip.MustParsePrefix("10.244.0.0/16"), ServiceSubnet: netip.MustParsePrefix("10.96.0.0/16"),
+			DNSDomain: "cluster.local", Preset: "routes", ProxyMode: "nftables",
+		},
+		SSH:        SSH{User: "root", Port: 22, Agent: &yes, KnownHosts: "/home/op/.ssh/known_hosts", Sudo: &no, ConnectTimeout: 10 * time.Second},
+		PKI:        PKI{Algorithm: "ecdsa-p256", CAExpiry: 87600 * time.Hour, Expiry: 43800 * time.Hour, Store: "/etc/hactl/pki-demo"},
+		Etcd:       Etcd{DataDir: "/var/lib/etcd", HeartbeatInterval: 100 * time.Millisecond, ElectionTimeout: time.Second, QuotaBackendBytes: 8 << 30},
+		Kubernetes: Kubernetes{SchedulableMasters: &yes, KubeletMaxPods: 110},
+		Artifacts:  Artifacts{Source: "upload", OSPackages: "install"},
+	}
+	want.Hosts = []Host{{Name: "master-1", Address: "192.0.2.11", PrivateAddress: netip.MustParseAddr("192.0.2.11"), Role: ControlPlane, SSH: want.SSH}}
+	if !reflect.DeepEqual(inv, want) {
+		t.Errorf("got  %+v\nwant %+v", inv, want)
+	}
+}
+
+func TestHostInheritsEachSSHSettingByItself(t *testing.T) {
+	t.Setenv("HOME", "/home/op")
+	inv := parse(t, `cluster: demo
+vip: {address: 192.0.2.10}
+ssh: {user: op, key: keys/op, agent: false, sudoPasswordEnv: PW, bastion: {address: jump.example.com, key: ~/jump}}
+hosts:
+- {name: a, address: 192.0.2.1, role: control-plane}
+- {name: b, address: 192.0.2.2, role: worker, ssh: {user: root, port: 2222, knownHosts: /kh, agent: true, bastion: {address: other, user: u}}}
+`)
+	a, b := inv.Host("a").SSH, inv.Host("b").SSH
+	if a.User != "op" || a.Key != "/etc/hactl/keys/op" || *a.Agent || !*a.Sudo || a.Port != 22 || a.SudoPasswordEnv != "PW" {
+		t.Errorf("a: %+v", a)
+	}
+	if want := (Bastion{"jump.example.com", 22, "op", "/home/op/jump", "", "/home/op/.ssh/known_hosts"}); *a.Bastion != want {
+		t.Errorf("a's bastion: %+v, want %+v", *a.Bastion, want)
+	}
+	if b.User != "root" || b.Key != "/etc/hactl/keys/op" || !*b.Agent || *b.Sudo || b.Port != 2222 || b.KnownHosts != "/kh" {
+		t.Errorf("b: %+v", b)
+	}
+	if want := (Bastion{"other", 22, "u", "/etc/hactl/keys/op", "", "/kh"}); *b.Bastion != want {
+		t.Errorf("b's bastion: %+v, want %+v", *b.Bastion, want)
+	}
+}
+
+func TestRelativePathsLieBesideTheFile(t *testing.T) {
+	t.Setenv("HOME", "/home/op")
+	inv, err := Parse(filepath.Join("sub", "inventory.yaml"), []byte(doc(
+		"pki: {store: ../secrets, externalCA: {etcd: {cert: ca.pem, key: /k/ca.key}}}", "artifacts: {bundle: ~/bundle}")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := []string{inv.PKI.Store, inv.PKI.ExternalCA.Etcd.Cert, inv.PKI.ExternalCA.Etcd.Key, inv.Artifacts.Bundle}
+	want := []string{"secrets", filepath.Join("sub", "ca.pem"), "/k/ca.key", "/home/op/bundle"}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestWorkersLeaveTheMastersTainted(t *testing.T) {
+	inv := parse(t, doc(hosts("192.0.2.1", "{name: w, address: 192.0.2.2, role: worker}")))
+	if *inv.Kubernetes.SchedulableMasters {
+		t.Error("masters are schedulable beside a worker")
+	}
+}

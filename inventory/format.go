@@ -1,0 +1,201 @@
+package inventory
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"net/netip"
+	"net/url"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+
+	"golang.org/x/crypto/ssh"
+)
+
+// format is a kind of string. The pattern goes into the JSON schema too, so it
+// keeps to what ECMAScript and Go both understand; check adds what a pattern
+// cannot say and runs only on values that match it.
+type format struct {
+	help    string // what it is, with an example: "a duration such as 5s"
+	pattern string
+	most    int // largest length in bytes; 0 for maxText
+	check   func(s string) (what, instead string)
+}
+
+// maxText bounds any string of an inventory, in bytes.
+const maxText = 4096
+
+const (
+	labelPattern  = `[a-z0-9]([-a-z0-9]*[a-z0-9])?`
+	domainPattern = labelPattern + `(\.` + labelPattern + `)*`
+	anyHost       = `[A-Za-z0-9]([-A-Za-z0-9]*[A-Za-z0-9])?(\.[A-Za-z0-9]([-A-Za-z0-9]*[A-Za-z0-9])?)*\.?`
+	ip6Pattern    = `[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*`
+	ip4Pattern    = `(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])(\.(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])){3}`
+	namePattern   = `[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?`
+)
+
+var formats = map[string]format{
+	"":           {help: "a string", pattern: `^.+$`},
+	"line":       {help: "a string on one line, in quotes where it looks like a number", pattern: `^[^\x00-\x1f\x7f]*$`},
+	"cluster":    {help: "a name of lower-case letters, digits and dashes such as prod-1, at most 40 characters", pattern: `^` + labelPattern + `$`, most: 40},
+	"label":      {help: "a name of lower-case letters, digits and dashes such as master-1, at most 63 characters", pattern: `^` + labelPattern + `$`, most: 63, check: checkNodeName},
+	"domain":     {help: "a DNS domain such as cluster.local", pattern: `^` + domainPattern + `$`, most: 253, check: checkName},
+	"host":       {help: "a DNS name or an IP address such as node-1.example.com or 192.0.2.11", pattern: `^(` + anyHost + `|` + ip6Pattern + `)$`, most: 253, check: checkHost},
+	"san":        {help: "a DNS name or an IP address such as api.example.com or 192.0.2.10", pattern: `^((\*\.)?` + anyHost + `|` + ip6Pattern + `)$`, most: 253, check: checkSAN},
+	"version":    {help: "a version such as v1.2.3, with the leading v", pattern: `^v(0|[1-9][0-9]{0,5})\.(0|[1-9][0-9]{0,5})\.(0|[1-9][0-9]{0,5})$`},
+	"interface":  {help: "the name of a network interface such as eth0, at most 15 characters", pattern: `^[A-Za-z0-9_][-A-Za-z0-9_.@]*$`, most: 15},
+	"user":       {help: "a login name such as root", pattern: `^[A-Za-z0-9_][-A-Za-z0-9_.@]*\$?$`, most: 64},
+	"env":        {help: "the name of an environment variable such as SUDO_PASSWORD", pattern: `^[A-Za-z_][A-Za-z0-9_]*$`},
+	"path":       {help: "the path of a file or folder on this machine", pattern: `^[^\x00-\x1f\x7f]+$`, check: checkPath},
+	"hostdir":    {help: "an absolute path on the hosts such as /var/lib/etcd", pattern: `^/[-A-Za-z0-9_./]+$`, check: checkHostDir},
+	"hostkey":    {help: "a host key such as 'ssh-ed25519 AAAA...' or 'SHA256:...' as ssh-keyscan and ssh-keygen -lf print it", pattern: `^(SHA256:[A-Za-z0-9+/]{43}=?|[a-z0-9@.-]+ [A-Za-z0-9+/]+={0,2}( .*)?)$`, check: checkHostKey},
+	"url":        {help: "a URL such as https://mirror.example.com/hactl", pattern: `^https?://[^\s]+$`, check: checkURL},
+	"word":       {help: "a word of letters, digits and dashes", pattern: `^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$`},
+	"flag":       {help: "the name of a flag without dashes in front, such as audit-log-path", pattern: `^[a-z0-9][-a-z0-9]*$`},
+	"labelkey":   {help: "a label key such as topology.kubernetes.io/zone", pattern: `^(` + domainPattern + `/)?` + namePattern + `$`, most: 317, check: checkLabelKey},
+	"labelvalue": {help: "letters, digits, dashes, dots and underscores, at most 63, in quotes where it looks like a number", pattern: `^(` + namePattern + `)?$`, most: 63},
+}
+
+var patterns = func() map[string]*regexp.Regexp {
+	out := map[string]*regexp.Regexp{}
+	for name, f := range formats {
+		out[name] = regexp.MustCompile(f.pattern)
+	}
+	return out
+}()
+
+func formatHelp(name string) string { return formats[name].help }
+
+// checkFormat says what is wrong with s as a value of the named format.
+func checkFormat(name, s string) (what, instead string) {
+	f := formats[name]
+	instead = "write " + f.help
+	most := f.most
+	if most == 0 {
+		most = maxText
+	}
+	switch {
+	case s == "" && !patterns[name].MatchString(s):
+		return "is empty", instead
+	case len(s) > most:
+		return quote(s) + " is too long", instead
+	case !patterns[name].MatchString(s):
+		return "is " + quote(s), instead
+	case f.check == nil:
+		return "", ""
+	}
+	what, better := f.check(s)
+	if better != "" {
+		instead = better
+	}
+	if what == "" {
+		return "", ""
+	}
+	return what, instead
+}
+
+func checkNodeName(s string) (what, instead string) {
+	if s == "localhost" {
+		return "is a name that every host has", ""
+	}
+	return "", ""
+}
+
+// checkName holds the parts of a DNS name to 63 characters.
+func checkName(s string) (what, instead string) {
+	for _, part := range strings.Split(s, ".") {
+		if len(part) > 63 {
+			return quote(part) + " is longer than the 63 characters of a DNS label", ""
+		}
+	}
+	return "", ""
+}
+
+var numeric = regexp.MustCompile(`^[0-9.]+$`)
+
+func checkHost(s string) (what, instead string) {
+	if a, err := netip.ParseAddr(s); err == nil {
+		if a.IsLoopback() {
+			return "", "" // a forwarded port; validation asks for the private address then
+		}
+		return usableAddr(a)
+	}
+	if numeric.MatchString(s) || strings.Contains(s, ":") {
+		return quote(s) + " is not an IP address", ""
+	}
+	return checkName(s)
+}
+
+func checkSAN(s string) (what, instead string) {
+	if _, err := netip.ParseAddr(s); err == nil {
+		return "", ""
+	}
+	return checkHost(strings.TrimPrefix(s, "*."))
+}
+
+func checkPath(s string) (what, instead string) {
+	if strings.HasPrefix(s, "~") && s != "~" && !strings.HasPrefix(s, "~/") {
+		return quote(s) + " names another user's home folder", "write the absolute path"
+	}
+	return "", ""
+}
+
+// systemDirs belong to the operating system or are emptied at boot; a member's
+// data there would be lost, or would share its folder with something else's.
+var systemDirs = []string{"/bin", "/boot", "/etc", "/home", "/lib", "/mnt", "/opt", "/root", "/sbin", "/srv", "/usr", "/var", "/var/lib", "/var/log",
+	"/etc/kubernetes", "/var/lib/kubelet", "/var/lib/containerd"}
+
+func checkHostDir(s string) (what, instead string) {
+	clean := path.Clean(s)
+	if clean != s {
+		return "is " + quote(s), "write " + clean
+	}
+	for _, volatile := range []string{"/dev", "/proc", "/run", "/sys", "/tmp"} {
+		if s == volatile || strings.HasPrefix(s, volatile+"/") {
+			return quote(s) + " does not outlive a reboot", ""
+		}
+	}
+	if slices.Contains(systemDirs, s) {
+		return quote(s) + " is a folder of the system", ""
+	}
+	return "", ""
+}
+
+func checkHostKey(s string) (what, instead string) {
+	if sum, ok := strings.CutPrefix(s, "SHA256:"); ok {
+		raw, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(sum, "="))
+		if err != nil || len(raw) != sha256.Size {
+			return quote(s) + " is not a SHA-256 fingerprint", ""
+		}
+		return "", ""
+	}
+	if _, _, _, rest, err := ssh.ParseAuthorizedKey([]byte(s)); err != nil || len(rest) > 0 {
+		return quote(s) + " is not a public key", ""
+	}
+	return "", ""
+}
+
+func checkURL(s string) (what, instead string) {
+	u, err := url.Parse(s)
+	switch {
+	case err != nil || u.Hostname() == "":
+		return quote(s) + " is not a URL", ""
+	case u.User != nil:
+		return "has a user name or password in it", "write the URL without user:password@; an inventory holds no secrets"
+	case u.RawQuery != "" || u.Fragment != "":
+		return quote(s) + " has a query or fragment", "write the URL of a folder"
+	}
+	return "", ""
+}
+
+func checkLabelKey(s string) (what, instead string) {
+	prefix, name, ok := strings.Cut(s, "/")
+	if !ok {
+		prefix, name = "", s
+	}
+	if len(prefix) > 253 || len(name) > 63 {
+		return quote(s) + " is too long", "write at most 63 characters, with at most 253 of a DNS domain in front of a /"
+	}
+	return "", ""
+}

@@ -1,0 +1,214 @@
+package inventory
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"hactl/internal/versions"
+)
+
+// validate reports what no single value shows: what does not fit together.
+// What was refused while decoding is not complained of again.
+func validate(inv *Inventory, d *decoder) {
+	validateMasters(inv, d)
+	validateHosts(inv, d)
+	validateVIP(inv, d)
+	validateNetwork(inv, d)
+	validateVersions(inv, d)
+	validatePKI(inv, d)
+	validateEtcd(inv, d)
+	validateArtifacts(inv, d)
+}
+
+// validateMasters holds the number of masters to what etcd can make use of.
+func validateMasters(inv *Inventory, d *decoder) {
+	for i := range inv.Hosts {
+		if d.known(indexed("hosts", i) + ".role") {
+			return // the count is not known
+		}
+	}
+	switch n := len(inv.Masters()); {
+	case n == 0:
+		d.report("hosts", "no host is a master", "give 1, 3, 5 or 7 hosts the role: control-plane")
+	case n > 7:
+		d.report("hosts", fmt.Sprintf("%d hosts are masters; every write waits for a majority of them", n), "give at most 7 hosts the role: control-plane, the others role: worker")
+	case n%2 == 0:
+		d.report("hosts", fmt.Sprintf("%d hosts are masters; that survives no more failures than %d", n, n-1),
+			fmt.Sprintf("give %d or %d hosts the role: control-plane", n-1, n+1))
+	}
+}
+
+// validateHosts looks for what two hosts cannot share, and for hosts that
+// lack an address inside the cluster.
+func validateHosts(inv *Inventory, d *decoder) {
+	seenName, seenAddr, seenPrivate := firsts{}, firsts{}, firsts{}
+	for i := range inv.Hosts {
+		h, path := &inv.Hosts[i], indexed("hosts", i)
+		seenName.once(d, h.Name, path+".name", i)
+		fresh := seenAddr.once(d, sshTarget(h), path+".address", i)
+		if where := privatePath(d, i); h.PrivateAddress.IsValid() && (fresh || where != path+".address") {
+			seenPrivate.once(d, h.PrivateAddress.String(), where, i)
+		}
+		if !h.PrivateAddress.IsValid() && !d.known(path+".address") {
+			d.report(path+".privateAddress", fmt.Sprintf("is missing: %s is not an address that other hosts can use", quote(h.Address)),
+				"write privateAddress: with the IP address of this host in the network of the cluster")
+		}
+		validateTaints(h, path, d)
+	}
+}
+
+// firsts remembers which host had a value first.
+type firsts map[string]int
+
+// once reports the value of a second host. It says whether the value is new.
+func (seen firsts) once(d *decoder, value, path string, i int) bool {
+	j, ok := seen[value]
+	switch {
+	case value == "":
+	case ok:
+		first := indexed("hosts", j)
+		d.report(path, fmt.Sprintf("%s is also in %s, on line %d", value, first, d.at[first].line), "write one that no other host has")
+	default:
+		seen[value] = i
+	}
+	return !ok
+}
+
+// sshTarget is what tells one ssh destination from another: hosts behind a
+// forwarded port share an address, hosts behind different bastions may, too.
+func sshTarget(h *Host) string {
+	if h.Address == "" {
+		return ""
+	}
+	address := strings.ToLower(strings.TrimSuffix(h.Address, "."))
+	if a, err := netip.ParseAddr(h.Address); err == nil {
+		address = a.String()
+	}
+	if h.SSH.Port != 22 {
+		address += " port " + strconv.Itoa(h.SSH.Port)
+	}
+	if h.SSH.Bastion != nil {
+		address += " behind " + h.SSH.Bastion.Address
+	}
+	return address
+}
+
+func hostName(inv *Inventory, i int) string {
+	if n := inv.Hosts[i].Name; n != "" {
+		return quote(n)
+	}
+	return indexed("hosts", i)
+}
+
+func validateTaints(h *Host, path string, d *decoder) {
+	seen := map[[2]string]bool{}
+	for j, t := range h.Taints {
+		id := [2]string{t.Key, t.Effect}
+		if t.Key != "" && seen[id] {
+			d.report(indexed(path+".taints", j), fmt.Sprintf("the taint %s with effect %s is given twice", t.Key, t.Effect), "remove one of the two")
+		}
+		seen[id] = true
+	}
+}
+
+// version is major, minor, patch.
+type version [3]int
+
+func parseVersion(s string) (v version) {
+	for i, part := range strings.SplitN(strings.TrimPrefix(s, "v"), ".", 3) {
+		v[i], _ = strconv.Atoi(part)
+	}
+	return v
+}
+
+func (v version) atLeast(w version) bool {
+	for i := range v {
+		if v[i] != w[i] {
+			return v[i] > w[i]
+		}
+	}
+	return true
+}
+
+// validateVersions keeps to what this hactl is built for and what is safe.
+func validateVersions(inv *Inventory, d *decoder) {
+	pinned, k := parseVersion(versions.Kubernetes), parseVersion(inv.Versions.Kubernetes)
+	if k[0] != pinned[0] || k[1] != pinned[1] {
+		d.report("versions.kubernetes", fmt.Sprintf("this hactl does not install Kubernetes %s", inv.Versions.Kubernetes),
+			fmt.Sprintf("write a release of v%d.%d, such as %s", pinned[0], pinned[1], versions.Kubernetes))
+	}
+	e := parseVersion(inv.Versions.Etcd)
+	safe := e[0] == 3 && (e[1] == 6 && e.atLeast(version{3, 6, 14}) || e[1] == 7 && e.atLeast(version{3, 7, 1}))
+	if !safe {
+		d.report("versions.etcd", fmt.Sprintf("etcd %s has known security holes or is not known to this hactl", inv.Versions.Etcd),
+			"write v3.6.14 or a later v3.6, or v3.7.1 or a later v3.7, such as "+versions.Etcd)
+	}
+	if c := parseVersion(inv.Versions.Containerd); c[0] != 2 {
+		d.report("versions.containerd", fmt.Sprintf("this hactl does not configure containerd %s", inv.Versions.Containerd),
+			"write a release of v2, such as "+versions.Containerd)
+	}
+}
+
+func validatePKI(inv *Inventory, d *decoder) {
+	if inv.PKI.CAExpiry < inv.PKI.Expiry {
+		path := "pki.caExpiry"
+		if _, ok := d.at[path]; !ok {
+			path = "pki.expiry"
+		}
+		d.report(path, fmt.Sprintf("certificates valid for %s would outlive their CA, valid for %s", short(inv.PKI.Expiry), short(inv.PKI.CAExpiry)),
+			"write an expiry of at most caExpiry")
+	}
+}
+
+func validateEtcd(inv *Inventory, d *decoder) {
+	e := inv.Etcd
+	if e.HeartbeatInterval%time.Millisecond != 0 {
+		d.report("etcd.heartbeatInterval", short(e.HeartbeatInterval)+" is not a whole number of milliseconds", "write "+short(e.HeartbeatInterval.Round(time.Millisecond)))
+	}
+	if e.ElectionTimeout%time.Millisecond != 0 {
+		d.report("etcd.electionTimeout", short(e.ElectionTimeout)+" is not a whole number of milliseconds", "write "+short(e.ElectionTimeout.Round(time.Millisecond)))
+	}
+	if e.ElectionTimeout < 5*e.HeartbeatInterval && !d.known("etcd.heartbeatInterval") {
+		path := "etcd.electionTimeout"
+		if _, ok := d.at[path]; !ok {
+			path = "etcd.heartbeatInterval"
+		}
+		d.report(path, fmt.Sprintf("an election timeout of %s is less than five heartbeats of %s", short(e.ElectionTimeout), short(e.HeartbeatInterval)),
+			"write an electionTimeout of at least "+short(5*e.HeartbeatInterval)+", or a shorter heartbeatInterval")
+	}
+}
+
+// short is a duration without the zero units that time.Duration prints: 5h, not 5h0m0s.
+func short(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
+
+func validateArtifacts(inv *Inventory, d *decoder) {
+	if inv.Artifacts.Source == "mirror" && inv.Artifacts.Mirror == "" {
+		d.report("artifacts.mirror", "is missing, and source is mirror", "write mirror: https://... with the URL of the bundle's folder")
+	}
+	n := inv.Network
+	if n.Manifest == "" {
+		return
+	}
+	if n.Preset != "none" {
+		d.report("network.preset", fmt.Sprintf("%s and a manifest would be two pod networks", n.Preset), "remove the line preset, or the line manifest")
+	}
+	switch info, err := os.Stat(n.Manifest); {
+	case err != nil:
+		d.report("network.manifest", quote(n.Manifest)+" cannot be looked at: "+cause(err), "write the path of a manifest, relative to the inventory")
+	case !info.Mode().IsRegular():
+		d.report("network.manifest", quote(n.Manifest)+" is not a file", "write the path of one manifest")
+	}
+}

@@ -1,0 +1,134 @@
+package keepalived
+
+import (
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"hactl/internal/facts"
+	"hactl/internal/goldentest"
+	"hactl/internal/plan"
+	"hactl/internal/remote"
+	"hactl/inventory"
+	"hactl/inventory/inventorytest"
+)
+
+func vipOf(t *testing.T, inv *inventory.Inventory, prober bool) VIP {
+	t.Helper()
+	v := VIP{Inv: inv, Facts: map[string]*facts.Facts{}, Prober: filepath.Join(t.TempDir(), "hactl-prober")}
+	if err := os.WriteFile(v.Prober, []byte("prober"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	inv.VIP.Prober = &prober
+	for _, h := range inv.Masters() {
+		v.Facts[h.Name] = &facts.Facts{Interfaces: []facts.Interface{{Name: "eth0", Prefixes: []netip.Prefix{netip.PrefixFrom(h.PrivateAddress, 24)}}}}
+	}
+	return v
+}
+
+func steps(t *testing.T, v VIP, i int) []plan.Step {
+	t.Helper()
+	s, err := v.Steps(v.Inv.Masters()[i])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func TestFilesOfAMaster(t *testing.T) {
+	for name, c := range map[string]struct {
+		inv    *inventory.Inventory
+		prober bool
+	}{
+		"one": {inventorytest.One(t), true}, "three": {inventorytest.Three(t), true}, "five": {inventorytest.Five(t), true},
+		"three-ipv6": {inventorytest.ThreeIPv6(t), true}, "one-script": {inventorytest.One(t), false},
+		"three-script": {inventorytest.Three(t), false}, "three-ipv6-script": {inventorytest.ThreeIPv6(t), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			v := vipOf(t, c.inv, c.prober)
+			files := goldentest.Puts(t, steps(t, v, len(c.inv.Masters())-1))
+			goldentest.Check(t, name, files)
+			goldentest.Keepalived(t, files[confFile].Content)
+			goldentest.Units(t, map[string][]byte{"keepalived.service": []byte("[Service]\nExecStart=/usr/sbin/keepalived\n"), "keepalived.service.d/hactl.conf": files[dropIn].Content})
+			if c.prober {
+				goldentest.Units(t, map[string][]byte{"hactl-prober.service": files[proberUnit].Content})
+				return
+			}
+			goldentest.Shell(t, map[string]string{"check": string(files[checkScript].Content)})
+		})
+	}
+}
+
+func TestConfigIsNamedByWhatARunningProcessReads(t *testing.T) {
+	names := func(change func(*VIP)) (vip, prober string) {
+		v := vipOf(t, inventorytest.Three(t), true)
+		change(&v)
+		r, err := v.render(v.Inv.Masters()[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r.sum, r.proberSum
+	}
+	vip, prober := names(func(*VIP) {})
+	for name, c := range map[string]struct {
+		change      func(*VIP)
+		vip, prober bool // whether the process must restart
+	}{
+		"nothing":           {func(*VIP) {}, false, false},
+		"a label":           {func(v *VIP) { v.Inv.Hosts[0].Labels = map[string]string{"a": "b"} }, false, false},
+		"advert interval":   {func(v *VIP) { v.Inv.VIP.AdvertInterval *= 2 }, true, false},
+		"router id":         {func(v *VIP) { v.Inv.VIP.VirtualRouterID++ }, true, false},
+		"apiserver port":    {func(v *VIP) { v.Inv.VIP.Port++ }, true, true},
+		"the prober":        {func(v *VIP) { _ = os.WriteFile(v.Prober, []byte("newer"), 0o755) }, false, true},
+		"another interface": {func(v *VIP) { v.Inv.VIP.Interface = "eth1" }, true, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if a, b := names(c.change); (a != vip) != c.vip || (b != prober) != c.prober {
+				t.Errorf("vip %t, prober %t", a != vip, b != prober)
+			}
+		})
+	}
+}
+
+func TestInterfaceIsConfiguredOrFound(t *testing.T) {
+	v := vipOf(t, inventorytest.Three(t), true)
+	h := v.Inv.Masters()[0]
+	for _, want := range []string{"eth0", "bond0", "ens3"} {
+		switch want {
+		case "bond0":
+			v.Inv.VIP.Interface = want
+		case "ens3":
+			h.Interface = want
+		}
+		if got, err := v.Interface(h); err != nil || got != want {
+			t.Errorf("%s, %v, want %s", got, err, want)
+		}
+	}
+	h.Interface, v.Inv.VIP.Interface, v.Facts = "", "", nil
+	if _, err := v.Interface(h); err == nil || !strings.Contains(err.Error(), "hosts[].interface") {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestOwnersTellsUnknownFromNotHere(t *testing.T) {
+	inv := inventorytest.Three(t)
+	says := func(name, out string) remote.Host {
+		return remote.NewFake(name, func(remote.Call) (*remote.Result, error) { return &remote.Result{Stdout: []byte(out)}, nil })
+	}
+	hosts := plan.Hosts{
+		"master-1": says("master-1", "2: eth0    inet 192.0.2.10/32 scope global eth0\\       valid_lft forever\nend\n"),
+		"master-2": says("master-2", "end\n"),
+		"master-3": says("master-3", "2: eth0    inet 192.0.2.10/32 sc"), // cut off
+	}
+	owners, unknown := Owners(t.Context(), inv, hosts)
+	if strings.Join(owners, " ") != "master-1" || len(unknown) != 1 || unknown["master-3"] == nil {
+		t.Fatalf("%v, %v", owners, unknown)
+	}
+	delete(hosts, "master-1")
+	owners, unknown = Owners(t.Context(), inv, hosts)
+	if len(owners) != 0 || len(unknown) != 2 {
+		t.Fatalf("%v, %v", owners, unknown)
+	}
+}

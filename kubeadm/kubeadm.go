@@ -1,0 +1,197 @@
+// Package kubeadm makes Kubernetes nodes: masters by "kubeadm init" on all of
+// them at once (the certificate authorities are laid down beforehand, so none
+// needs another), workers by "kubeadm join" through the virtual IP.
+package kubeadm
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"sort"
+	"strconv"
+	"strings"
+
+	"hactl/internal/facts"
+	"hactl/internal/plan"
+	"hactl/inventory"
+	"hactl/pki"
+	"hactl/templates"
+)
+
+// Lane is the lane of the files that a node needs before kubeadm runs.
+const Lane = "kube"
+
+// Paths on a node.
+const (
+	kubeDir    = "/etc/kubernetes"
+	pkiDir     = kubeDir + "/pki"
+	initFile   = kubeDir + "/hactl-init.yaml"
+	joinFile   = kubeDir + "/hactl-join.yaml"
+	markerFile = kubeDir + "/hactl-initialised"
+)
+
+// Cluster is what the node steps are made from.
+type Cluster struct {
+	Inv         *inventory.Inventory
+	Facts       map[string]*facts.Facts
+	PKI         *pki.Material
+	KubeletSum  string   // sha256 of the kubelet
+	EtcdClients []string // client URLs of all etcd members
+	First       string   // master that does what the cluster needs once
+}
+
+func id(h *inventory.Host, what string) plan.ID { return plan.ID("kubeadm/" + h.Name + "/" + what) }
+
+// Endpoint is the control-plane endpoint: the VIP and the apiserver's port.
+func Endpoint(inv *inventory.Inventory) string {
+	return net.JoinHostPort(inv.VIP.Address.String(), strconv.Itoa(inv.VIP.Port))
+}
+
+// arg is a flag of a control-plane component.
+type arg struct{ Name, Value string }
+
+func args(base, extra map[string]string) []arg {
+	all := map[string]string{}
+	for k, v := range base {
+		all[k] = v
+	}
+	for k, v := range extra {
+		all[k] = v
+	}
+	out := make([]arg, 0, len(all))
+	for k, v := range all {
+		out = append(out, arg{k, v})
+	}
+	slices.SortFunc(out, func(a, b arg) int { return strings.Compare(a.Name, b.Name) })
+	return out
+}
+
+// SANs are the names and addresses in every apiserver's certificate.
+func (c Cluster) SANs() []string {
+	out := []string{c.Inv.VIP.Address.String(), "localhost", "127.0.0.1", "::1"}
+	for _, m := range c.Inv.Masters() {
+		out = append(out, m.Name, m.PrivateAddress.String())
+		if a, err := netip.ParseAddr(m.Address); err != nil || a != m.PrivateAddress {
+			out = append(out, m.Address)
+		}
+	}
+	out = append(out, c.Inv.Kubernetes.ExtraSANs...)
+	seen := map[string]bool{}
+	return slices.DeleteFunc(out, func(s string) bool {
+		dup := seen[s]
+		seen[s] = true
+		return dup
+	})
+}
+
+// ignored are kubeadm preflight checks that hactl answers for itself: a resumed
+// run finds its own files and ports, hactl preflight judged the machine, and
+// the kernel's configuration is not always readable.
+var ignored = []string{
+	"DirAvailable--etc-kubernetes-manifests",
+	"FileAvailable--etc-kubernetes-manifests-kube-apiserver.yaml",
+	"FileAvailable--etc-kubernetes-manifests-kube-controller-manager.yaml",
+	"FileAvailable--etc-kubernetes-manifests-kube-scheduler.yaml",
+	"FileAvailable--etc-kubernetes-kubelet.conf",
+	"FileAvailable--etc-kubernetes-bootstrap-kubelet.conf",
+	"FileAvailable--etc-kubernetes-pki-ca.crt",
+	"FileContent--proc-sys-net-bridge-bridge-nf-call-iptables",
+	"ExternalEtcdVersion", "Mem", "NumCPU", "Port-6443", "Port-10250", "Port-10257", "Port-10259", "Swap", "SystemVerification",
+}
+
+func (c Cluster) ignorePreflight() []string {
+	l := append(slices.Clone(ignored), c.Inv.Kubernetes.IgnorePreflight...)
+	if p := c.Inv.VIP.Port; p != 6443 {
+		l = append(l, "Port-"+strconv.Itoa(p))
+	}
+	return l
+}
+
+// InitConfig renders the kubeadm configuration of one master.
+func (c Cluster) InitConfig(h *inventory.Host) ([]byte, error) {
+	inv := c.Inv
+	return templates.Render("kubeadm-init.yaml.tmpl", map[string]any{
+		"Cluster": inv.Cluster, "Name": h.Name, "Address": h.PrivateAddress.String(), "Port": inv.VIP.Port,
+		"Taints": c.Taints(h), "Labels": labels(h), "IgnorePreflight": c.ignorePreflight(),
+		"Version": inv.Versions.Kubernetes, "Endpoint": Endpoint(inv), "Algorithm": algorithm(inv.PKI.Algorithm),
+		"DNSDomain": inv.Network.DNSDomain, "ServiceSubnet": inv.Network.ServiceSubnet.String(),
+		"PodSubnet": c.podSubnet(), "ClusterCIDR": inv.Network.PodSubnet.String(), "ProxyMode": inv.Network.ProxyMode,
+		"EtcdEndpoints": c.EtcdClients, "SANs": c.SANs(),
+		"APIServerArgs": args(map[string]string{
+			// /readyz fails first and connections drain: a planned stop loses
+			// no request.
+			"shutdown-delay-duration": "5s",
+			// The lease reconciler removes a dead apiserver from the service.
+			"endpoint-reconciler-type": "lease",
+		}, inv.Kubernetes.APIServerExtraArgs),
+		"ControllerArgs": args(nil, inv.Kubernetes.ControllerExtraArgs),
+		"SchedulerArgs":  args(nil, inv.Kubernetes.SchedulerExtraArgs),
+		"CgroupDriver":   c.cgroupDriver(h), "CgroupV1": !c.Facts[h.Name].CgroupV2, "MaxPods": maxPods(inv),
+	})
+}
+
+// podSubnet is given to kubeadm only when the controller manager is to hand
+// out the nodes' pod addresses; the routes preset does that itself.
+func (c Cluster) podSubnet() string {
+	if OwnSubnets(c.Inv) {
+		return ""
+	}
+	return c.Inv.Network.PodSubnet.String()
+}
+
+// cgroupDriver must be the same for the kubelet and containerd.
+func (c Cluster) cgroupDriver(h *inventory.Host) string {
+	if c.Facts[h.Name].CgroupV2 {
+		return "systemd"
+	}
+	return "cgroupfs"
+}
+
+func maxPods(inv *inventory.Inventory) int {
+	if n := inv.Kubernetes.KubeletMaxPods; n > 0 {
+		return n
+	}
+	return 110
+}
+
+// Taints are the node's taints: the inventory's, and the control-plane taint
+// unless masters are to run ordinary pods.
+func (c Cluster) Taints(h *inventory.Host) []inventory.Taint {
+	t := slices.Clone(h.Taints)
+	s := c.Inv.Kubernetes.SchedulableMasters
+	schedulable := s != nil && *s || s == nil && len(c.Inv.Workers()) == 0
+	if h.Role == inventory.ControlPlane && !schedulable {
+		t = append(t, inventory.Taint{Key: "node-role.kubernetes.io/control-plane", Effect: "NoSchedule"})
+	}
+	return t
+}
+
+func labels(h *inventory.Host) string {
+	parts := make([]string, 0, len(h.Labels))
+	for k, v := range h.Labels {
+		parts = append(parts, k+"="+v)
+	}
+	sort.Strings(parts)
+	return strings.Join(parts, ",")
+}
+
+// algorithm translates to kubeadm's spelling.
+func algorithm(a string) string {
+	switch a {
+	case "rsa-2048", "rsa-3072", "rsa-4096":
+		return "RSA-" + a[len("rsa-"):]
+	}
+	return "ECDSA-P256"
+}
+
+// joinConfig renders a worker's kubeadm configuration; it holds the token.
+func (c Cluster) joinConfig(h *inventory.Host, token string) ([]byte, error) {
+	if !validToken(token) {
+		return nil, fmt.Errorf("the control plane gave an unreadable bootstrap token")
+	}
+	return templates.Render("kubeadm-join.yaml.tmpl", map[string]any{
+		"Endpoint": Endpoint(c.Inv), "Token": token, "CAHash": c.PKI.KubernetesCA.Hash(), "Name": h.Name,
+		"Address": h.PrivateAddress.String(), "Taints": c.Taints(h), "Labels": labels(h), "IgnorePreflight": c.ignorePreflight(),
+	})
+}

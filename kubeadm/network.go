@@ -1,0 +1,187 @@
+package kubeadm
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"hactl/internal/plan"
+	"hactl/internal/remote"
+	"hactl/inventory"
+	"hactl/templates"
+)
+
+const (
+	conflist   = "/etc/cni/net.d/10-hactl.conflist"
+	routesPath = "/usr/local/libexec/hactl/pod-routes"
+	routesUnit = "hactl-pod-routes.service"
+)
+
+// OwnSubnets reports whether hactl hands out the nodes' pod subnets. With any
+// other pod network the controller manager does.
+func OwnSubnets(inv *inventory.Inventory) bool { return inv.Network.Preset == "routes" }
+
+// Subnets gives every node a pod subnet: /24, or /64 with IPv6. What a node has
+// already it keeps, so that inserting a host into the inventory moves nobody;
+// the rest take the lowest free ones in file order.
+func Subnets(ctx context.Context, inv *inventory.Inventory, hosts plan.Hosts) (map[string]netip.Prefix, error) {
+	found := make([]netip.Prefix, len(inv.Hosts))
+	g, gctx := errgroup.WithContext(ctx)
+	for i := range inv.Hosts {
+		h := &inv.Hosts[i]
+		if hosts[h.Name] == nil {
+			continue // skipped on request
+		}
+		g.Go(func() error {
+			p, err := seenSubnet(gctx, hosts[h.Name])
+			if err != nil {
+				return fmt.Errorf("%s: look for its pod subnet: %w", h.Name, err)
+			}
+			found[i] = p
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	return assign(inv, found)
+}
+
+func seenSubnet(ctx context.Context, h remote.Host) (netip.Prefix, error) {
+	res, err := h.Run(ctx, remote.Cmd{Title: "look for a pod subnet", Script: `sed -n 's/.*"subnet": "\([^"]*\)".*/\1/p' ` + conflist + ` 2>/dev/null || :`})
+	if err != nil {
+		return netip.Prefix{}, err
+	}
+	p, err := netip.ParsePrefix(strings.TrimSpace(string(res.Stdout)))
+	if err != nil {
+		return netip.Prefix{}, nil // none, or not ours: the file step shows the difference
+	}
+	return p.Masked(), nil
+}
+
+func assign(inv *inventory.Inventory, found []netip.Prefix) (map[string]netip.Prefix, error) {
+	pool := inv.Network.PodSubnet.Masked()
+	bits := 24
+	if pool.Addr().Is6() {
+		bits = 64
+	}
+	out, used := map[string]netip.Prefix{}, map[netip.Prefix]string{}
+	for i, p := range found {
+		if p.IsValid() && p.Bits() == bits && pool.Contains(p.Addr()) && used[p] == "" {
+			used[p] = inv.Hosts[i].Name
+			out[inv.Hosts[i].Name] = p
+		}
+	}
+	next := netip.PrefixFrom(pool.Addr(), bits)
+	for i := range inv.Hosts {
+		name := inv.Hosts[i].Name
+		if out[name].IsValid() {
+			continue
+		}
+		for used[next] != "" {
+			next = following(next)
+		}
+		if !pool.Contains(next.Addr()) {
+			return nil, fmt.Errorf("network.podSubnet %s has no /%d left for %s", pool, bits, name)
+		}
+		used[next] = name
+		out[name] = next
+	}
+	return out, nil
+}
+
+// following is the next prefix of the same length.
+func following(p netip.Prefix) netip.Prefix {
+	b := p.Addr().AsSlice()
+	for i := p.Bits()/8 - 1; i >= 0; i-- {
+		b[i]++
+		if b[i] != 0 {
+			break
+		}
+	}
+	a, _ := netip.AddrFromSlice(b)
+	return netip.PrefixFrom(a, p.Bits())
+}
+
+// PodNetwork returns the steps of the preset on one host. Those of routes, the
+// CNI configuration with the node's own subnet and a route to every other node's
+// pods, need no apiserver and come before it, so that a node is Ready as soon as
+// it registers.
+func (c Cluster) PodNetwork(h *inventory.Host, subnets map[string]netip.Prefix) ([]plan.Step, error) {
+	if c.Inv.Network.Preset == "flannel" {
+		return c.flannel(h)
+	}
+	if !OwnSubnets(c.Inv) {
+		return nil, nil
+	}
+	conf, err := templates.Render("cni-bridge.conflist.tmpl", map[string]any{"Subnet": subnets[h.Name].String(), "Default": defaultRoute(c.Inv)})
+	if err != nil {
+		return nil, err
+	}
+	routes, err := c.routes(h, subnets)
+	cni := plan.File{ID: id(h, "cni"), Host: h.Name, Path: conflist, Content: conf, Lane: Lane}.Step()
+	return append([]plan.Step{cni}, routes...), err
+}
+
+// route is the way to another node's pods.
+type route struct{ Subnet, Via string }
+
+func (c Cluster) routes(h *inventory.Host, subnets map[string]netip.Prefix) ([]plan.Step, error) {
+	var rs []route
+	look := "m=\n"
+	for i := range c.Inv.Hosts {
+		o := &c.Inv.Hosts[i]
+		if o.Name == h.Name {
+			continue
+		}
+		r := route{subnets[o.Name].String(), o.PrivateAddress.String()}
+		rs = append(rs, r)
+		look += fmt.Sprintf("case \"$(ip %s route show %s)\" in *'via %s '*) ;; *) m=\"$m %s\";; esac\n", ipFamily(c.Inv), r.Subnet, r.Via, r.Subnet)
+	}
+	data := map[string]any{"Routes": rs, "Family": ipFamily(c.Inv), "Pods": c.Inv.Network.PodSubnet.String(), "IP": nftFamily(c.Inv)}
+	script, err := templates.Render("pod-routes.sh.tmpl", data)
+	if err != nil {
+		return nil, err
+	}
+	unit, err := templates.Render("pod-routes.service.tmpl", data)
+	if err != nil {
+		return nil, err
+	}
+	return []plan.Step{
+		plan.File{ID: id(h, "routes-script"), Host: h.Name, Path: routesPath, Content: script, Mode: 0o755, Lane: Lane}.Step(),
+		plan.File{ID: id(h, "routes-unit"), Host: h.Name, Path: "/etc/systemd/system/" + routesUnit, Content: unit, Lane: Lane}.Step(),
+		plan.Script{
+			ID: id(h, "routes"), Host: h.Name, Title: "routes to pods", Lane: Lane, Op: plan.Start, Timeout: 2 * time.Minute,
+			Look: look + `systemctl is-enabled --quiet ` + routesUnit + ` || m="$m, unit not enabled"
+nft list table ` + nftFamily(c.Inv) + ` hactl_pods >/dev/null || m="$m, no masquerading"
+[ -z "$m" ] && echo ok || echo "missing:$m"`,
+			Summary: "set routes to the other nodes' pods",
+			Run:     "systemctl daemon-reload && systemctl enable --quiet " + routesUnit + " && systemctl restart " + routesUnit,
+		}.Step(),
+	}, nil
+}
+
+func defaultRoute(inv *inventory.Inventory) string {
+	if inv.IPv6() {
+		return "::/0"
+	}
+	return "0.0.0.0/0"
+}
+
+func ipFamily(inv *inventory.Inventory) string {
+	if inv.IPv6() {
+		return "-6"
+	}
+	return "-4"
+}
+
+func nftFamily(inv *inventory.Inventory) string {
+	if inv.IPv6() {
+		return "ip6"
+	}
+	return "ip"
+}

@@ -1,0 +1,122 @@
+package kubeadm
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"time"
+
+	"hactl/internal/plan"
+	"hactl/inventory"
+)
+
+// apiserverTimeout bounds how long a restarted apiserver may take to be ready.
+const apiserverTimeout = 3 * time.Minute
+
+// record writes, after kubeadm succeeded, which configuration it ran with and
+// what it made of the static pods' manifests.
+const record = `{ sha256sum ` + initFile + ` ` + kubeDir + `/manifests/kube-apiserver.yaml ` + kubeDir + `/manifests/kube-controller-manager.yaml ` +
+	kubeDir + `/manifests/kube-scheduler.yaml; } >` + markerFile + `.new && sync ` + markerFile + `.new && mv ` + markerFile + `.new ` + markerFile
+
+// rewrite has kubeadm write the apiserver's certificate anew (kubeadm keeps an
+// old one whatever names it has) and then the manifests. A run that is cut off
+// in between finds the certificate missing and makes it.
+const rewrite = `set -e
+running() { for p in /proc/[0-9]*; do read -r c <"$p/comm" && [ "$c" = kube-apiserver ] && echo "${p#/proc/}"; done 2>/dev/null || :; }
+cd ` + pkiDir + `
+mv -f apiserver.crt apiserver.crt.old; mv -f apiserver.key apiserver.key.old
+kubeadm init phase certs apiserver --config ` + initFile + ` || { mv -f apiserver.crt.old apiserver.crt; mv -f apiserver.key.old apiserver.key; exit 1; }
+rm -f apiserver.crt.old apiserver.key.old
+m=` + kubeDir + `/manifests/kube-apiserver.yaml
+old=$(running); before=$(cat $m 2>/dev/null | sha256sum)
+kubeadm init phase control-plane all --config ` + initFile + `
+if [ "$before" != "$(sha256sum <$m)" ] && [ -n "$old" ]; then
+  n=0; while now=$(running); [ -z "$now" ] || [ "$now" = "$old" ]; do
+    n=$((n+1)); [ $n -lt 120 ] || { echo "the kubelet did not restart the apiserver within 120 s" >&2; exit 1; }
+    sleep 1
+  done
+fi
+`
+
+// upload stores the configuration where a joining node reads it. Only the first
+// master does.
+const upload = `kubeadm init phase upload-config kubeadm --config ` + initFile + "\n"
+
+// Manifests returns the step that notices static pods whose manifests are not
+// what kubeadm made of the wanted configuration, and has kubeadm write them
+// again. It restarts the apiserver, so it wants a stage that is serial.
+func (c Cluster) Manifests(h *inventory.Host) (plan.Step, error) {
+	conf, err := c.InitConfig(h)
+	if err != nil {
+		return plan.Step{}, err
+	}
+	run := rewrite
+	if c.Inv.Masters()[0].Name == h.Name {
+		run += upload
+	}
+	st := plan.Script{
+		ID: id(h, "manifests"), Host: h.Name, Title: "static pod manifests", Op: plan.Update, Timeout: 5 * time.Minute,
+		// Asked about the wanted configuration, not the one on the disk: what
+		// rewrites that file must not be followed by a second run.
+		Look: fmt.Sprintf(`[ -e %[1]s ] || { echo "not initialised"; exit 0; }
+grep -q '^%[2]x  ' %[1]s || { echo "made from another configuration"; exit 0; }
+o=$(grep manifests/ %[1]s | sha256sum --check --quiet 2>/dev/null) && echo ok || echo "changed: $(printf '%%s' "$o" | sed 's/:.*//' | tr '\n' ' ')"`,
+			markerFile, sha256.Sum256(conf)),
+		Summary: "write static pod manifests", Run: run + record,
+	}.Step()
+	st.Guard = func(ctx context.Context, env plan.Env) error { return c.spare(ctx, env, h) }
+	st.Ready = func(ctx context.Context, env plan.Env) error { return c.awaitAPI(ctx, env, h) }
+	return st, nil
+}
+
+// spare refuses to restart the apiserver of h when it serves and no other one
+// does. The only master's is restarted: there is no other way.
+func (c Cluster) spare(ctx context.Context, env plan.Env, h *inventory.Host) error {
+	masters := c.Inv.Masters()
+	if len(masters) == 1 || c.ready(ctx, env, h) != nil {
+		return nil
+	}
+	var errs []error
+	for _, m := range masters {
+		if m.Name == h.Name {
+			continue
+		}
+		err := c.ready(ctx, env, m)
+		if err == nil {
+			return nil
+		}
+		errs = append(errs, fmt.Errorf("%s: %w", m.Name, err))
+	}
+	return fmt.Errorf("refused to restart the only apiserver that is ready: %w", errors.Join(errs...))
+}
+
+// ready asks the apiserver of m, from the step's host.
+func (c Cluster) ready(ctx context.Context, env plan.Env, m *inventory.Host) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	api, err := NewAPI(env.Host, c.Inv, c.PKI, m.PrivateAddress)
+	if err != nil {
+		return err
+	}
+	defer api.Close()
+	return api.Ready(ctx)
+}
+
+// awaitAPI waits until the apiserver of h is ready.
+func (c Cluster) awaitAPI(ctx context.Context, env plan.Env, h *inventory.Host) error {
+	env.Say("waiting up to %s for the apiserver to be ready", apiserverTimeout)
+	ctx, cancel := context.WithTimeout(ctx, apiserverTimeout)
+	defer cancel()
+	for {
+		err := c.ready(ctx, env, h)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait for the apiserver to be ready (%s): %w", apiserverTimeout, err)
+		case <-time.After(time.Second):
+		}
+	}
+}

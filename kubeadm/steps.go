@@ -1,0 +1,166 @@
+package kubeadm
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"regexp"
+	"strings"
+	"time"
+
+	"hactl/internal/plan"
+	"hactl/internal/remote"
+	"hactl/inventory"
+	"hactl/templates"
+)
+
+// Files returns the steps that lay down what a node needs before kubeadm runs:
+// the kubelet's unit and, on masters, the certificate authorities, etcd's
+// client pair and kubeadm's configuration.
+func (c Cluster) Files(h *inventory.Host) ([]plan.Step, error) {
+	unit, _, err := c.kubeletUnit()
+	if err != nil {
+		return nil, err
+	}
+	steps := []plan.Step{plan.File{ID: id(h, "kubelet-unit"), Host: h.Name, Path: "/etc/systemd/system/kubelet.service", Content: unit, Lane: Lane}.Step()}
+	if h.Role != inventory.ControlPlane {
+		return steps, nil
+	}
+	conf, err := c.InitConfig(h)
+	if err != nil {
+		return nil, err
+	}
+	steps = append(steps, c.pkiFiles(h)...)
+	return append(steps, plan.File{ID: id(h, "config"), Host: h.Name, Path: initFile, Content: conf, Mode: 0o600, Lane: Lane}.Step()), nil
+}
+
+// kubeletUnit renders the unit and names the configuration that a running
+// kubelet must have.
+func (c Cluster) kubeletUnit() (unit []byte, config string, err error) {
+	bare, err := templates.Render("kubelet.service.tmpl", map[string]any{"Config": ""})
+	if err != nil {
+		return nil, "", err
+	}
+	config = plan.Digest(bare, []byte(c.KubeletSum))
+	unit, err = templates.Render("kubelet.service.tmpl", map[string]any{"Config": config})
+	return unit, config, err
+}
+
+// pkiFiles are the shared secrets of the control plane. A host that holds other
+// ones belongs to another cluster: they are never replaced.
+func (c Cluster) pkiFiles(h *inventory.Host) []plan.Step {
+	keep := "the host uses a CA or key that the store " + c.Inv.PKI.Store + " does not know; restore that store from its backup, or name the CA under pki.externalCA in " + c.Inv.Path
+	file := func(what, name string, content []byte, mode fs.FileMode, keep string) plan.Step {
+		return plan.File{ID: id(h, what), Host: h.Name, Path: pkiDir + "/" + name, Content: content, Mode: mode, Secret: mode == 0o600, Keep: keep, Lane: Lane}.Step()
+	}
+	m := c.PKI
+	return []plan.Step{
+		file("ca-cert", "ca.crt", m.KubernetesCA.CertPEM, 0o644, keep),
+		file("ca-key", "ca.key", m.KubernetesCA.KeyPEM, 0o600, keep),
+		file("front-proxy-ca-cert", "front-proxy-ca.crt", m.FrontProxyCA.CertPEM, 0o644, keep),
+		file("front-proxy-ca-key", "front-proxy-ca.key", m.FrontProxyCA.KeyPEM, 0o600, keep),
+		file("sa-key", "sa.key", m.ServiceAccount.KeyPEM, 0o600, keep),
+		file("sa-pub", "sa.pub", m.ServiceAccount.PubPEM, 0o644, keep),
+		file("etcd-ca-cert", "etcd/ca.crt", m.EtcdCA.CertPEM, 0o644, keep),
+		file("etcd-client-cert", "apiserver-etcd-client.crt", m.EtcdClient().CertPEM, 0o644, ""),
+		file("etcd-client-key", "apiserver-etcd-client.key", m.EtcdClient().KeyPEM, 0o600, ""),
+	}
+}
+
+// skipped are the phases a master leaves to the first one: what they write is
+// the cluster's, not the node's.
+const skipped = "upload-config,upload-certs,bootstrap-token,addon,show-join-command"
+
+// Init returns the step that makes a master. All masters may run it at once.
+// kubeadm init is run again as it is after a run that was cut off: it takes the
+// certificates and kubeconfigs it finds and writes the manifests anew.
+func (c Cluster) Init(h *inventory.Host) plan.Step {
+	skip := skipped
+	if c.First == h.Name {
+		skip = "upload-certs,show-join-command"
+	}
+	st := plan.Script{
+		ID: id(h, "init"), Host: h.Name, Title: "kubeadm init", Op: plan.Create, Summary: "kubeadm init", Stream: true, Timeout: 8 * time.Minute,
+		Look: `[ -e ` + markerFile + ` ] || { echo "not initialised"; exit 0; }
+for f in admin.conf kubelet.conf controller-manager.conf scheduler.conf pki/apiserver.crt pki/apiserver-kubelet-client.crt pki/front-proxy-client.crt; do
+[ -s ` + kubeDir + `/$f ] || { echo "$f is missing"; exit 0; }; done
+[ -s /var/lib/kubelet/config.yaml ] && echo ok || echo "kubelet has no configuration"`,
+		Run: "systemctl daemon-reload && systemctl enable --quiet kubelet.service && " +
+			"kubeadm init --config " + initFile + " --skip-phases " + skip + " --skip-token-print --skip-certificate-key-print && " + record,
+	}.Step()
+	return st
+}
+
+// Kubelet returns the step that keeps the kubelet running with this binary and
+// unit, once kubeadm has configured it.
+func (c Cluster) Kubelet(h *inventory.Host) (plan.Step, error) {
+	_, config, err := c.kubeletUnit()
+	return plan.Service{ID: id(h, "kubelet"), Host: h.Name, Unit: "kubelet.service", Config: config, Wait: 60 * time.Second}.Step(), err
+}
+
+// Join returns the step that makes a worker. The token is made on the master
+// when it is needed, lives for 15 minutes, and reaches the worker through stdin.
+func (c Cluster) Join(h *inventory.Host, master func() remote.Host) plan.Step {
+	st := plan.Script{
+		ID: id(h, "join"), Host: h.Name, Title: "kubeadm join", Op: plan.Create, Summary: "kubeadm join, in place of any node of that name",
+		Look: `[ -s ` + kubeDir + `/kubelet.conf ] && [ -s /var/lib/kubelet/config.yaml ] && [ -s ` + pkiDir + `/ca.crt ] && [ ! -e ` + joinFile + ` ] && echo ok || echo "not joined"`,
+	}.Step()
+	st.Apply = func(ctx context.Context, env plan.Env, _ *plan.Change) error {
+		if err := forgetNode(ctx, env.Host, master(), h.Name); err != nil {
+			return err
+		}
+		token, err := newToken(ctx, master())
+		if err != nil {
+			return err
+		}
+		conf, err := c.joinConfig(h, token)
+		if err != nil {
+			return err
+		}
+		// The join file goes last: while it is there the join is not complete
+		// and is run again from the start.
+		_, err = env.Host.Run(ctx, remote.Cmd{
+			Title: "kubeadm join", Stdin: conf, Timeout: 8 * time.Minute, Output: func(l string) { env.Say("%s", l) },
+			Script: `umask 077; mkdir -p ` + kubeDir + ` && cat >` + joinFile + ` && systemctl daemon-reload && systemctl enable --quiet kubelet.service &&
+rm -f ` + kubeDir + `/kubelet.conf ` + kubeDir + `/bootstrap-kubelet.conf &&
+kubeadm join --config ` + joinFile + ` && rm -f ` + joinFile,
+		})
+		return err
+	}
+	return st
+}
+
+// forgetNode removes the node of a host that has not joined: of the machine
+// that was there before, or of a join that was cut off. kubeadm refuses to join
+// beside one that is still Ready. The kubelet is stopped first, or it would
+// register again.
+func forgetNode(ctx context.Context, host, master remote.Host, name string) error {
+	if _, err := host.Run(ctx, remote.Cmd{Title: "stop the kubelet", Timeout: 2 * time.Minute,
+		Script: "if systemctl is-active --quiet kubelet.service; then systemctl stop kubelet.service; fi"}); err != nil {
+		return err
+	}
+	_, err := master.Run(ctx, remote.Cmd{
+		Title: "forget the node " + name, Timeout: 2 * time.Minute,
+		Script: "kubectl --kubeconfig " + kubeDir + "/admin.conf delete node " + remote.Quote(name) + " --ignore-not-found --timeout=60s",
+	})
+	if err != nil {
+		return fmt.Errorf("on %s: %w", master.Name(), err)
+	}
+	return nil
+}
+
+var tokenForm = regexp.MustCompile(`^[a-z0-9]{6}\.[a-z0-9]{16}$`)
+
+func validToken(t string) bool { return tokenForm.MatchString(t) }
+
+// newToken lets a master make a bootstrap token; it stands in no command line.
+func newToken(ctx context.Context, master remote.Host) (string, error) {
+	res, err := master.Run(ctx, remote.Cmd{
+		Title: "make a bootstrap token", Timeout: time.Minute,
+		Script: "kubeadm --kubeconfig " + kubeDir + "/admin.conf token create --ttl 15m --description 'hactl join'",
+	})
+	if err != nil {
+		return "", fmt.Errorf("on %s: %w", master.Name(), err)
+	}
+	return strings.TrimSpace(string(res.Stdout)), nil
+}

@@ -1,0 +1,101 @@
+package pki
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+)
+
+// The authorities by name in the store, with the CN of each.
+const (
+	nameEtcdCA         = "etcd-ca"
+	nameKubernetesCA   = "kubernetes-ca"
+	nameFrontProxyCA   = "front-proxy-ca"
+	nameServiceAccount = "service-account"
+)
+
+var commonNames = map[string]string{
+	nameEtcdCA:       "etcd",
+	nameKubernetesCA: "kubernetes",
+	nameFrontProxyCA: "front-proxy-ca",
+}
+
+// Ensure makes what the store lacks and returns everything in it. It holds the
+// store's lock meanwhile, and can be killed at any moment: the next run goes
+// on. CAs are made once, all at once, and never again. A certificate is issued
+// again, with a new key, when it is missing, about to expire, of another CA,
+// or no longer says what the inventory says; created names each with the
+// reason, such as "etcd-server-master-1: expires in 12 days".
+func (s *Store) Ensure(ctx context.Context) (m *Material, created []string, err error) {
+	err = s.locked(ctx, true, func(d *disk) error {
+		w := &work{store: s, disk: d, publish: d.publish}
+		m, err = w.run(ctx)
+		created = w.created
+		return err
+	})
+	return m, created, err
+}
+
+// Preview is Ensure without a change: what it would make is in the Material
+// (CA.New and Key.New say so) and is forgotten afterwards.
+func (s *Store) Preview(ctx context.Context) (m *Material, created []string, err error) {
+	preview := func(d *disk) error {
+		w := &work{store: s, disk: d, publish: func(string, map[string][]byte) error { return nil }}
+		m, err = w.run(ctx)
+		created = w.created
+		return err
+	}
+	err = s.locked(ctx, false, preview)
+	if errors.Is(err, fs.ErrNotExist) && m == nil {
+		err = preview(nil)
+	}
+	return m, created, err
+}
+
+// work is one pass over the store. disk is nil when there is no folder yet.
+type work struct {
+	store   *Store
+	disk    *disk
+	publish func(name string, files map[string][]byte) error
+	created []string
+}
+
+func (w *work) run(ctx context.Context) (*Material, error) {
+	pki := w.store.inv.PKI
+	if pki.Expiry <= 0 || pki.CAExpiry <= 0 {
+		return nil, fmt.Errorf("pki.expiry (%s) and pki.caExpiry (%s) must be longer than 0", pki.Expiry, pki.CAExpiry)
+	}
+	m, err := w.authorities(ctx)
+	if err != nil {
+		return nil, err
+	}
+	reqs, err := requests(w.store.inv)
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range reqs {
+		if err := ctx.Err(); err != nil {
+			return nil, fmt.Errorf("issue certificates: %w", err)
+		}
+		ca := m.EtcdCA
+		if r.name == nameAdmin {
+			ca = m.KubernetesCA
+		}
+		pair, err := w.pair(ca, r)
+		if err != nil {
+			return nil, err
+		}
+		m.pairs[r.name] = pair
+	}
+	return m, nil
+}
+
+// read is disk.read on a folder that may not exist yet.
+func (w *work) read(parts ...string) ([]byte, error) {
+	if w.disk == nil {
+		return nil, fs.ErrNotExist
+	}
+	return w.disk.read(path.Join(parts...))
+}

@@ -1,0 +1,160 @@
+package pki
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"hactl/inventory"
+)
+
+// The pairs by name in the store.
+const (
+	nameEtcdServer = "etcd-server-" // and the host
+	nameEtcdPeer   = "etcd-peer-"   // and the host
+	nameEtcdClient = "etcd-client-apiserver"
+	nameOperator   = "etcd-client-hactl"
+	nameAdmin      = "admin"
+)
+
+// adminLifetime bounds the operator's Kubernetes certificate: unlike etcd's it
+// cannot be taken back by anything short of a new CA, and it costs nothing to
+// renew, since no process has to be restarted for it.
+const adminLifetime = 365 * 24 * time.Hour
+
+// renewBefore is how long before its end a certificate is issued again.
+const renewBefore = 30 * 24 * time.Hour
+
+// requests lists every certificate that the inventory asks for.
+func requests(inv *inventory.Inventory) ([]request, error) {
+	life := inv.PKI.Expiry
+	var out []request
+	for _, h := range inv.Masters() {
+		sans, err := names(h)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out,
+			request{name: nameEtcdServer + h.Name, cn: h.Name, sans: sans, profile: profileServer, lifetime: life},
+			request{name: nameEtcdPeer + h.Name, cn: h.Name, sans: sans, profile: profilePeer, lifetime: life})
+	}
+	return append(out,
+		request{name: nameEtcdClient, cn: "kube-apiserver-etcd-client", profile: profileClient, lifetime: life},
+		request{name: nameOperator, cn: "hactl", profile: profileClient, lifetime: life},
+		// kubeadm binds this group to cluster-admin; unlike system:masters the
+		// binding can be removed.
+		request{name: nameAdmin, cn: "hactl-admin", orgs: []string{"kubeadm:cluster-admins"}, profile: profileClient, lifetime: min(life, adminLifetime)},
+	), nil
+}
+
+// names are the SANs of a master's etcd certificates.
+func names(h *inventory.Host) ([]string, error) {
+	if h.Name == "" || strings.ContainsAny(h.Name, `/\`) {
+		return nil, fmt.Errorf("host name %q cannot name a certificate", h.Name)
+	}
+	addr := h.PrivateAddress
+	if !addr.IsValid() {
+		var err error
+		if addr, err = netip.ParseAddr(h.Address); err != nil {
+			return nil, fmt.Errorf("host %s has no private address", h.Name)
+		}
+	}
+	return []string{h.Name, "localhost", addr.Unmap().WithZone("").String(), "127.0.0.1", "::1"}, nil
+}
+
+// pair returns the stored pair, or issues it when there is a reason to.
+func (w *work) pair(ca *CA, r request) (Pair, error) {
+	have, reason, err := w.stored(ca, r)
+	if err != nil {
+		return Pair{}, fmt.Errorf("read %s: %w", r.name, err)
+	}
+	if reason == "" {
+		return have, nil
+	}
+	pair, err := ca.issue(r)
+	if err != nil {
+		return Pair{}, err
+	}
+	if err := w.publish(r.name, map[string][]byte{certFile: pair.CertPEM, keyFile: pair.KeyPEM}); err != nil {
+		return Pair{}, fmt.Errorf("publish %s in PKI store: %w", r.name, err)
+	}
+	w.created = append(w.created, r.name+": "+reason)
+	return pair, nil
+}
+
+// stored reads a pair and says why it has to be issued again, "" if it need
+// not be. An error means that we could not look.
+func (w *work) stored(ca *CA, r request) (Pair, string, error) {
+	cert, certErr := w.read(r.name, certFile)
+	key, keyErr := w.read(r.name, keyFile)
+	for _, err := range []error{certErr, keyErr} {
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return Pair{}, "", err
+		}
+	}
+	switch {
+	case certErr != nil && keyErr != nil:
+		return Pair{}, "new", nil
+	case certErr != nil:
+		return Pair{}, "certificate was missing", nil
+	case keyErr != nil:
+		return Pair{}, "key was missing", nil
+	}
+	pair := Pair{Name: r.name, CertPEM: cert, KeyPEM: key}
+	return pair, ca.outdated(pair, r), nil
+}
+
+// outdated says why pair does not serve the request any more, "" if it does.
+func (ca *CA) outdated(pair Pair, r request) string {
+	certs, err := ParseCertificates(pair.CertPEM)
+	if err != nil {
+		return "certificate was unreadable"
+	}
+	cert := certs[0]
+	key, err := parseKey(pair.KeyPEM)
+	if err != nil || !sameKey(key, cert.PublicKey) {
+		return "key did not belong to the certificate"
+	}
+	if cert.CheckSignatureFrom(ca.certs[0]) != nil {
+		return "was signed by another CA"
+	}
+	if cert.Subject.CommonName != r.cn || !sameSet(cert.Subject.Organization, r.orgs) {
+		return fmt.Sprintf("was for %s", cert.Subject)
+	}
+	if have := sans(cert); !sameSet(have, r.sans) {
+		return fmt.Sprintf("was for %s, now %s", strings.Join(have, " "), strings.Join(r.sans, " "))
+	}
+	return ca.ending(cert, r.lifetime)
+}
+
+// ending says why a certificate's time is up. A certificate that cannot be
+// made to live longer, because the CA ends, is left alone.
+func (ca *CA) ending(cert *x509.Certificate, lifetime time.Duration) string {
+	left := cert.NotAfter.Sub(ca.now())
+	if left <= 0 {
+		return "expired on " + cert.NotAfter.Format(time.DateOnly)
+	}
+	// A lifetime of a day must not mean a new certificate on every run.
+	if left >= min(renewBefore, lifetime/3) || ca.until(lifetime).Sub(cert.NotAfter) < time.Hour {
+		return ""
+	}
+	return fmt.Sprintf("expires in %d days", int(left.Hours()/24))
+}
+
+func sans(c *x509.Certificate) []string {
+	out := slices.Clone(c.DNSNames)
+	for _, ip := range c.IPAddresses {
+		out = append(out, ip.String())
+	}
+	return out
+}
+
+func sameSet(a, b []string) bool {
+	a, b = slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b))
+	return slices.Equal(slices.Compact(a), slices.Compact(b))
+}

@@ -1,0 +1,76 @@
+package pki
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"hactl/inventory"
+)
+
+// testInventory is a cluster of three masters with its store in a fresh folder.
+func testInventory(t *testing.T) *inventory.Inventory {
+	t.Helper()
+	inv := &inventory.Inventory{
+		Cluster: "blue",
+		PKI:     inventory.PKI{Algorithm: "ecdsa-p256", CAExpiry: 87600 * time.Hour, Expiry: 43800 * time.Hour},
+		Path:    filepath.Join(t.TempDir(), "inventory.yaml"),
+	}
+	for i := 1; i <= 3; i++ {
+		inv.Hosts = append(inv.Hosts, inventory.Host{
+			Name: fmt.Sprintf("m%d", i), Role: inventory.ControlPlane,
+			Address: "ignored.example", PrivateAddress: netip.MustParseAddr(fmt.Sprintf("192.0.2.%d", i)),
+		})
+	}
+	return inv
+}
+
+func open(t *testing.T, inv *inventory.Inventory) *Store {
+	t.Helper()
+	s, err := Open(inv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.fsync = func(*os.File) error { return nil }
+	return s
+}
+
+func ensure(t *testing.T, s *Store) (*Material, []string) {
+	t.Helper()
+	m, created, err := s.Ensure(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m, created
+}
+
+// fingerprints identify everything that must never change once published.
+func fingerprints(m *Material) [4]string {
+	return [4]string{m.EtcdCA.Fingerprint(), m.KubernetesCA.Fingerprint(), m.FrontProxyCA.Fingerprint(), keyFingerprint(m.ServiceAccount.PubPEM)}
+}
+
+func leaf(t *testing.T, p Pair) *x509.Certificate {
+	t.Helper()
+	certs, err := ParseCertificates(p.CertPEM)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tls.X509KeyPair(p.CertPEM, p.KeyPEM); err != nil {
+		t.Fatalf("%s: %v", p.Name, err)
+	}
+	return certs[0]
+}
+
+func pool(certs ...*x509.Certificate) *x509.CertPool {
+	p := x509.NewCertPool()
+	for _, c := range certs {
+		p.AddCert(c)
+	}
+	return p
+}
