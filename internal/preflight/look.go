@@ -22,7 +22,10 @@ func (c *Cluster) look(ctx context.Context) {
 	c.failed, c.probes = map[string]error{}, map[string]*probe{}
 	var mu sync.Mutex
 	c.everyHost(func(h *inventory.Host, r remote.Host) {
-		if f := c.Facts[h.Name]; f != nil && (h.Role != inventory.ControlPlane || f.Disk(c.Inv.Etcd.DataDir) != nil) {
+		mu.Lock()
+		f := c.Facts[h.Name]
+		mu.Unlock()
+		if f != nil && (h.Role != inventory.ControlPlane || f.Disk(c.Inv.Etcd.DataDir) != nil) {
 			return
 		}
 		f, err := facts.Gather(ctx, r, c.Inv.Etcd.DataDir)
