@@ -124,18 +124,35 @@ func (s *serial) done(host, title string) {
 }
 
 // Put implements remote.Host.
-func (h *rootHost) Put(_ context.Context, f remote.File) error {
+func (h *rootHost) Put(_ context.Context, files ...remote.File) error {
 	h.run.Lock()
 	defer h.run.Unlock()
-	return h.write(f.Path, f.Content, f.Mode, f.Owner)
+	for _, f := range files {
+		if err := h.knows(f.Owner); err != nil {
+			return err
+		}
+	}
+	for _, f := range files {
+		if err := h.write(f.Path, f.Content, f.Mode, f.Owner); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-func (h *rootHost) write(path string, content []byte, mode fs.FileMode, owner string) error {
+func (h *rootHost) knows(owner string) error {
 	if user, _, _ := strings.Cut(owner, ":"); user != "root" {
 		passwd, err := os.ReadFile(filepath.Join(h.dir(), "etc/passwd"))
 		if err != nil || !strings.Contains(string(passwd), "\n"+user+":") {
 			return fmt.Errorf("chown: invalid user %q", owner)
 		}
+	}
+	return nil
+}
+
+func (h *rootHost) write(path string, content []byte, mode fs.FileMode, owner string) error {
+	if err := h.knows(owner); err != nil {
+		return err
 	}
 	at := filepath.Join(h.dir(), path)
 	if err := os.MkdirAll(filepath.Dir(at), 0o755); err != nil {

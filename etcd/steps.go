@@ -239,7 +239,8 @@ func (p *Plan) guardRestart(ctx context.Context, env plan.Env, m *inventory.Host
 func (p *Plan) Quorum(m *inventory.Host, dial dialer) plan.Step {
 	st := plan.File{ID: id(m, "quorum"), Host: m.Name, Path: establishedFile, Content: []byte(p.Token() + "\n"), Owner: "etcd:etcd", Lane: Lane}.Step()
 	st.Title, st.Quick = "quorum", false
-	put, check := st.Apply, st.Check
+	marker, check := *st.File, st.Check
+	st.File = nil
 	st.Check = func(ctx context.Context, env plan.Env) (*plan.Change, error) {
 		c, err := check(ctx, env)
 		if c != nil {
@@ -247,7 +248,7 @@ func (p *Plan) Quorum(m *inventory.Host, dial dialer) plan.Step {
 		}
 		return c, err
 	}
-	st.Apply = func(ctx context.Context, env plan.Env, ch *plan.Change) error {
+	st.Apply = func(ctx context.Context, env plan.Env, _ *plan.Change) error {
 		c, err := dial(ctx)
 		if err != nil {
 			return err
@@ -259,7 +260,7 @@ func (p *Plan) Quorum(m *inventory.Host, dial dialer) plan.Step {
 		if err := c.WriteCheck(ctx); err != nil {
 			return err
 		}
-		return put(ctx, env, ch)
+		return env.Host.Put(ctx, marker)
 	}
 	return st
 }

@@ -15,7 +15,6 @@ import (
 	"testing"
 
 	"hactl/internal/plan"
-	"hactl/internal/remote"
 )
 
 // Update is the one -update flag of tests with golden files.
@@ -28,24 +27,14 @@ type Put struct {
 	Owner   string
 }
 
-// Puts applies the file steps among steps to a host that only remembers what
-// it is given, by path on the host. Secrets are left out: they are never
-// golden.
+// Puts is what the file steps among steps write, by path on the host. Secrets
+// are left out: they are never golden.
 func Puts(t testing.TB, steps []plan.Step) map[string]Put {
 	t.Helper()
 	out := map[string]Put{}
 	for _, s := range steps {
-		if len(s.Look) != 1 || !strings.HasPrefix(s.Look[0].Key, "file ") || !s.Quick {
-			continue
-		}
-		h := remote.NewFake(s.Host, nil)
-		if err := s.Apply(t.Context(), plan.Env{Host: h}, &plan.Change{}); err != nil {
-			t.Fatal(err)
-		}
-		for _, c := range h.Calls() {
-			if !strings.Contains(string(c.File.Content), "-----BEGIN") {
-				out[c.File.Path] = Put{c.File.Content, c.File.Mode, c.File.Owner}
-			}
+		if f := s.File; f != nil && !strings.Contains(string(f.Content), "-----BEGIN") {
+			out[f.Path] = Put{f.Content, f.Mode, f.Owner}
 		}
 	}
 	return out

@@ -139,23 +139,25 @@ func (a *applier) group(ctx context.Context, stage string, items []*Item) error 
 	now := recheck(ctx, h, items, a.rep)
 	var did []*Item
 	starts := map[ID]time.Time{}
-	for i, it := range items {
-		if a.stopped(ctx) {
-			break
-		}
-		if now[i].Err == nil && now[i].Change == nil {
+	for n := 0; n < len(items) && !a.stopped(ctx); {
+		batch := together(items[n:], now[n:])
+		was := now[n : n+len(batch)]
+		n += len(batch)
+		if was[0].Err == nil && was[0].Change == nil {
 			continue // somebody did it, or an earlier step brought it along
 		}
-		starts[it.Step.ID] = time.Now()
-		a.rep.Report(withOp(event(StepStart, stage, it.Step, summary(now[i])), now[i].Change))
-		if err := a.change(ctx, h, stage, it, now[i]); err != nil {
-			err = a.failed(stage, it.Step, starts[it.Step.ID], err)
+		for i, it := range batch {
+			starts[it.Step.ID] = time.Now()
+			a.rep.Report(withOp(event(StepStart, stage, it.Step, summary(was[i])), was[i].Change))
+		}
+		if failed, err := a.change(ctx, h, stage, batch, was); err != nil {
+			err = a.failed(stage, failed, starts[failed.ID], err)
 			if remote.Unreachable(err) {
 				return err // nor could the others be looked at
 			}
 			return errors.Join(err, a.confirm(ctx, h, stage, did, starts))
 		}
-		did = append(did, it)
+		did = append(did, batch...)
 	}
 	if err := a.confirm(ctx, h, stage, did, starts); err != nil {
 		return err
@@ -166,29 +168,67 @@ func (a *applier) group(ctx context.Context, stage string, items []*Item) error 
 	return nil
 }
 
-// change applies one step whose fresh look is now.
-func (a *applier) change(ctx context.Context, h remote.Host, stage string, planned, now *Item) error {
-	if now.Err != nil {
-		return now.Err
+// together is the first of the items with those after it that are written in
+// the same call. now is what a fresh look found for each.
+func together(items, now []*Item) []*Item {
+	n := 1
+	for i := range items {
+		if items[i].Step.File == nil || now[i].Err != nil || now[i].Change == nil {
+			break
+		}
+		n = i + 1
 	}
-	if planned.Change.Pin != "" && now.Change.Pin != planned.Change.Pin {
-		return remote.Hint(fmt.Errorf("%w: planned on %q, found %q", ErrChanged, planned.Change.Pin, now.Change.Pin),
-			"look at it with hactl diff, then run hactl up again")
-	}
-	s := planned.Step
-	env := Env{Host: h, Say: sayer(a.rep, stage, s), seen: now.answers}
-	if s.Guard != nil {
-		if err := s.Guard(ctx, env); err != nil {
-			return &GuardError{Err: err}
+	return items[:n]
+}
+
+// writing is the step whose file could not be written: a host's refusal names
+// it.
+func writing(items []*Item, err error) *Step {
+	var refused *remote.ExitError
+	if errors.As(err, &refused) {
+		for _, it := range items {
+			if refused.Title == "write "+it.Step.File.Path {
+				return it.Step
+			}
 		}
 	}
-	if err := s.Apply(ctx, env, now.Change); err != nil {
-		return err
+	return items[0].Step
+}
+
+// change applies steps whose fresh looks are now: one, or several that only
+// write files. On an error it names the step.
+func (a *applier) change(ctx context.Context, h remote.Host, stage string, planned, now []*Item) (*Step, error) {
+	var files []remote.File
+	for i, it := range planned {
+		if now[i].Err != nil {
+			return it.Step, now[i].Err
+		}
+		if pin := it.Change.Pin; pin != "" && now[i].Change.Pin != pin {
+			return it.Step, remote.Hint(fmt.Errorf("%w: planned on %q, found %q", ErrChanged, pin, now[i].Change.Pin),
+				"look at it with hactl diff, then run hactl up again")
+		}
+		if f := it.Step.File; f != nil {
+			files = append(files, *f)
+		}
+	}
+	s := planned[0].Step
+	if len(files) > 0 {
+		err := h.Put(ctx, files...)
+		return writing(planned, err), err
+	}
+	env := Env{Host: h, Say: sayer(a.rep, stage, s), seen: now[0].answers}
+	if s.Guard != nil {
+		if err := s.Guard(ctx, env); err != nil {
+			return s, &GuardError{Err: err}
+		}
+	}
+	if err := s.Apply(ctx, env, now[0].Change); err != nil {
+		return s, err
 	}
 	if s.Ready != nil {
-		return s.Ready(ctx, env)
+		return s, s.Ready(ctx, env)
 	}
-	return nil
+	return s, nil
 }
 
 // confirm looks again at what was changed; a step that still differs failed.

@@ -319,3 +319,42 @@ func TestCriticalPathIsTheLaneThatEndedLastOfEachStage(t *testing.T) {
 		t.Fatal("a path through nothing")
 	}
 }
+
+func TestNeighbouringFilesGoInOneCallAndARefusalNamesItsStep(t *testing.T) {
+	dir := t.TempDir()
+	h := shell(t, "m1")
+	var steps []Step
+	for _, what := range []string{"a", "b", "c"} {
+		steps = append(steps, File{ID: ID(what), Host: "m1", Path: dir + "/" + what, Content: []byte(what), Owner: me(t)}.Step())
+	}
+	hosts := Hosts{"m1": h}
+	a, err := mustMake(t, []Stage{{Name: "s", Steps: steps}}, hosts).Apply(t.Context(), hosts, Discard, nil)
+	if err != nil || a.Done != 3 {
+		t.Fatalf("%+v, %v", a, err)
+	}
+	var written []int
+	for _, c := range h.Calls() {
+		if c.Kind == "put" {
+			written = append(written, len(c.Files))
+		}
+	}
+	if !slices.Equal(written, []int{3}) {
+		t.Errorf("calls with %v files", written)
+	}
+
+	absent := remote.NewFake("m1", func(c remote.Call) (*remote.Result, error) {
+		if c.Kind == "put" {
+			return nil, &remote.ExitError{Host: "m1", Title: "write " + dir + "/new/b", Exit: 1, Stderr: "No space left on device"}
+		}
+		return runLocally(t.Context(), c.Cmd)
+	})
+	for i := range steps {
+		steps[i] = File{ID: steps[i].ID, Host: "m1", Path: dir + "/new/" + string(steps[i].ID), Owner: me(t)}.Step()
+	}
+	hosts = Hosts{"m1": absent}
+	_, err = mustMake(t, []Stage{{Name: "s", Steps: steps}}, hosts).Apply(t.Context(), hosts, Discard, nil)
+	var se *StepError
+	if !errors.As(err, &se) || se.ID != "b" {
+		t.Errorf("got %v", err)
+	}
+}

@@ -44,9 +44,7 @@ func (f File) Step() Step {
 			}
 			return f.check(a)
 		},
-		Apply: func(ctx context.Context, env Env, _ *Change) error {
-			return env.Host.Put(ctx, remote.File{Path: f.Path, Content: f.Content, Mode: f.Mode, Owner: f.Owner})
-		},
+		File: &remote.File{Path: f.Path, Content: f.Content, Mode: f.Mode, Owner: f.Owner},
 	}
 }
 

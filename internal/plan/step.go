@@ -32,6 +32,9 @@ type Step struct {
 	Check func(ctx context.Context, env Env) (*Change, error)
 	// Apply makes the change. It is never retried.
 	Apply func(ctx context.Context, env Env, c *Change) error
+	// File, in place of Apply, Guard and Ready, is what has to be written: the
+	// files of neighbouring quick steps go to the host in one call.
+	File *remote.File
 	// Guard, when set, refuses the change while it would do harm, such as
 	// stopping a member without which there is no quorum.
 	Guard func(ctx context.Context, env Env) error

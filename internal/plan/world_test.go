@@ -25,7 +25,11 @@ func shell(t *testing.T, name string) *remote.Fake {
 		case "run":
 			return runLocally(t.Context(), c.Cmd)
 		case "put":
-			return nil, put(c.File)
+			for _, f := range c.Files {
+				if err := put(f); err != nil {
+					return nil, err
+				}
+			}
 		}
 		return nil, nil
 	})

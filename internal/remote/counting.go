@@ -26,9 +26,9 @@ func (c *Counting) Run(ctx context.Context, cmd Cmd) (*Result, error) {
 }
 
 // Put implements [Host].
-func (c *Counting) Put(ctx context.Context, f File) error {
+func (c *Counting) Put(ctx context.Context, files ...File) error {
 	c.trips.Add(1)
-	return c.Host.Put(ctx, f)
+	return c.Host.Put(ctx, files...)
 }
 
 // Send implements [Host].

@@ -87,8 +87,8 @@ func (h *cutHost) Run(ctx context.Context, cmd Cmd) (res *Result, err error) {
 	return res, err
 }
 
-func (h *cutHost) Put(ctx context.Context, f File) error {
-	return h.cut.around(h.Name(), func() error { return h.Host.Put(ctx, f) })
+func (h *cutHost) Put(ctx context.Context, files ...File) error {
+	return h.cut.around(h.Name(), func() error { return h.Host.Put(ctx, files...) })
 }
 
 func (h *cutHost) Send(ctx context.Context, u Upload) (sent bool, err error) {

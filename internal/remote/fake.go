@@ -12,7 +12,7 @@ import (
 type Call struct {
 	Kind   string // "run", "put", "send" or "dial"
 	Cmd    Cmd
-	File   File
+	Files  []File
 	Upload Upload
 	Addr   string // of a dial, "network addr"
 }
@@ -99,9 +99,12 @@ func (f *Fake) Run(ctx context.Context, cmd Cmd) (*Result, error) {
 }
 
 // Put implements [Host].
-func (f *Fake) Put(ctx context.Context, file File) error {
-	file.Content = slices.Clone(file.Content)
-	_, err := f.ask(ctx, Call{Kind: "put", File: file})
+func (f *Fake) Put(ctx context.Context, files ...File) error {
+	files = slices.Clone(files)
+	for i := range files {
+		files[i].Content = slices.Clone(files[i].Content)
+	}
+	_, err := f.ask(ctx, Call{Kind: "put", Files: files})
 	return err
 }
 

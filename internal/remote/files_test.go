@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -76,6 +77,43 @@ func TestPutReplacesALinkAndNotItsTarget(t *testing.T) {
 	}
 }
 
+func TestPutWritesManyFilesInOneSession(t *testing.T) {
+	w := newWorld(t, sshdtest.Config{})
+	c := w.connect(t)
+	dir := t.TempDir()
+	var files []File
+	for i := range 12 { // more than nine: ${10} is not $1 and a 0
+		files = append(files, File{Path: fmt.Sprintf("%s/%d/f %d", dir, i%2, i), Content: bytes.Repeat([]byte{byte(i)}, i*1000), Mode: fs.FileMode(0o600 + 4*(i%3)), Owner: w.owner})
+	}
+	if err := c.Put(t.Context(), files...); err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		got, err := os.ReadFile(f.Path)
+		if st, _ := os.Stat(f.Path); err != nil || !bytes.Equal(got, f.Content) || st.Mode().Perm() != f.Mode {
+			t.Errorf("%s: %d bytes, %v, %v", f.Path, len(got), st, err)
+		}
+	}
+	if got := append(names(t, dir+"/0"), names(t, dir+"/1")...); len(got) != len(files) || w.srv.Sessions() != 1 {
+		t.Errorf("%q in %d sessions", got, w.srv.Sessions())
+	}
+
+	// The second of three cannot be written: the error names it, and none of the
+	// others has changed.
+	files = files[:3]
+	for i := range files {
+		files[i].Content = []byte("new")
+	}
+	files[1].Path = dir + "/0"
+	err := c.Put(t.Context(), files...)
+	if !errors.Is(err, ErrIsFolder) || !strings.Contains(err.Error(), "write "+dir+"/0:") || strings.Contains(err.Error(), at) {
+		t.Errorf("got %v", err)
+	}
+	if b, _ := os.ReadFile(files[2].Path); string(b) == "new" || len(names(t, dir+"/0")) != 6 {
+		t.Errorf("left behind: %q %q", b, names(t, dir+"/0"))
+	}
+}
+
 func TestPutRefusesOddPaths(t *testing.T) {
 	c := (&Conn{})
 	for _, p := range []string{"", "etc/x", "/", "/etc/../x", "/etc/", "/a\x00b"} {
@@ -94,10 +132,10 @@ func TestDiskTroubleIsNamed(t *testing.T) {
 		profile, hint string
 		want          error
 	}{
-		"full":       {"cat() { echo 'cat: write error: No space left on device' >&2; return 1; }", "df -h", ErrNoSpace},
+		"full":       {"head() { echo 'head: write error: No space left on device' >&2; return 1; }", "df -h", ErrNoSpace},
 		"read-only":  {"mktemp() { echo 'mktemp: failed to create file: Read-only file system' >&2; return 1; }", "remount,rw", ErrReadOnly},
 		"permission": {"mktemp() { echo 'mktemp: failed to create file: Permission denied' >&2; return 1; }", "ssh.sudo", ErrPermission},
-		"cut short":  {"cat() { head -c 1; }", "again", ErrCutShort},
+		"cut short":  {"head() { :; }", "again", ErrCutShort},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bin := t.TempDir()

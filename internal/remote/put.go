@@ -1,11 +1,14 @@
 package remote
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -50,21 +53,87 @@ sync "$d"
 func perm(m fs.FileMode) fs.FileMode { return orDefault(m.Perm(), 0o644) }
 
 // Put implements [Host].
-func (c *Conn) Put(ctx context.Context, f File) error {
-	if err := checkPath(f.Path, f.Owner); err != nil {
-		return err
+func (c *Conn) Put(ctx context.Context, files ...File) error {
+	if len(files) == 0 {
+		return nil
 	}
-	script := writeHead(f.Path, ".hactl-put", f.Owner, f.Mode) +
-		fmt.Sprintf("cat >\"$t\"\n[ \"$(wc -c <\"$t\")\" -eq %d ] || exit %d\n", len(f.Content), exitCutShort) + writeEnd
-	content := f.Content
-	if content == nil {
-		content = []byte{}
+	content := []byte{}
+	for _, f := range files {
+		if err := checkPath(f.Path, f.Owner); err != nil {
+			return err
+		}
+		content = append(content, f.Content...)
 	}
-	out, err := c.perform(ctx, call{title: "write " + f.Path, script: script, stdin: content, timeout: DefaultTimeout})
+	title := "write " + files[0].Path
+	if n := len(files); n > 1 {
+		title += fmt.Sprintf(" and %d more", n-1)
+	}
+	out, err := c.perform(ctx, call{title: title, script: putScript(files, len(content)), stdin: content, timeout: DefaultTimeout})
 	if err != nil {
 		return err
 	}
-	return c.writeError("write "+f.Path, f.Path, out)
+	said, i := wroteAt(out.stderr, len(files))
+	out.stderr = said
+	return c.writeError("write "+files[i].Path, files[i].Path, out)
+}
+
+// at precedes the number of the file that a put failed at.
+const at = "hactl: at file "
+
+// putScript writes the files whose contents stand on stdin, one after another
+// and total bytes in all. $1 and on are the temporary files.
+func putScript(files []File, total int) string {
+	var b, names strings.Builder
+	fmt.Fprintf(&b, "set -e\ni=0\ntrap 'r=$?; rm -f -- \"$@\"; [ $r = 0 ] || echo \"%s$i\" >&2' EXIT\ntrap 'exit 1' HUP INT TERM\n", at)
+	type access struct {
+		owner string
+		mode  fs.FileMode
+	}
+	shared := map[access][]string{}
+	var order []access
+	var dirs []string
+	for i, f := range files {
+		d := path.Dir(f.Path)
+		t := fmt.Sprintf(`"${%d}"`, i+1)
+		fmt.Fprintf(&b, `i=%d p=%s d=%s
+[ -d "$d" ] || { umask 022; mkdir -p "$d"; }
+umask 077
+[ ! -d "$p" ] || [ -L "$p" ] || exit %d
+t=$(mktemp "$d/.hactl-put.XXXXXX")
+set -- "$@" "$t"
+head -c %d >"$t"
+`, i, Quote(f.Path), Quote(d), exitIsFolder, len(f.Content))
+		fmt.Fprintf(&names, "i=%d; mv -fT %s %s\n", i, t, Quote(f.Path))
+		a := access{orDefault(f.Owner, "root:root"), perm(f.Mode)}
+		if shared[a] == nil {
+			order = append(order, a)
+		}
+		shared[a] = append(shared[a], t)
+		if q := Quote(d); !slices.Contains(dirs, q) {
+			dirs = append(dirs, q)
+		}
+	}
+	fmt.Fprintf(&b, "[ \"$(cat \"$@\" | wc -c)\" -eq %d ] || exit %d\n", total, exitCutShort)
+	for _, a := range order {
+		l := strings.Join(shared[a], " ")
+		fmt.Fprintf(&b, "chown %s %s\nchmod %04o %s\n", Quote(a.owner), l, a.mode, l)
+	}
+	fmt.Fprintf(&b, "sync \"$@\"\n%ssync %s\n", names.String(), strings.Join(dirs, " "))
+	return b.String()
+}
+
+// wroteAt reads which of n files a failed put was at, and returns the rest of
+// what the host said.
+func wroteAt(stderr []byte, n int) (said []byte, file int) {
+	k := bytes.LastIndex(stderr, []byte(at))
+	if k < 0 {
+		return stderr, 0
+	}
+	i, err := strconv.Atoi(strings.TrimSpace(string(stderr[k+len(at):])))
+	if err != nil || i < 0 || i >= n {
+		return stderr, 0
+	}
+	return stderr[:k], i
 }
 
 func checkPath(p, owner string) error {

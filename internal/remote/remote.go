@@ -23,9 +23,11 @@ type Host interface {
 	// Run runs a POSIX shell script as root. A non-zero exit is an *ExitError,
 	// together with the Result.
 	Run(ctx context.Context, cmd Cmd) (*Result, error)
-	// Put writes a small file atomically: a temporary file in the same folder,
-	// owner and mode first, content, fsync, rename. Missing parents are made 0755.
-	Put(ctx context.Context, f File) error
+	// Put writes small files in one call, each atomically: a temporary file in the
+	// same folder that only root can read, content, owner and mode, fsync, rename.
+	// All are on the disk before the first gets its name; the names come in the
+	// order given. Missing parents are made 0755.
+	Put(ctx context.Context, files ...File) error
 	// Send streams a large local file to the host in the same atomic way. It
 	// sends nothing when the host's file already has the hash.
 	Send(ctx context.Context, u Upload) (sent bool, err error)
