@@ -110,6 +110,17 @@ func readBack(t *testing.T, files map[string]goldentest.Put) {
 		switch {
 		case strings.HasPrefix(path, "/etc/systemd/system/"):
 			units[filepath.Base(path)] = f.Content
+		case strings.HasPrefix(path, patchDir):
+			var p struct {
+				Spec struct {
+					Template struct {
+						Spec struct{ Containers []struct{ Name string } }
+					}
+				}
+			}
+			if err := yaml.Unmarshal(f.Content, &p); err != nil || len(p.Spec.Template.Spec.Containers) != 1 {
+				t.Errorf("%s is no patch of a deployment: %v", path, err)
+			}
 		case strings.HasSuffix(path, ".yaml"):
 			documents(t, path, f.Content)
 		case strings.HasPrefix(path, "/usr/local/libexec/hactl/"):

@@ -28,6 +28,7 @@ const (
 	pkiDir     = kubeDir + "/pki"
 	initFile   = kubeDir + "/hactl-init.yaml"
 	joinFile   = kubeDir + "/hactl-join.yaml"
+	patchDir   = kubeDir + "/hactl-patches" // for kubeadm, named by what they change
 	markerFile = kubeDir + "/hactl-initialised"
 )
 
@@ -117,7 +118,7 @@ func (c Cluster) InitConfig(h *inventory.Host) ([]byte, error) {
 		"Version": inv.Versions.Kubernetes, "Endpoint": Endpoint(inv), "Algorithm": algorithm(inv.PKI.Algorithm),
 		"DNSDomain": inv.Network.DNSDomain, "ServiceSubnet": inv.Network.ServiceSubnet.String(),
 		"PodSubnet": c.podSubnet(), "ClusterCIDR": inv.Network.PodSubnet.String(), "ProxyMode": inv.Network.ProxyMode,
-		"EtcdEndpoints": c.EtcdClients, "SANs": c.SANs(),
+		"Patches": patchDir, "EtcdEndpoints": c.EtcdClients, "SANs": c.SANs(),
 		"APIServerArgs": args(map[string]string{
 			// /readyz fails first and connections drain: a planned stop loses
 			// no request.
@@ -125,9 +126,15 @@ func (c Cluster) InitConfig(h *inventory.Host) ([]byte, error) {
 			// The lease reconciler removes a dead apiserver from the service.
 			"endpoint-reconciler-type": "lease",
 		}, inv.Kubernetes.APIServerExtraArgs),
-		"ControllerArgs": args(nil, inv.Kubernetes.ControllerExtraArgs),
-		"SchedulerArgs":  args(nil, inv.Kubernetes.SchedulerExtraArgs),
-		"CgroupDriver":   c.cgroupDriver(h), "CgroupV1": !c.Facts[h.Name].CgroupV2, "MaxPods": maxPods(inv),
+		"ControllerArgs": args(map[string]string{
+			// It starts some forty controllers, each with a token of its own from
+			// the API: at the default of 20 requests a second that takes 5 s, in
+			// which a new leader does nothing.
+			"kube-api-qps":   "100",
+			"kube-api-burst": "200",
+		}, inv.Kubernetes.ControllerExtraArgs),
+		"SchedulerArgs": args(nil, inv.Kubernetes.SchedulerExtraArgs),
+		"CgroupDriver":  c.cgroupDriver(h), "CgroupV1": !c.Facts[h.Name].CgroupV2, "MaxPods": maxPods(inv),
 	})
 }
 

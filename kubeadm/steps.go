@@ -30,6 +30,11 @@ func (c Cluster) Files(h *inventory.Host) ([]plan.Step, error) {
 	if err != nil {
 		return nil, err
 	}
+	patch, err := templates.Render("coredns-patch.yaml.tmpl", nil)
+	if err != nil {
+		return nil, err
+	}
+	steps = append(steps, plan.File{ID: id(h, "coredns-patch"), Host: h.Name, Path: patchDir + "/corednsdeployment+strategic.yaml", Content: patch, Lane: Lane}.Step())
 	steps = append(steps, c.pkiFiles(h)...)
 	return append(steps, plan.File{ID: id(h, "config"), Host: h.Name, Path: initFile, Content: conf, Mode: 0o600, Lane: Lane}.Step()), nil
 }
@@ -65,30 +70,6 @@ func (c Cluster) pkiFiles(h *inventory.Host) []plan.Step {
 		file("etcd-client-cert", "apiserver-etcd-client.crt", m.EtcdClient().CertPEM, 0o644, ""),
 		file("etcd-client-key", "apiserver-etcd-client.key", m.EtcdClient().KeyPEM, 0o600, ""),
 	}
-}
-
-// skipped are the phases a master leaves to the first one: what they write is
-// the cluster's, not the node's.
-const skipped = "upload-config,upload-certs,bootstrap-token,addon,show-join-command"
-
-// Init returns the step that makes a master. All masters may run it at once.
-// kubeadm init is run again as it is after a run that was cut off: it takes the
-// certificates and kubeconfigs it finds and writes the manifests anew.
-func (c Cluster) Init(h *inventory.Host) plan.Step {
-	skip := skipped
-	if c.First == h.Name {
-		skip = "upload-certs,show-join-command"
-	}
-	st := plan.Script{
-		ID: id(h, "init"), Host: h.Name, Title: "kubeadm init", Op: plan.Create, Summary: "kubeadm init", Stream: true, Timeout: 8 * time.Minute,
-		Look: `[ -e ` + markerFile + ` ] || { echo "not initialised"; exit 0; }
-for f in admin.conf kubelet.conf controller-manager.conf scheduler.conf pki/apiserver.crt pki/apiserver-kubelet-client.crt pki/front-proxy-client.crt; do
-[ -s ` + kubeDir + `/$f ] || { echo "$f is missing"; exit 0; }; done
-[ -s /var/lib/kubelet/config.yaml ] && echo ok || echo "kubelet has no configuration"`,
-		Run: "systemctl daemon-reload && systemctl enable --quiet kubelet.service && " +
-			"kubeadm init --config " + initFile + " --skip-phases " + skip + " --skip-token-print --skip-certificate-key-print && " + record,
-	}.Step()
-	return st
 }
 
 // Kubelet returns the step that keeps the kubelet running with this binary and

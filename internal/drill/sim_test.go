@@ -246,7 +246,9 @@ type simHost struct {
 
 func (h *simHost) Name() string { return h.name }
 
-func (h *simHost) Put(context.Context, ...remote.File) error { return errors.New("a drill puts no files") }
+func (h *simHost) Put(context.Context, ...remote.File) error {
+	return errors.New("a drill puts no files")
+}
 
 func (h *simHost) Send(context.Context, remote.Upload) (bool, error) {
 	return false, errors.New("a drill sends nothing")

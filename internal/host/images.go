@@ -29,19 +29,20 @@ var controlPlane = map[string]bool{"kube-apiserver": true, "kube-controller-mana
 
 // FirstImages returns the step that imports what the control plane needs.
 func (h Host) FirstImages() plan.Step {
-	return h.images("images", "control-plane images", func(a bundle.Artifact) bool { return controlPlane[a.Name] })
+	return h.images("images", "control-plane images", "", func(a bundle.Artifact) bool { return controlPlane[a.Name] })
 }
 
-// OtherImages returns the step that imports everything else.
+// OtherImages returns the step that imports everything else. What starts beside
+// it comes first.
 func (h Host) OtherImages() plan.Step {
-	return h.images("addon-images", "addon images", func(a bundle.Artifact) bool {
+	return h.images("addon-images", "addon images", "nice -n 19 ", func(a bundle.Artifact) bool {
 		return !controlPlane[a.Name] && (a.Name != "flannel" || h.Inv.Network.Preset == "flannel")
 	})
 }
 
 // images returns the step that brings the archives of images that containerd
-// does not have yet, and imports them.
-func (h Host) images(what, title string, keep func(bundle.Artifact) bool) plan.Step {
+// does not have yet, and imports them by a command that nice stands before.
+func (h Host) images(what, title, nice string, keep func(bundle.Artifact) bool) plan.Step {
 	var want []bundle.Artifact
 	for _, a := range h.Bundle.For(h.Host.Role) {
 		if a.Kind == bundle.Image && keep(a) {
@@ -72,7 +73,7 @@ timeout 45 ctr -n k8s.io images ls`}},
 			if err != nil {
 				return err
 			}
-			return h.importAll(ctx, env, missingImages(want, seen.Out))
+			return h.importAll(ctx, env, nice, missingImages(want, seen.Out))
 		},
 	}
 }
@@ -98,7 +99,7 @@ func missingImages(want []bundle.Artifact, listing string) []bundle.Artifact {
 // importAll imports archives in one call; one that the host does not have is
 // brought first. The label is what says that it is done, so it comes last: an
 // archive that an earlier run left there unfinished is removed as well.
-func (h Host) importAll(ctx context.Context, env plan.Env, as []bundle.Artifact) error {
+func (h Host) importAll(ctx context.Context, env plan.Env, nice string, as []bundle.Artifact) error {
 	var script strings.Builder
 	script.WriteString("set -e\n")
 	for _, a := range as {
@@ -106,7 +107,7 @@ func (h Host) importAll(ctx context.Context, env plan.Env, as []bundle.Artifact)
 		if _, err := h.deliver(ctx, env, a, at, 0o644); err != nil {
 			return fmt.Errorf("bring image archive %s: %w", a.Name, err)
 		}
-		fmt.Fprintf(&script, "ctr -n k8s.io images import --local %s >/dev/null\n", remote.Quote(at))
+		fmt.Fprintf(&script, "%sctr -n k8s.io images import --local %s >/dev/null\n", nice, remote.Quote(at))
 		if h.Inv.Artifacts.Source != "present" { // there they are the operator's
 			fmt.Fprintf(&script, "rm -f %s\n", remote.Quote(at))
 		}
