@@ -16,14 +16,14 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"google.golang.org/grpc/test/bufconn"
 
 	"hactl/internal/remote"
 )
@@ -45,7 +45,7 @@ type sim struct {
 	etcdUp   bool
 	forget   func(name string) bool // acknowledged but not kept
 	changed  *sync.Cond
-	servers  map[string]*bufconn.Listener
+	servers  map[string]*pipes
 	conns    map[net.Conn]string // through the VIP, by master
 	log      []string            // "host title"
 	dieAt    int                 // from this command on nothing gets through; 0: never
@@ -64,14 +64,14 @@ var errDead = errors.New("hactl is dead")
 func newSim(t *testing.T) *sim {
 	t.Helper()
 	s := &sim{t: t, objects: map[string]bool{}, keys: map[string]bool{}, owners: map[string]bool{}, leader: "master-1",
-		etcdUp: true, servers: map[string]*bufconn.Listener{}, conns: map[net.Conn]string{}, hosts: map[string]*simHost{},
+		etcdUp: true, servers: map[string]*pipes{}, conns: map[net.Conn]string{}, hosts: map[string]*simHost{},
 		broken: map[string]bool{}, armed: map[string]bool{}}
 	s.changed = sync.NewCond(&s.mu)
 	s.onFault, s.onUndo = func(string) {}, func(string) {}
 	cert, pool := selfSigned(t)
 	s.cluster = &Cluster{Name: "test", VIP: netip.MustParseAddr("10.0.0.100"), TLS: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}, Etcd: s}
 	for i, name := range []string{"master-1", "master-2", "master-3"} {
-		l := bufconn.Listen(1 << 16)
+		l := newPipes()
 		srv := &http.Server{Handler: s.api(), ErrorLog: log.New(io.Discard, "", 0), // connections are cut on purpose
 			TLSConfig: &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}, ReadHeaderTimeout: time.Minute}
 		go func() { _ = srv.ServeTLS(l, "", "") }()
@@ -88,6 +88,127 @@ func newSim(t *testing.T) *sim {
 	s.cluster.DialDirect = s.dial
 	s.cluster.PlanEmpty = func(context.Context) error { return nil }
 	return s
+}
+
+// pipes is a listener in memory. (grpc's bufconn starts timers of no length,
+// which crash Go 1.26's race detector in a bubble.)
+type pipes struct {
+	conns chan net.Conn
+	done  chan struct{}
+	once  sync.Once
+}
+
+func newPipes() *pipes { return &pipes{conns: make(chan net.Conn), done: make(chan struct{})} }
+
+func (p *pipes) Accept() (net.Conn, error) {
+	select {
+	case c := <-p.conns:
+		return c, nil
+	case <-p.done:
+		return nil, net.ErrClosed
+	}
+}
+
+func (p *pipes) Close() error {
+	p.once.Do(func() { close(p.done) })
+	return nil
+}
+
+func (p *pipes) Addr() net.Addr { return &net.UnixAddr{Name: "memory", Net: "unix"} }
+
+func (p *pipes) DialContext(ctx context.Context) (net.Conn, error) {
+	up, down := newStream(), newStream()
+	select {
+	case p.conns <- &memConn{in: up, out: down}:
+		return &memConn{in: down, out: up}, nil
+	case <-p.done:
+		return nil, syscall.ECONNREFUSED
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// stream is one direction of a connection. Writers never wait: TLS writes to
+// both sides at the same time.
+type stream struct {
+	mu       sync.Mutex
+	changed  *sync.Cond
+	buf      []byte
+	over     error // what a reader gets once buf is empty
+	deadline time.Time
+}
+
+func newStream() *stream {
+	s := &stream{}
+	s.changed = sync.NewCond(&s.mu)
+	return s
+}
+
+func (s *stream) Read(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for {
+		switch {
+		case !s.deadline.IsZero() && !time.Now().Before(s.deadline):
+			return 0, os.ErrDeadlineExceeded
+		case len(s.buf) > 0:
+			n := copy(p, s.buf)
+			s.buf = s.buf[n:]
+			return n, nil
+		case s.over != nil:
+			return 0, s.over
+		}
+		s.changed.Wait()
+	}
+}
+
+func (s *stream) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.over != nil {
+		return 0, net.ErrClosed
+	}
+	s.buf = append(s.buf, p...)
+	s.changed.Broadcast()
+	return len(p), nil
+}
+
+func (s *stream) end(why error, dropped bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.over = why; dropped {
+		s.buf = nil
+	}
+	s.changed.Broadcast()
+}
+
+// memConn is a side of a connection in memory.
+type memConn struct{ in, out *stream }
+
+func (c *memConn) Read(p []byte) (int, error)  { return c.in.Read(p) }
+func (c *memConn) Write(p []byte) (int, error) { return c.out.Write(p) }
+
+func (c *memConn) Close() error {
+	c.out.end(io.EOF, false)
+	c.in.end(net.ErrClosed, true)
+	return nil
+}
+
+func (c *memConn) LocalAddr() net.Addr              { return &net.UnixAddr{Name: "memory", Net: "unix"} }
+func (c *memConn) RemoteAddr() net.Addr             { return c.LocalAddr() }
+func (c *memConn) SetDeadline(t time.Time) error    { return c.SetReadDeadline(t) }
+func (c *memConn) SetWriteDeadline(time.Time) error { return nil }
+
+func (c *memConn) SetReadDeadline(t time.Time) error {
+	s := c.in
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.deadline = t
+	if d := time.Until(t); !t.IsZero() && d > 0 {
+		time.AfterFunc(d, s.changed.Broadcast)
+	}
+	s.changed.Broadcast()
+	return nil
 }
 
 // simTest runs f with a cluster in a bubble.

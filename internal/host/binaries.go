@@ -23,33 +23,55 @@ const sumsFile = "/run/hactl-verified"
 
 // Binaries returns one step for each executable of the host's role.
 func (h Host) Binaries() []plan.Step {
-	var steps []plan.Step
+	var want []bundle.Artifact
 	for _, a := range h.Bundle.For(h.Host.Role) {
 		if a.Kind == bundle.Binary && a.Dest != "" {
-			steps = append(steps, h.binary(a))
+			want = append(want, a)
 		}
+	}
+	look := plan.Look{Key: "binaries", Script: binariesScript(want)}
+	steps := make([]plan.Step, len(want))
+	for i, a := range want {
+		steps[i] = h.binary(a, look)
 	}
 	return steps
 }
 
-// sumOf is a shell function that prints the hash of a file, from the cache when
-// the file is the one that was hashed. openssl, where it is, uses the
-// processor's instructions for it and takes a tenth of sha256sum's time.
-const sumOf = `sum() { k=$(stat -Lc '%i:%s:%Y:%Z' -- "$1") || return 1
-h=$(grep -sF -- "$1 $k " ` + sumsFile + ` | tail -n 1) && [ -n "$h" ] && { echo "${h##* }"; return; }
-h=$(openssl dgst -sha256 -r <"$1" 2>/dev/null || sha256sum <"$1") && h=${h%% *} && [ -n "$h" ] || return 1
-(umask 077; echo "$1 $k $h" >>` + sumsFile + `); echo "$h"; }
-`
+// binariesScript prints a line for each of the files: its hash, or "absent",
+// then " not-executable" where that is so, then its path. openssl, where it is,
+// uses the processor's instructions for the hash and takes a tenth of
+// sha256sum's time.
+func binariesScript(want []bundle.Artifact) string {
+	var b strings.Builder
+	b.WriteString("N='\n'\nset --")
+	for _, a := range want {
+		b.WriteString(" " + remote.Quote(a.Dest))
+	}
+	b.WriteString(`
+S=$(stat -Lc '%i:%s:%Y:%Z@%n' -- "$@" 2>&1)$N
+C=$N$(cat ` + sumsFile + ` 2>/dev/null)$N
+for f; do
+k=${S%%"@$f$N"*}
+if [ "$k" = "$S" ]; then
+case $S in *"'$f': No such file"*|*"'$f': Not a directory"*) echo "absent $f"; continue;; *) exit 1;; esac
+fi
+k=${k##*"$N"}; h=${C##*"$N$f $k "}
+if [ "$h" != "$C" ]; then h=${h%%"$N"*}; else
+h=$(openssl dgst -sha256 -r <"$f" 2>/dev/null || sha256sum <"$f") && h=${h%% *} && [ -n "$h" ] || exit 1
+(umask 077; echo "$f $k $h" >>` + sumsFile + `)
+fi
+[ -x "$f" ] || h="$h not-executable"
+echo "$h $f"
+done`)
+	return b.String()
+}
 
-func (h Host) binary(a bundle.Artifact) plan.Step {
-	key := "binary " + a.Dest
-	title := a.Name + " " + a.Version
+func (h Host) binary(a bundle.Artifact, look plan.Look) plan.Step {
 	return plan.Step{
-		ID: h.id("binary-" + a.Name), Host: h.Host.Name, Title: title, Lane: BinariesLane, Quick: true,
-		Look: []plan.Look{{Key: key, Script: sumOf + `f=` + remote.Quote(a.Dest) + `
-[ -e "$f" ] || { echo absent; exit 0; }; s=$(sum "$f") || exit 1; [ -x "$f" ] || s="$s, not executable"; echo "$s"`}},
+		ID: h.id("binary-" + a.Name), Host: h.Host.Name, Title: a.Name + " " + a.Version, Lane: BinariesLane, Quick: true,
+		Look: []plan.Look{look},
 		Check: func(_ context.Context, env plan.Env) (*plan.Change, error) {
-			seen, err := env.Saw(key)
+			seen, err := env.Saw(look.Key)
 			if err != nil {
 				return nil, err
 			}
@@ -63,15 +85,21 @@ func (h Host) binary(a bundle.Artifact) plan.Step {
 }
 
 func binaryChange(a bundle.Artifact, seen plan.Answer) (*plan.Change, error) {
+	state := ""
+	for line := range strings.Lines(seen.Out) {
+		if s, found := strings.CutSuffix(strings.TrimSpace(line), " "+a.Dest); found {
+			state = s
+		}
+	}
 	switch {
-	case seen.Exit != 0 || seen.Out == "":
+	case seen.Exit != 0 || state == "":
 		return nil, fmt.Errorf("look at %s: exit %d", a.Dest, seen.Exit)
-	case seen.Out == a.SHA256:
+	case state == a.SHA256:
 		return nil, nil
-	case seen.Out == "absent":
+	case state == "absent":
 		return &plan.Change{Op: plan.Create, Summary: fmt.Sprintf("install %s %s at %s", a.Name, a.Version, a.Dest), Pin: "absent"}, nil
 	}
-	return &plan.Change{Op: plan.Update, Summary: fmt.Sprintf("replace %s by %s %s", a.Dest, a.Name, a.Version), Pin: remote.Clean(seen.Out)}, nil
+	return &plan.Change{Op: plan.Update, Summary: fmt.Sprintf("replace %s by %s %s", a.Dest, a.Name, a.Version), Pin: remote.Clean(state)}, nil
 }
 
 // deliver brings one file of the bundle to dest, the way the inventory says, and

@@ -28,6 +28,10 @@ type File struct {
 	Keep string
 }
 
+// absent ends a look whose stat failed with the message $s: only what says that
+// nothing is there is absence, anything else is "could not look".
+const absent = `case $s in *'No such file'*|*'Not a directory'*) echo absent;; *) exit 1;; esac`
+
 // maxDiff is the largest file that is fetched for a diff, in bytes.
 const maxDiff = 64 << 10
 
@@ -36,7 +40,7 @@ func (f File) Step() Step {
 	f.fill()
 	return Step{
 		ID: f.ID, Host: f.Host, Lane: f.Lane, Title: f.Path, Quick: true,
-		Look: []Look{{Key: f.key(), Script: f.lookScript()}},
+		Look: []Look{f.look()},
 		Check: func(_ context.Context, env Env) (*Change, error) {
 			a, err := env.Saw(f.key())
 			if err != nil {
@@ -64,24 +68,30 @@ func (f File) sum() string {
 	return hex.EncodeToString(s[:])
 }
 
-// absent ends a look whose stat failed with the message $s: only what says that
-// nothing is there is absence, anything else is "could not look".
-const absent = `case $s in *'No such file'*|*'Not a directory'*) echo absent;; *) exit 1;; esac`
-
-// lookScript prints "absent", or mode, owner, type and hash, and the content
-// only when it differs and may be shown. A stat that fails for any reason other
-// than absence prints nothing, which check takes for "could not look".
-func (f File) lookScript() string {
+// look prints "absent", or mode, owner, type and hash, and the content only when
+// it differs and may be shown. Where there is no telling it fails, which check
+// takes for "could not look".
+func (f File) look() Look {
 	show := `[ "$h" = ` + f.sum() + ` ] || [ "$(stat -c %s -- "$f")" -gt ` + fmt.Sprint(maxDiff) + ` ] || base64 <"$f"`
 	if f.Secret {
 		show = ":"
 	}
-	return `f=` + remote.Quote(f.Path) + `
+	if plain.MatchString(f.Path) {
+		return Look{Key: f.key(), File: f.Path, Script: `f=` + f.Path + `
+s=$(about_file "$f"); r=$?
+case $r in 0) ;; 1) echo absent; exit 0;; *) exit 1;; esac
+printf '%s\n' "$s"; h=${s##*"$N"}
+[ "$h" = "$s" ] || { ` + show + `; }`}
+	}
+	return Look{Key: f.key(), Script: `f=` + remote.Quote(f.Path) + `
 if s=$(stat -c '%a %U:%G %F' -- "$f" 2>&1); then
 case $s in *' regular'*) ;; *) printf '%s\n' "$s"; exit 0;; esac
 h=$(sha256sum <"$f") || exit 1; h=${h%% *}; printf '%s\n%s\n' "$s" "$h"; ` + show + `
-else ` + absent + `; fi`
+else ` + absent + `; fi`}
 }
+
+// plain is a path that stat and sha256sum print as it is.
+var plain = regexp.MustCompile(`^[A-Za-z0-9/._+-]{1,200}$`)
 
 func (f File) check(a Answer) (*Change, error) {
 	lines := strings.SplitN(a.Out, "\n", 3)

@@ -58,7 +58,7 @@ func lookOnce(ctx context.Context, h remote.Host, looks []Look, seen map[string]
 	}
 	mark := "hactl-" + hex.EncodeToString(nonce[:])
 	var s strings.Builder
-	s.WriteString("LC_ALL=C; export LC_ALL\n")
+	s.WriteString("LC_ALL=C; export LC_ALL\n" + prelude(looks))
 	for i, l := range looks {
 		fmt.Fprintf(&s, "(\n%s\n) 2>/dev/null; printf '\\n%s %d %%d\\n' \"$?\"\n", l.Script, mark, i)
 	}
@@ -91,3 +91,58 @@ func splitAnswers(out []byte, mark string, looks []Look, seen map[string]Answer)
 	}
 	return nil
 }
+
+// prelude looks at all files and units of the batch and defines the functions
+// by which the looks get their part.
+//
+// about_file PATH prints "MODE OWNER:GROUP TYPE" and, of a regular file, its
+// SHA-256 on a second line; it returns 1 when nothing is there and 2 when there
+// is no telling. about_unit UNIT prints the unit's properties.
+func prelude(looks []Look) string {
+	var files, units []string
+	for _, l := range looks {
+		if l.File != "" {
+			files = append(files, remote.Quote(l.File))
+		}
+		if l.Unit != "" {
+			units = append(units, remote.Quote(l.Unit))
+		}
+	}
+	s := "N='\n'\n"
+	if len(files) > 0 {
+		s += "set -- " + strings.Join(files, " ") + "\n" + aboutFiles
+	}
+	if len(units) > 0 {
+		s += "U=$(systemctl show -p Id,LoadState,ActiveState,SubState,UnitFileState,MainPID,NeedDaemonReload -- " + strings.Join(units, " ") + " 2>/dev/null)\n" + aboutUnits
+	}
+	return s
+}
+
+// What stat said of a file that is not there is absence only when it says so
+// (No such file, Not a directory). A path stands at the end of its line, after
+// a mark that no mode, owner or hash holds.
+const aboutFiles = `M=$(stat -c '%a %U:%G %F@%n' -- "$@" 2>&1)$N
+n=$#; for f; do [ ! -f "$f" ] || [ -L "$f" ] || set -- "$@" "$f"; done; shift $n
+H=; [ $# = 0 ] || H=$(sha256sum -- "$@" 2>/dev/null)$N
+set --
+about_file() {
+m=${M%%"@$1$N"*}
+if [ "$m" = "$M" ]; then
+case $M in *"'$1': No such file"*|*"'$1': Not a directory"*) return 1;; *) return 2;; esac
+fi
+m=${m##*"$N"}
+case $m in *' regular'*) ;; *) printf '%s\n' "$m"; return;; esac
+h=${H%%"  $1$N"*}; [ "$h" != "$H" ] || return 2
+printf '%s\n%s\n' "$m" "${h##*"$N"}"
+}
+`
+
+const aboutUnits = `about_unit() {
+r=$U$N$N
+while [ -n "$r" ]; do
+b=${r%%"$N$N"*}; r=${r#*"$N$N"}
+case $N$b$N in *"$N"Id="$1$N"*) printf '%s\n' "$b"; return;; esac
+done
+return 1
+}
+`

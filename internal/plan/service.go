@@ -42,7 +42,7 @@ func (s Service) Step() Step {
 	}
 	st := Step{
 		ID: s.ID, Host: s.Host, Lane: s.Lane, Title: s.Unit, Guard: s.Guard,
-		Look: []Look{{Key: s.key(), Script: s.lookScript()}},
+		Look: []Look{{Key: s.key(), Script: s.lookScript(), Unit: s.Unit}},
 		Check: func(_ context.Context, env Env) (*Change, error) {
 			a, err := env.Saw(s.key())
 			if err != nil {
@@ -66,7 +66,7 @@ func (s Service) key() string { return "service " + s.Unit }
 // lookScript reads the environment of the main process; a process that ended
 // in between simply has none.
 func (s Service) lookScript() string {
-	return `s=$(systemctl show -p LoadState,ActiveState,SubState,UnitFileState,MainPID,NeedDaemonReload -- ` + remote.Quote(s.Unit) + `) || exit 1
+	return `s=$(about_unit ` + remote.Quote(s.Unit) + `) || exit 1
 echo "$s"; p=${s##*MainPID=}; p=${p%%[!0-9]*}
 [ "${p:-0}" -gt 0 ] && tr '\0' '\n' <"/proc/$p/environ" | grep '^` + ConfigEnv + `='
 exit 0`
@@ -109,11 +109,14 @@ func (s Service) apply(ctx context.Context, env Env, c *Change) error {
 	if s.NoBlock {
 		block, begun = "--no-block ", " && "+s.begun()
 	}
-	// One reload, always: systemd does not notice a new drop-in folder of a unit
-	// that it holds in memory (NeedDaemonReload says no). Enabling is a link that
-	// needs none of its own.
+	// A reload takes a good part of a second, so only what needs one gets it: a
+	// unit that systemd has not found yet or has an older version of in memory,
+	// and every unit with a drop-in, for a new folder of those goes unnoticed
+	// (NeedDaemonReload says no). Enabling is a link that needs none of its own.
 	script := "u=" + remote.Quote(s.Unit) + `
-[ "$(systemctl show -p LoadState --value -- "$u")" != masked ] || systemctl unmask --quiet -- "$u"
+s=$(systemctl show -p LoadState,NeedDaemonReload -- "$u") || exit
+case $s in *=masked*) systemctl unmask --quiet -- "$u" || exit;; esac
+case $s in *LoadState=loaded*) [ ! -e "/etc/systemd/system/$u.d" ];; *) false;; esac && case $s in *NeedDaemonReload=no*) ;; *) false;; esac ||
 systemctl daemon-reload || exit
 systemctl is-enabled --quiet -- "$u" || systemctl enable --quiet --no-reload -- "$u" || exit
 systemctl reset-failed -- "$u" 2>/dev/null

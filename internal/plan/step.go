@@ -48,6 +48,10 @@ type Step struct {
 type Look struct {
 	Key    string
 	Script string
+	// File and Unit are what the script asks about with about_file and
+	// about_unit: all files and all units of a batch are looked at by one
+	// process, not by one each. Empty when it asks about none.
+	File, Unit string
 }
 
 // Answer is what a Look printed. Exit is its exit code.

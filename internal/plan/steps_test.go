@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -21,8 +22,12 @@ func checked(t *testing.T, s Step) (*Change, error) {
 }
 
 func TestFileStepSeesEveryDifference(t *testing.T) {
-	dir := t.TempDir()
-	path := filepath.Join(dir, "it's here")
+	for name, file := range map[string]string{"with others": "plain.conf", "alone": "it's here"} {
+		t.Run(name, func(t *testing.T) { seesEveryDifference(t, filepath.Join(t.TempDir(), file)) })
+	}
+}
+
+func seesEveryDifference(t *testing.T, path string) {
 	f := File{ID: "f", Host: "m1", Path: path, Content: []byte("wanted\n"), Mode: 0o640, Owner: me(t)}
 	for _, c := range []struct {
 		name    string
@@ -87,9 +92,46 @@ func TestFileBelowAFileIsAbsent(t *testing.T) {
 // A stat that fails for another reason than absence is "could not look".
 func TestFileThatCannotBeLookedAtIsUnknown(t *testing.T) {
 	p := filepath.Join(t.TempDir(), strings.Repeat("n", 300)) // ENAMETOOLONG, for root too
-	c, err := checked(t, File{ID: "f", Host: "m1", Path: p, Content: []byte("x")}.Step())
-	if c != nil || err == nil {
-		t.Fatalf("%+v, %v", c, err)
+	loop := filepath.Join(t.TempDir(), "loop")                // ELOOP
+	if err := os.Symlink(loop, loop); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range []string{p, loop + "/f"} {
+		c, err := checked(t, File{ID: "f", Host: "m1", Path: p, Content: []byte("x")}.Step())
+		if c != nil || err == nil {
+			t.Fatalf("%+v, %v", c, err)
+		}
+	}
+}
+
+func TestFilesAreLookedAtTogetherAndToldApart(t *testing.T) {
+	dir := t.TempDir()
+	// Names that are the end or the beginning of one another, a folder, a link,
+	// and what is not there.
+	steps := []Step{}
+	for _, name := range []string{"f", "a/f", "f.conf", "a", "link", "gone", "a/gone"} {
+		steps = append(steps, File{ID: ID(name), Host: "m1", Path: dir + "/" + name, Content: []byte(name), Owner: me(t)}.Step())
+	}
+	if err := errors.Join(os.Mkdir(dir+"/a", 0o755), os.Symlink(dir+"/f", dir+"/link")); err != nil {
+		t.Fatal(err)
+	}
+	write(t, dir+"/f", "f", 0o644)
+	write(t, dir+"/a/f", "other", 0o644)
+	write(t, dir+"/f.conf", "f.conf", 0o600)
+	p := mustMake(t, []Stage{{Name: "s", Steps: steps}}, Hosts{"m1": shell(t, "m1")})
+	var got []string
+	for _, i := range p.Stages[0].Items {
+		switch {
+		case i.Err != nil:
+			got = append(got, string(i.Step.ID)+" refused")
+		case i.Change != nil:
+			got = append(got, string(i.Step.ID)+" "+strings.Fields(i.Change.Summary)[0])
+		default:
+			got = append(got, string(i.Step.ID)+" in sync")
+		}
+	}
+	if s := strings.Join(got, ", "); s != "f in sync, a/f rewrite, f.conf set, a refused, link refused, gone write, a/gone write" {
+		t.Error(s)
 	}
 }
 

@@ -45,10 +45,11 @@ if [ -n "$DIR" ]; then
 	until [ -d "$p" ] || [ -z "$p" ]; do case $p in */*) p=${p%/*} ;; *) p= ;; esac; done
 	scratch=$(mktemp "${p:-/}/.hactl-preflight.XXXXXX") && dd if=/dev/zero of="$scratch" bs=4096 count=100 conv=fsync || echo "sync none"
 	i=0 end=$(($(date +%s%N) + 1200000000))
-	while [ -s "$scratch" ] && [ $i -lt 100 ] && [ "$(date +%s%N)" -lt $end ]; do
-		dd if=/dev/zero of="$scratch" bs=4096 count=1 seek=$i conv=notrunc oflag=dsync 2>&1 | sed -n 's/.* copied, \([0-9.e+-]*\) s.*/sync \1/p'
+	while [ -s "$scratch" ] && [ $i -lt 100 ] && { [ $((i % 10)) != 0 ] || [ "$(date +%s%N)" -lt $end ]; }; do
+		dd if=/dev/zero of="$scratch" bs=4096 count=1 seek=$i conv=notrunc oflag=dsync 2>>"$T/sync"
 		i=$((i + 1))
 	done
+	sed -n 's/.* copied, \([0-9.e+-]*\) s.*/sync \1/p' "$T/sync"
 fi
 
 wait
