@@ -1,7 +1,6 @@
 package cmd
 
 import (
-	"context"
 	"fmt"
 	"strings"
 
@@ -49,10 +48,12 @@ func (a *app) preflight(c *cobra.Command, ignore []string) error {
 		return err
 	}
 	defer s.close()
-	in, err := s.preflightInput(c.Context())
+	m, _, err := s.store.Preview(c.Context())
 	if err != nil {
 		return err
 	}
+	s.secrets(m)
+	in := s.preflightInput()
 	rep := preflight.Run(c.Context(), in, ignore)
 	s.endProgress()
 	if a.json() {
@@ -74,13 +75,9 @@ func (a *app) preflight(c *cobra.Command, ignore []string) error {
 
 // preflightInput adds to the connections what this machine knows: the store's
 // CAs, where there are any yet, and the bundle's architecture.
-func (s *session) preflightInput(ctx context.Context) (*preflight.Cluster, error) {
+func (s *session) preflightInput() *preflight.Cluster {
 	in := &preflight.Cluster{Inv: s.inv, Hosts: s.hosts, Down: s.down, Facts: s.facts, CAs: map[string]string{}}
-	m, _, err := s.store.Preview(ctx)
-	if err != nil {
-		return nil, err
-	}
-	s.secrets(m)
+	m := s.material
 	for name, ca := range map[string]*pki.CA{"kubernetes": m.KubernetesCA, "front-proxy": m.FrontProxyCA, "etcd": m.EtcdCA} {
 		if ca != nil && !ca.New {
 			in.CAs[name] = string(ca.CertPEM)
@@ -94,7 +91,7 @@ func (s *session) preflightInput(ctx context.Context) (*preflight.Cluster, error
 			in.Arch = b.Arch
 		}
 	}
-	return in, nil
+	return in
 }
 
 // printPreflight shows one line a check, and under it what was found, hosts with

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 
 	"hactl/internal/plan"
 	"hactl/internal/preflight"
@@ -85,7 +86,7 @@ func (a *app) up(c *cobra.Command, o upOptions) error {
 		return err
 	}
 	defer release()
-	p, err := s.makePlan(ctx, func() error { return s.mayStart(ctx, o.ignore) })
+	p, err := s.makePlan(ctx, func(ctx context.Context) error { return s.mayStart(ctx, o.ignore) })
 	if err != nil {
 		return err
 	}
@@ -137,9 +138,9 @@ func (s *session) verified(write bool) verify.Cluster {
 }
 
 // makePlan gathers and looks. Before anything is made or changed, mayStart is
-// asked: before keys are made in the store, and before a plan with changes is
+// asked: before keys are kept in the store, and before a plan with changes is
 // returned. A nil mayStart only looks: missing keys are previewed.
-func (s *session) makePlan(ctx context.Context, mayStart func() error) (*plan.Plan, error) {
+func (s *session) makePlan(ctx context.Context, mayStart func(context.Context) error) (*plan.Plan, error) {
 	if err := s.gather(ctx); err != nil {
 		return nil, err
 	}
@@ -147,23 +148,33 @@ func (s *session) makePlan(ctx context.Context, mayStart func() error) (*plan.Pl
 	if err != nil {
 		return nil, err
 	}
-	asked := mayStart == nil
-	if len(created) > 0 && !asked {
-		asked = true
-		if err := mayStart(); err != nil {
-			return nil, err
-		}
-		if m, created, err = s.store.Ensure(ctx); err != nil {
-			return nil, err
-		}
-		s.note("made in " + s.store.Dir() + ": " + strings.Join(created, ", "))
-	}
 	s.secrets(m)
-	p, err := s.look(ctx)
-	if err == nil && !asked && len(p.Pending()) > 0 && p.Err() == nil {
-		err = mayStart()
+	if mayStart == nil {
+		return s.look(ctx)
 	}
-	return p, err
+	if len(created) == 0 {
+		p, err := s.look(ctx)
+		if err == nil && len(p.Pending()) > 0 && p.Err() == nil {
+			err = mayStart(ctx)
+		}
+		return p, err
+	}
+	// There is something to do for sure: both looks at once.
+	var p *plan.Plan
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return mayStart(gctx) })
+	g.Go(func() (err error) { p, err = s.look(gctx); return err })
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	if p.Err() != nil {
+		return p, nil
+	}
+	if err := s.store.Keep(ctx, m); err != nil {
+		return nil, err
+	}
+	s.note("made in " + s.store.Dir() + ": " + strings.Join(created, ", "))
+	return p, nil
 }
 
 // look runs every check of every stage.
@@ -181,10 +192,7 @@ func (s *session) look(ctx context.Context) (*plan.Plan, error) {
 
 // mayStart runs preflight on what is connected: errors stop, the rest is noted.
 func (s *session) mayStart(ctx context.Context, ignore []string) error {
-	in, err := s.preflightInput(ctx)
-	if err != nil {
-		return err
-	}
+	in := s.preflightInput()
 	in.Down = nil // hosts that are skipped on request
 	rep := preflight.Run(ctx, in, ignore)
 	for _, r := range rep.Results {

@@ -36,14 +36,16 @@ func (d *disk) step(op, name string) error {
 // then renamed. An older pair of that name goes first, so a crash can leave
 // none, which the next run issues; the authorities are never replaced.
 func (d *disk) publish(name string, files map[string][]byte) error {
+	_, err := d.root.Lstat(name)
+	older := err == nil
+	if older && name == authorities {
+		return fmt.Errorf("%s is there already", name)
+	}
 	fresh := prefixNew + rand.Text()
 	if err := d.write(fresh, files); err != nil {
 		return err
 	}
-	if _, err := d.root.Lstat(name); err == nil {
-		if name == authorities {
-			return fmt.Errorf("%s is there already", name)
-		}
+	if older {
 		if err := d.remove(name); err != nil {
 			return err
 		}

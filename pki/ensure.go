@@ -39,11 +39,18 @@ func (s *Store) Ensure(ctx context.Context) (m *Material, created []string, err 
 }
 
 // Preview is Ensure without a change: what it would make is in the Material
-// (CA.New and Key.New say so) and is forgotten afterwards.
+// (CA.New and Key.New say so) and is forgotten afterwards, unless Keep is called
+// with it.
 func (s *Store) Preview(ctx context.Context) (m *Material, created []string, err error) {
 	preview := func(d *disk) error {
-		w := &work{store: s, disk: d, publish: func(string, map[string][]byte) error { return nil }}
-		m, err = w.run(ctx)
+		var unsaved []folder
+		w := &work{store: s, disk: d, publish: func(name string, files map[string][]byte) error {
+			unsaved = append(unsaved, folder{name, files})
+			return nil
+		}}
+		if m, err = w.run(ctx); m != nil {
+			m.unsaved = unsaved
+		}
 		created = w.created
 		return err
 	}
@@ -52,6 +59,26 @@ func (s *Store) Preview(ctx context.Context) (m *Material, created []string, err
 		err = preview(nil)
 	}
 	return m, created, err
+}
+
+// folder is what one publication puts in place.
+type folder struct {
+	name  string
+	files map[string][]byte
+}
+
+// Keep saves what Preview made, as Ensure would have done. It fails when
+// somebody else made the CAs meanwhile; those stay as they are.
+func (s *Store) Keep(ctx context.Context, m *Material) error {
+	return s.locked(ctx, true, func(d *disk) error {
+		for _, f := range m.unsaved {
+			if err := d.publish(f.name, f.files); err != nil {
+				return hinted(fmt.Errorf("publish %s in PKI store: %w", f.name, err), "another hactl may have worked with this store; run the same command again")
+			}
+		}
+		m.unsaved = nil
+		return nil
+	})
 }
 
 // work is one pass over the store. disk is nil when there is no folder yet.

@@ -281,3 +281,33 @@ func TestLoadOfAMissingStoreSaysWhatToDo(t *testing.T) {
 		t.Errorf("got %v with hint %q", err, remote.HintOf(err))
 	}
 }
+
+func TestKeepSavesWhatThePreviewMade(t *testing.T) {
+	inv := testInventory(t)
+	s := open(t, inv)
+	m, created, err := s.Preview(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	late, _, err := s.Preview(context.Background()) // of somebody who looked at the same time
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Keep(context.Background(), m); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Keep(context.Background(), m); err != nil {
+		t.Errorf("the second time there is nothing to do: %v", err)
+	}
+	kept, again := ensure(t, s)
+	if len(created) == 0 || len(again) != 0 || fingerprints(kept) != fingerprints(m) || string(kept.Operator().KeyPEM) != string(m.Operator().KeyPEM) {
+		t.Errorf("previewed %q, then made %q", created, again)
+	}
+	before := snapshot(t, s.Dir())
+	if err := s.Keep(context.Background(), late); err == nil || remote.HintOf(err) == "" {
+		t.Errorf("other CAs were taken: %v", err)
+	}
+	if !slices.Equal(before, snapshot(t, s.Dir())) {
+		t.Error("the refused ones changed the store")
+	}
+}

@@ -18,8 +18,9 @@ type Material struct {
 	EtcdCA, KubernetesCA, FrontProxyCA *CA
 	ServiceAccount                     Key
 
-	pairs map[string]Pair
-	now   func() time.Time
+	pairs   map[string]Pair
+	unsaved []folder // of a preview
+	now     func() time.Time
 }
 
 // Load reads the store and makes nothing. It is an error, with a hint, when

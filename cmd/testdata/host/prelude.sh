@@ -4,16 +4,19 @@
 # Owners other than root do not exist in the test's user namespace: they are
 # kept in files beside a copy of the tree.
 stat() {
-    _how=$1 _form=$2
+    _how=$1 _form=$2 _rc=
     shift 2
     [ "$1" = -- ] && shift
-    _o=root:root
-    [ ! -e "/state/owners$1.is" ] || read -r _o <"/state/owners$1.is"
-    case $_form in
-    *%U:%G*) _form=${_form%%%U:%G*}$_o${_form#*%U:%G} ;;
-    *%U*) _form=${_form%%%U*}${_o%%:*}${_form#*%U} ;;
-    esac
-    command stat "$_how" "$_form" "$1"
+    for _file; do
+        _o=root:root _this=$_form
+        [ ! -e "/state/owners$_file.is" ] || read -r _o <"/state/owners$_file.is"
+        case $_form in
+        *%U:%G*) _this=${_form%%%U:%G*}$_o${_form#*%U:%G} ;;
+        *%U*) _this=${_form%%%U*}${_o%%:*}${_form#*%U} ;;
+        esac
+        command stat "$_how" "$_this" "$_file" || _rc=1
+    done
+    return ${_rc:-0}
 }
 chown() {
     mkdir -p "/state/owners${2%/*}"
