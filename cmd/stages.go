@@ -141,7 +141,7 @@ func (c *cluster) nodeFiles(h *inventory.Host) ([]plan.Step, error) {
 }
 
 func (c *cluster) vip(h *inventory.Host) ([]plan.Step, error) {
-	return keepalived.VIP{Inv: c.inv, Facts: c.facts, Prober: c.prober}.Steps(h)
+	return keepalived.VIP{Inv: c.inv, Facts: c.facts, Prober: c.prober, Etcd: etcd.ClientAddress}.Steps(h)
 }
 
 func (c *cluster) etcdPlan() *etcd.Plan {

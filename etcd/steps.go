@@ -69,6 +69,11 @@ func (p *Plan) Validate() error {
 // Joins reports whether the master is to be added to a running cluster.
 func (p *Plan) Joins(m *inventory.Host) bool { return p.Established() && !p.Disks[m.Name].Data }
 
+// ClientAddress is HOST:PORT where a master's member serves clients.
+func ClientAddress(m *inventory.Host) string {
+	return net.JoinHostPort(m.PrivateAddress.String(), "2379")
+}
+
 // ClientURL is where a master's member serves clients.
 func ClientURL(m *inventory.Host) string { return memberURL(m.PrivateAddress, "2379") }
 

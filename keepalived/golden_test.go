@@ -17,7 +17,8 @@ import (
 
 func vipOf(t *testing.T, inv *inventory.Inventory, prober bool) VIP {
 	t.Helper()
-	v := VIP{Inv: inv, Facts: map[string]*facts.Facts{}, Prober: filepath.Join(t.TempDir(), "hactl-prober")}
+	v := VIP{Inv: inv, Facts: map[string]*facts.Facts{}, Prober: filepath.Join(t.TempDir(), "hactl-prober"),
+		Etcd: func(h *inventory.Host) string { return netip.AddrPortFrom(h.PrivateAddress, 2379).String() }}
 	if err := os.WriteFile(v.Prober, []byte("prober"), 0o755); err != nil {
 		t.Fatal(err)
 	}

@@ -43,6 +43,9 @@ type VIP struct {
 	Inv    *inventory.Inventory
 	Facts  map[string]*facts.Facts
 	Prober string // path of the hactl-prober executable for the hosts' architecture
+	// Etcd gives HOST:PORT of a master's etcd member; the prober ends the local
+	// apiserver's connections to one whose host has fallen silent.
+	Etcd func(*inventory.Host) string
 }
 
 // UsesProber reports whether the masters run the prober; without it the check
@@ -129,11 +132,12 @@ func (v VIP) render(h *inventory.Host) (r rendered, err error) {
 	if err != nil {
 		return r, err
 	}
-	var peers, peerURLs, peerPorts []string
+	var peers, peerURLs, peerPorts, members []string
 	for _, m := range v.Inv.Masters() {
 		if m.Name != h.Name {
 			peers = append(peers, m.PrivateAddress.String())
 			peerURLs = append(peerURLs, v.apiURL(m.PrivateAddress))
+			members = append(members, v.Etcd(m))
 			peerPorts = append(peerPorts, net.JoinHostPort(m.PrivateAddress.String(), strconv.Itoa(v.Inv.VIP.Port)))
 		}
 	}
@@ -152,7 +156,7 @@ func (v VIP) render(h *inventory.Host) (r rendered, err error) {
 		return r, err
 	}
 	if v.UsesProber() {
-		if err := v.renderProber(&r, peerURLs); err != nil {
+		if err := v.renderProber(&r, peerURLs, members); err != nil {
 			return r, err
 		}
 	}
@@ -167,14 +171,14 @@ func (v VIP) render(h *inventory.Host) (r rendered, err error) {
 	return r, err
 }
 
-func (v VIP) renderProber(r *rendered, peers []string) error {
+func (v VIP) renderProber(r *rendered, peers, members []string) error {
 	b, err := os.ReadFile(v.Prober)
 	if err != nil {
 		return fmt.Errorf("read the prober: %w", err)
 	}
 	s := sha256.Sum256(b)
 	r.binarySum = hex.EncodeToString(s[:])
-	data := map[string]any{"Config": "", "Local": v.local(), "Peers": peers, "CA": apiserverCA, "TrackFile": trackFile, "MinorityFile": minority}
+	data := map[string]any{"Config": "", "Local": v.local(), "Peers": peers, "Etcd": members, "CA": apiserverCA, "TrackFile": trackFile, "MinorityFile": minority}
 	bare, err := templates.Render("hactl-prober.service.tmpl", data)
 	if err != nil {
 		return err

@@ -32,7 +32,7 @@ func main() {
 
 func run() error {
 	cfg := prober.Config{Interval: 100 * time.Millisecond, Slow: 700 * time.Millisecond, Rise: 5}
-	var peers list
+	var peers, members list
 	ca := flag.String("ca", "/etc/kubernetes/pki/ca.crt", "CA certificate of the apiservers")
 	flag.StringVar(&cfg.Local, "local", "https://127.0.0.1:6443", "base URL of this host's apiserver")
 	flag.StringVar(&cfg.File, "file", "/run/hactl/apiserver", "file that keepalived tracks")
@@ -40,8 +40,12 @@ func run() error {
 	flag.DurationVar(&cfg.Interval, "interval", cfg.Interval, "time between probes")
 	flag.DurationVar(&cfg.Slow, "slow", cfg.Slow, "silence that counts as hung")
 	flag.Var(&peers, "peer", "base URL of a peer's apiserver; repeat")
+	flag.Var(&members, "etcd", "HOST:PORT of a peer's etcd member, in the order of the peers")
 	flag.Parse()
-	cfg.Peers = peers
+	cfg.Peers, cfg.Etcd, cfg.Dial, cfg.Reset = peers, members, (&net.Dialer{}).DialContext, prober.ResetTCP
+	if len(members) > 0 && len(members) != len(peers) {
+		return fmt.Errorf("%d -etcd for %d -peer", len(members), len(peers))
+	}
 
 	pem, err := os.ReadFile(*ca)
 	if err != nil {

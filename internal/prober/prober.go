@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"sync/atomic"
@@ -20,7 +21,12 @@ import (
 type Config struct {
 	Local string   // base URL of this host's apiserver
 	Peers []string // base URLs of the other hosts' apiservers
-	File  string   // the track file: 1 is unfit
+	// Etcd are HOST:PORT of the peers' etcd members, in the order of Peers, or
+	// empty: Dial and Reset are for them, see unstick.
+	Etcd  []string
+	Dial  func(ctx context.Context, network, addr string) (net.Conn, error)
+	Reset func(ctx context.Context, addr string) error
+	File  string // the track file: 1 is unfit
 	// Minority is a second track file, unless empty: 1 while fewer than half of
 	// the apiservers answer here. keepalived only lowers its priority then: an
 	// owner that was cut off keeps the address, and yields when the others are
@@ -56,8 +62,12 @@ const settle = 2 * time.Second
 // New returns a Prober; it does nothing before Run.
 func New(cfg Config) *Prober {
 	p := &Prober{cfg: cfg, wrote: map[string]int{}, local: newTarget(cfg, cfg.Local)}
-	for _, u := range cfg.Peers {
-		p.peers = append(p.peers, newTarget(cfg, u))
+	for i, u := range cfg.Peers {
+		t := newTarget(cfg, u)
+		if len(cfg.Etcd) == len(cfg.Peers) {
+			t.etcd = cfg.Etcd[i]
+		}
+		p.peers = append(p.peers, t)
 	}
 	return p
 }
@@ -67,6 +77,9 @@ func New(cfg Config) *Prober {
 func (p *Prober) Run(ctx context.Context, alive func()) error {
 	for _, t := range p.peers {
 		go t.watch(ctx, 3*p.cfg.Interval)
+		if t.etcd != "" {
+			go t.unstick(ctx)
+		}
 	}
 	go p.local.watch(ctx, p.cfg.Interval)
 	tick := time.NewTicker(p.cfg.Interval / 4)
@@ -140,6 +153,7 @@ func (p *Prober) write(file string, v int) error {
 type target struct {
 	cfg     Config
 	url     string
+	etcd    string        // of the same host; "" when nobody looks after it
 	changed chan struct{} // poked when the state changes
 	ok      atomic.Bool
 	since   atomic.Int64 // start of the probe that is running, UnixNano; 0: none

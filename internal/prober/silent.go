@@ -1,0 +1,81 @@
+package prober
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// A host that loses its power or its network ends no connection. The local
+// apiserver goes on asking the etcd member there and waits for an answer until
+// its keepalive gives up, 30 s and 10 s as it is built: every request that was
+// dealt to that connection hangs. So when a peer's apiserver falls silent and its
+// etcd does not even take a connection, the connections to that member are ended
+// here, and the apiserver turns to the others at once.
+var (
+	// suspect is the silence after which the member is tried. Trying costs a
+	// line in a live member's log, no more.
+	suspect = 300 * time.Millisecond
+	// answer is how long a member may take to accept a connection: the kernel
+	// does, however busy etcd is.
+	answer = 300 * time.Millisecond
+	// again is the time between two tries while the silence lasts.
+	again = time.Second
+)
+
+// unstick watches over the connections to the peer's etcd member until ctx ends.
+func (t *target) unstick(ctx context.Context) {
+	tick := time.NewTicker(t.cfg.Interval)
+	defer tick.Stop()
+	var last time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		s := t.since.Load()
+		if s == 0 || time.Since(time.Unix(0, s)) < suspect || time.Since(last) < again {
+			continue
+		}
+		last = time.Now()
+		if gone(ctx, t.cfg.Dial, t.etcd) {
+			if err := t.cfg.Reset(ctx, t.etcd); err != nil && ctx.Err() == nil {
+				fmt.Fprintf(os.Stderr, "end the connections to the silent %s: %v\n", t.etcd, err)
+			}
+		}
+	}
+}
+
+// gone reports whether nothing at addr answers, be it with a refusal.
+func gone(ctx context.Context, dial func(ctx context.Context, network, addr string) (net.Conn, error), addr string) bool {
+	ctx, cancel := context.WithTimeout(ctx, answer)
+	defer cancel()
+	conn, err := dial(ctx, "tcp", addr)
+	if err == nil {
+		_ = conn.Close()
+		return false
+	}
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded) ||
+		errors.Is(err, syscall.EHOSTUNREACH) || errors.Is(err, syscall.ENETUNREACH) || errors.Is(err, syscall.ETIMEDOUT)
+}
+
+// ResetTCP ends this host's connections to addr, HOST:PORT, as if the other side
+// had (SOCK_DESTROY, which ss from iproute2 asks the kernel for).
+func ResetTCP(ctx context.Context, addr string) error {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return err
+	}
+	out, err := exec.CommandContext(ctx, "ss", "--kill", "--tcp", "--no-header", "--numeric", "dst", host, "dport", "=", ":"+port).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("ss --kill: %w: %s", err, strings.TrimSpace(string(out)))
+	}
+	return nil
+}

@@ -1,0 +1,73 @@
+package prober
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"path/filepath"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// member is what answers, or does not, where a peer's etcd should be.
+type member struct {
+	state  atomic.Int32 // 0 answers, 1 refuses, 2 is silent, 3 has no route
+	resets atomic.Int32
+}
+
+func (m *member) dial(ctx context.Context, _, _ string) (net.Conn, error) {
+	switch m.state.Load() {
+	case 0:
+		here, there := net.Pipe()
+		_ = there.Close()
+		return here, nil
+	case 1:
+		return nil, syscall.ECONNREFUSED
+	case 2:
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	return nil, syscall.EHOSTUNREACH
+}
+
+func (m *member) reset(context.Context, string) error {
+	m.resets.Add(1)
+	return nil
+}
+
+func TestConnectionsToAMemberAreEndedOnlyWhenItsHostIsSilent(t *testing.T) {
+	was := [...]time.Duration{suspect, answer, again}
+	suspect, answer, again = 50*time.Millisecond, 50*time.Millisecond, 150*time.Millisecond
+	t.Cleanup(func() { suspect, answer, again = was[0], was[1], was[2] })
+	local, peer := newAPIServer(t, http.StatusOK), newAPIServer(t, http.StatusOK)
+	m := &member{}
+	ctx, cancel := context.WithCancel(t.Context())
+	p := New(Config{
+		Local: local.URL, Peers: []string{peer.URL}, Etcd: []string{"192.0.2.2:2379"}, Dial: m.dial, Reset: m.reset,
+		File: filepath.Join(t.TempDir(), "track"), Interval: 10 * time.Millisecond, Slow: time.Minute, Rise: 3, Client: &http.Client{},
+	})
+	ended := make(chan error, 1)
+	go func() { ended <- p.Run(ctx, func() {}) }()
+	defer func() { cancel(); <-ended }()
+
+	m.state.Store(2)
+	time.Sleep(2 * suspect)
+	if n := m.resets.Load(); n != 0 {
+		t.Fatalf("%d resets while the apiserver beside it answers", n)
+	}
+	peer.hang.Store(true)
+	for _, c := range []struct {
+		state int32
+		want  bool
+	}{{0, false}, {1, false}, {2, true}, {3, true}, {0, false}} {
+		m.state.Store(c.state)
+		time.Sleep(again + answer + suspect) // what was begun before has ended
+		before := m.resets.Load()
+		time.Sleep(2*again + answer)
+		if n := m.resets.Load() - before; n > 0 != c.want || n > 3 {
+			t.Errorf("state %d: %d resets", c.state, n)
+		}
+	}
+}
