@@ -40,6 +40,8 @@ type Config struct {
 	Rise int
 	// Client is used for every probe; it verifies the apiserver's certificate.
 	Client *http.Client
+
+	patience patience // with silent peers; the usual one when zero
 }
 
 // path leaves etcd out: its outage makes every apiserver unready at once, and
@@ -61,6 +63,9 @@ const settle = 2 * time.Second
 
 // New returns a Prober; it does nothing before Run.
 func New(cfg Config) *Prober {
+	if cfg.patience == (patience{}) {
+		cfg.patience = usual
+	}
 	p := &Prober{cfg: cfg, wrote: map[string]int{}, local: newTarget(cfg, cfg.Local)}
 	for i, u := range cfg.Peers {
 		t := newTarget(cfg, u)

@@ -18,16 +18,18 @@ import (
 // dealt to that connection hangs. So when a peer's apiserver falls silent and its
 // etcd does not even take a connection, the connections to that member are ended
 // here, and the apiserver turns to the others at once.
-var (
+type patience struct {
 	// suspect is the silence after which the member is tried. Trying costs a
 	// line in a live member's log, no more.
-	suspect = 300 * time.Millisecond
+	suspect time.Duration
 	// answer is how long a member may take to accept a connection: the kernel
 	// does, however busy etcd is.
-	answer = 300 * time.Millisecond
+	answer time.Duration
 	// again is the time between two tries while the silence lasts.
-	again = time.Second
-)
+	again time.Duration
+}
+
+var usual = patience{suspect: 300 * time.Millisecond, answer: 300 * time.Millisecond, again: time.Second}
 
 // unstick watches over the connections to the peer's etcd member until ctx ends.
 func (t *target) unstick(ctx context.Context) {
@@ -41,11 +43,11 @@ func (t *target) unstick(ctx context.Context) {
 		case <-tick.C:
 		}
 		s := t.since.Load()
-		if s == 0 || time.Since(time.Unix(0, s)) < suspect || time.Since(last) < again {
+		if s == 0 || time.Since(time.Unix(0, s)) < t.cfg.patience.suspect || time.Since(last) < t.cfg.patience.again {
 			continue
 		}
 		last = time.Now()
-		if gone(ctx, t.cfg.Dial, t.etcd) {
+		if t.gone(ctx) {
 			if err := t.cfg.Reset(ctx, t.etcd); err != nil && ctx.Err() == nil {
 				fmt.Fprintf(os.Stderr, "end the connections to the silent %s: %v\n", t.etcd, err)
 			}
@@ -53,11 +55,12 @@ func (t *target) unstick(ctx context.Context) {
 	}
 }
 
-// gone reports whether nothing at addr answers, be it with a refusal.
-func gone(ctx context.Context, dial func(ctx context.Context, network, addr string) (net.Conn, error), addr string) bool {
-	ctx, cancel := context.WithTimeout(ctx, answer)
+// gone reports whether nothing answers where the member should be, be it with a
+// refusal.
+func (t *target) gone(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, t.cfg.patience.answer)
 	defer cancel()
-	conn, err := dial(ctx, "tcp", addr)
+	conn, err := t.cfg.Dial(ctx, "tcp", t.etcd)
 	if err == nil {
 		_ = conn.Close()
 		return false

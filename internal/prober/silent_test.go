@@ -38,22 +38,20 @@ func (m *member) reset(context.Context, string) error {
 }
 
 func TestConnectionsToAMemberAreEndedOnlyWhenItsHostIsSilent(t *testing.T) {
-	was := [...]time.Duration{suspect, answer, again}
-	suspect, answer, again = 50*time.Millisecond, 50*time.Millisecond, 150*time.Millisecond
-	t.Cleanup(func() { suspect, answer, again = was[0], was[1], was[2] })
+	w := patience{suspect: 50 * time.Millisecond, answer: 50 * time.Millisecond, again: 150 * time.Millisecond}
 	local, peer := newAPIServer(t, http.StatusOK), newAPIServer(t, http.StatusOK)
 	m := &member{}
 	ctx, cancel := context.WithCancel(t.Context())
 	p := New(Config{
 		Local: local.URL, Peers: []string{peer.URL}, Etcd: []string{"192.0.2.2:2379"}, Dial: m.dial, Reset: m.reset,
-		File: filepath.Join(t.TempDir(), "track"), Interval: 10 * time.Millisecond, Slow: time.Minute, Rise: 3, Client: &http.Client{},
+		File: filepath.Join(t.TempDir(), "track"), Interval: 10 * time.Millisecond, Slow: time.Minute, Rise: 3, Client: &http.Client{}, patience: w,
 	})
 	ended := make(chan error, 1)
 	go func() { ended <- p.Run(ctx, func() {}) }()
 	defer func() { cancel(); <-ended }()
 
 	m.state.Store(2)
-	time.Sleep(2 * suspect)
+	time.Sleep(2 * w.suspect)
 	if n := m.resets.Load(); n != 0 {
 		t.Fatalf("%d resets while the apiserver beside it answers", n)
 	}
@@ -63,9 +61,9 @@ func TestConnectionsToAMemberAreEndedOnlyWhenItsHostIsSilent(t *testing.T) {
 		want  bool
 	}{{0, false}, {1, false}, {2, true}, {3, true}, {0, false}} {
 		m.state.Store(c.state)
-		time.Sleep(again + answer + suspect) // what was begun before has ended
+		time.Sleep(w.again + w.answer + w.suspect) // what was begun before has ended
 		before := m.resets.Load()
-		time.Sleep(2*again + answer)
+		time.Sleep(2*w.again + w.answer)
 		if n := m.resets.Load() - before; n > 0 != c.want || n > 3 {
 			t.Errorf("state %d: %d resets", c.state, n)
 		}
