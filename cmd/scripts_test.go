@@ -3,6 +3,8 @@ package cmd
 import (
 	"context"
 	"net/netip"
+	"regexp"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
@@ -27,9 +29,9 @@ var acceptedShell = []string{
 	"SC1091", // it sources a file that only a host has
 }
 
-// scriptsOf collects what all steps of a bring-up would run on hosts: every
-// look, and what Apply and Ready hand to a host that agrees to everything.
-func scriptsOf(t *testing.T, inv *inventory.Inventory, manager string) map[string]string {
+// agreeable is a cluster of hosts that agree to everything, for which no etcd has
+// been seen yet; asked sees what they are asked.
+func agreeable(t *testing.T, inv *inventory.Inventory, manager string, asked func(remote.Call)) *cluster {
 	t.Helper()
 	store, err := pki.Open(inv)
 	must(t, err)
@@ -37,23 +39,60 @@ func scriptsOf(t *testing.T, inv *inventory.Inventory, manager string) map[strin
 	must(t, err)
 	s := &session{inv: inv, store: store, material: m, hosts: plan.Hosts{}, facts: map[string]*facts.Facts{}}
 	c := &cluster{session: s, bundle: tinyBundle(t), prober: "testdata/host/prelude.sh", disks: map[string]etcd.Disk{}}
-	scripts := map[string]string{}
-	var mu sync.Mutex // hosts are asked side by side
 	for i := range inv.Hosts {
 		h := &inv.Hosts[i]
 		s.facts[h.Name] = &facts.Facts{PkgManager: manager, Interfaces: []facts.Interface{{Name: "eth0", Prefixes: []netip.Prefix{netip.PrefixFrom(h.PrivateAddress, 24)}}}}
 		s.hosts[h.Name] = remote.NewFake(h.Name, func(call remote.Call) (*remote.Result, error) {
-			mu.Lock()
-			defer mu.Unlock()
-			if call.Kind == "run" {
-				scripts[call.Cmd.Title+" "+strconv.Itoa(len(scripts))] = call.Cmd.Script
-			}
+			asked(call)
 			return &remote.Result{Stdout: []byte("abcdef.0123456789abcdef\n")}, nil
 		})
 	}
-	if c.subnets, err = kubeadm.Subnets(t.Context(), inv, s.hosts); err != nil {
-		t.Fatal(err)
+	c.subnets, err = kubeadm.Subnets(t.Context(), inv, s.hosts)
+	must(t, err)
+	return c
+}
+
+// What a running cluster depends on is restarted on one master after the other.
+func TestRunningClusterIsChangedOneMasterAtATime(t *testing.T) {
+	c := agreeable(t, inventorytest.Three(t), "apt", func(remote.Call) {})
+	restarts := regexp.MustCompile(`^(keepalived/.*/(service|prober-service)|etcd/.*/service|kubeadm/.*/manifests)$`)
+	serial := func() (out []bool) {
+		stages, err := c.stages()
+		must(t, err)
+		for _, st := range stages {
+			for _, step := range st.Steps {
+				if restarts.MatchString(string(step.ID)) {
+					out = append(out, st.Serial)
+				}
+			}
+		}
+		return out
 	}
+	if got := serial(); len(got) != 12 || !slices.Contains(got, false) {
+		t.Errorf("a fresh cluster starts everywhere at once: %v", got)
+	}
+	for _, m := range c.inv.Masters() {
+		c.disks[m.Name] = etcd.Disk{Data: true, Established: c.etcdPlan().Token()}
+	}
+	if got := serial(); len(got) != 12 || slices.Contains(got, false) {
+		t.Errorf("a running cluster: %v", got)
+	}
+}
+
+// scriptsOf collects what all steps of a bring-up would run on hosts: every
+// look, and what Apply and Ready hand to a host that agrees to everything.
+func scriptsOf(t *testing.T, inv *inventory.Inventory, manager string) map[string]string {
+	t.Helper()
+	scripts := map[string]string{}
+	var mu sync.Mutex // hosts are asked side by side
+	c := agreeable(t, inv, manager, func(call remote.Call) {
+		mu.Lock()
+		defer mu.Unlock()
+		if call.Kind == "run" {
+			scripts[call.Cmd.Title+" "+strconv.Itoa(len(scripts))] = call.Cmd.Script
+		}
+	})
+	s := c.session
 	_, _ = etcd.Observe(t.Context(), inv, s.hosts)
 	stages, err := c.stages()
 	must(t, err)

@@ -40,12 +40,15 @@ func (c *cluster) stages() ([]plan.Stage, error) {
 	b.stage("runtime, etcd and VIP")
 	b.each(all, c.runtime)
 	b.each(all, c.nodeFiles)
-	b.each(masters, c.vip)
 	b.each(masters, c.etcdFiles)
 	if !c.etcdPlan().Established() {
+		b.each(masters, c.vip)
 		b.each(masters, c.etcdStart)
 	} else {
-		// A running cluster is changed one member at a time.
+		// A running cluster is changed one master at a time: somebody always
+		// holds the VIP, and a quorum of members serves.
+		b.serial("VIP")
+		b.each(masters, c.vip)
 		b.serial("etcd members")
 		b.each(masters, c.etcdJoin)
 		b.each(masters, c.etcdStart)

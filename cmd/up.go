@@ -2,6 +2,7 @@ package cmd
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -108,14 +109,19 @@ func (a *app) up(c *cobra.Command, o upOptions) error {
 
 // finishUp verifies, saves the kubeconfig and says what came of it.
 func (s *session) finishUp(ctx context.Context, applied *plan.Applied) error {
-	rep := verify.Wait(ctx, s.verified(true), verifyTimeout, s.note)
+	trips := 0 // up to the first look at the whole; waiting is not counted
+	rep := verify.Wait(ctx, s.verified(true), verifyTimeout, func(text string) {
+		trips = cmp.Or(trips, s.trips())
+		s.note(text)
+	})
+	trips = cmp.Or(trips, s.trips())
 	path, err := kubeadm.SaveKubeconfig(s.inv, s.material)
 	if err != nil {
 		return err
 	}
 	s.endProgress()
 	if s.app.json() {
-		if err := s.app.printJSON(map[string]any{"kind": "result", "changed": applied.Done, "kubeconfig": path, "trips": s.trips(), "status": rep}); err != nil {
+		if err := s.app.printJSON(map[string]any{"kind": "result", "changed": applied.Done, "kubeconfig": path, "trips": trips, "status": rep}); err != nil {
 			return err
 		}
 	} else {
