@@ -28,7 +28,7 @@ func TestUpKilledAgainAndAgainConverges(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // not for secrets
 	cuts, kills := 0, 0
 	var ca string
-	for _, at := range []string{"9", "30+", "60", "random", "47+", "110", "random", "150+", "75", "random", "25+"} {
+	for _, at := range []string{"9", "30+", "50", "random", "22+", "40", "random", "35+", "28", "random", "15+"} {
 		if at == "random" {
 			kills += r.killedSoon(t, time.Duration(500+rnd.IntN(12_000))*time.Millisecond)
 		} else if res := r.start(t, []string{dieAt + at}, "up", "--yes").wait(t); res.code == killed {

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"hactl/internal/facts"
 	"hactl/internal/plan"
 	"hactl/internal/remote"
 	"hactl/inventory"
@@ -142,7 +143,7 @@ func (c Cluster) routes(h *inventory.Host, subnets map[string]netip.Prefix) ([]p
 		rs = append(rs, r)
 		look += fmt.Sprintf("case \"$(ip %s route show %s)\" in *'via %s '*) ;; *) m=\"$m %s\";; esac\n", ipFamily(c.Inv), r.Subnet, r.Via, r.Subnet)
 	}
-	data := map[string]any{"Routes": rs, "Family": ipFamily(c.Inv), "Pods": c.Inv.Network.PodSubnet.String(), "IP": nftFamily(c.Inv)}
+	data := map[string]any{"Routes": rs, "Family": ipFamily(c.Inv), "Pods": c.Inv.Network.PodSubnet.String(), "IP": nftFamily(c.Inv), "Protocol": facts.PodRoutes}
 	script, err := templates.Render("pod-routes.sh.tmpl", data)
 	if err != nil {
 		return nil, err

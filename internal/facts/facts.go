@@ -65,7 +65,12 @@ type Route struct {
 	Dest      netip.Prefix // 0.0.0.0/0 or ::/0 for the default route
 	Interface string
 	Kernel    bool // made by the kernel for an address of the interface
+	Pods      bool // made by hactl for the pods of another node, see PodRoutes
 }
+
+// PodRoutes is the protocol number of the routes that hactl makes
+// (RTPROT in rtnetlink(7); numbers from 5 on are for users).
+const PodRoutes = "104"
 
 // Disk is the file system that holds a folder, or would hold it once made.
 type Disk struct {

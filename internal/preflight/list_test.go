@@ -366,3 +366,16 @@ func TestHostThatCannotForwardIsSaidOnce(t *testing.T) {
 		t.Errorf("%+v", res.Findings)
 	}
 }
+
+// A bring-up that was cut off before its hosts were nodes leaves routes behind.
+func TestRoutesOfARunThatWasCutOffAreNoObstacle(t *testing.T) {
+	c := bare(t)
+	f := c.Facts["master-1"]
+	for ours, want := range map[bool]int{true: 0, false: 1} {
+		f.Routes = append(slices.Clone(f.Routes), facts.Route{Dest: netip.MustParsePrefix("10.244.1.0/24"), Interface: "eth0", Pods: ours})
+		if got := networks(t.Context(), c); len(got) != want {
+			t.Errorf("made by hactl %t: %+v", ours, got)
+		}
+		f.Routes = f.Routes[:len(f.Routes)-1]
+	}
+}

@@ -127,6 +127,7 @@ type place struct {
 	prefix netip.Prefix
 	iface  string
 	what   string
+	pods   bool // hactl made it for pods
 }
 
 func (p place) String() string { return p.prefix.String() + ", " + p.what + " " + p.iface }
@@ -134,28 +135,29 @@ func (p place) String() string { return p.prefix.String() + ", " + p.what + " " 
 // occupied lists the networks of a host's interfaces and routes, each once.
 func occupied(h host) []place {
 	var out []place
-	add := func(p netip.Prefix, iface, what string) {
+	add := func(p netip.Prefix, iface, what string, pods bool) {
 		a := p.Addr()
 		known := slices.ContainsFunc(out, func(o place) bool { return o.prefix == p && o.iface == iface })
 		if p.Bits() > 0 && !a.IsLoopback() && !a.IsLinkLocalUnicast() && !a.IsMulticast() && !known {
-			out = append(out, place{p, iface, what})
+			out = append(out, place{p, iface, what, pods})
 		}
 	}
 	for _, i := range h.Facts.Interfaces {
 		for _, p := range i.Prefixes {
-			add(p.Masked(), i.Name, "the network of interface")
+			add(p.Masked(), i.Name, "the network of interface", false)
 		}
 	}
 	for _, r := range h.Facts.Routes {
-		add(r.Dest.Masked(), r.Interface, "a route through")
+		add(r.Dest.Masked(), r.Interface, "a route through", r.Pods)
 	}
 	return out
 }
 
 // ownPodNetwork reports whether a network is what this cluster's own pod network
-// has made: it lies inside the pod network, on a host that is a node already.
+// has made: it lies inside the pod network, and hactl made the route (a run that
+// was cut off did, too) or the host is a node already.
 func ownPodNetwork(h host, p place, pods netip.Prefix) bool {
-	return slices.Contains(h.Facts.Leftovers, "/etc/kubernetes/kubelet.conf") &&
+	return (p.pods || slices.Contains(h.Facts.Leftovers, "/etc/kubernetes/kubelet.conf")) &&
 		p.prefix.Bits() >= pods.Bits() && pods.Contains(p.prefix.Addr())
 }
 
