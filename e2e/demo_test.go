@@ -53,33 +53,34 @@ func (r *rig) deploy(t *testing.T, name, from string, bound time.Duration) {
 	r.answers(t, name, from)
 }
 
-// answers asks every pod of the demo, and its service, from a host.
+// answers asks every pod of the demo, and its service, from a host. Pods of
+// hosts that came back have new addresses, which the API shows a while later.
 func (r *rig) answers(t *testing.T, name, from string) {
 	t.Helper()
-	ips, err := r.kubectl(t, "", "get", "pods", "-l", "app="+name, "--field-selector=status.phase=Running", "-o", "jsonpath={.items[*].status.podIP}")
-	if err != nil {
-		t.Fatal(err)
-	}
-	service, err := r.kubectl(t, "", "get", "service", name, "-o", "jsonpath={.spec.clusterIP}")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if n := len(strings.Fields(ips)); n < 2 {
-		t.Errorf("%d pods of %s run: %q", n, name, ips)
-	}
-	urls := []string{bracketed(service) + ":80"}
-	for _, ip := range strings.Fields(ips) {
-		urls = append(urls, bracketed(ip)+":8080")
-	}
-	for _, u := range urls {
-		eventually(t, time.Minute, u+" answers", func() error {
-			out, err := r.Output(t.Context(), from, "curl --silent --show-error --fail --globoff --max-time 3 http://"+u+"/")
-			if err == nil && !strings.HasPrefix(out, "demo v1") {
-				err = fmt.Errorf("it says %q", out)
-			}
+	eventually(t, 2*time.Minute, "both pods and the service of "+name+" answer", func() error {
+		ips, err := r.kubectl(t, "", "get", "pods", "-l", "app="+name, "--field-selector=status.phase=Running", "-o", "jsonpath={.items[*].status.podIP}")
+		if err != nil {
 			return err
-		})
-	}
+		}
+		service, err := r.kubectl(t, "", "get", "service", name, "-o", "jsonpath={.spec.clusterIP}")
+		if err != nil {
+			return err
+		}
+		if n := len(strings.Fields(ips)); n != 2 {
+			return fmt.Errorf("%d pods run: %q", n, ips)
+		}
+		urls := []string{bracketed(service) + ":80"}
+		for _, ip := range strings.Fields(ips) {
+			urls = append(urls, bracketed(ip)+":8080")
+		}
+		for _, u := range urls {
+			out, err := r.Output(t.Context(), from, "curl --silent --show-error --fail --globoff --max-time 3 http://"+u+"/")
+			if err != nil || !strings.HasPrefix(out, "demo v1") {
+				return fmt.Errorf("%s says %q: %w", u, out, err)
+			}
+		}
+		return nil
+	})
 }
 
 func bracketed(ip string) string {
