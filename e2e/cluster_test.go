@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -186,11 +187,19 @@ func (r *rig) powerCut(t *testing.T, victim, name string) {
 		_, err := r.kubectl(t, "", "get", "nodes")
 		return err
 	})
+	// Before that the scheduler may still send pods there.
+	eventually(t, 2*time.Minute, "the node of "+victim+" is known to be gone", func() error {
+		out, err := r.kubectl(t, "", "get", "node", victim, "-o", `jsonpath={.status.conditions[?(@.type=="Ready")].status}`)
+		if err == nil && out == "True" {
+			err = errors.New("it counts as Ready")
+		}
+		return err
+	})
 	from := "master-2"
 	if victim == from {
 		from = "master-3"
 	}
-	r.deploy(t, name, from, 5*time.Minute)
+	r.deploy(t, name, from, 2*time.Minute)
 	if res := r.hactl(t, "status"); (res.code != 3 && res.code != 5) || !strings.Contains(res.out, victim) {
 		t.Errorf("status with %s off: %s", victim, res)
 	}

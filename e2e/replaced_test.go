@@ -1,0 +1,115 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"hactl/internal/lab"
+)
+
+// TestReplacedMasterJoinsAgain puts an empty machine in the place of a master
+// and lets hactl find everything that follows from it: a host key that nobody
+// trusts, a member of etcd whose data is gone, a node of that name.
+func TestReplacedMasterJoinsAgain(t *testing.T) {
+	const on = "master-3"
+	r := newRig(t, lab.Config{Name: "e2e-replaced", Masters: 3})
+	then(t, "up", func(t *testing.T) {
+		r.must(t, 0, "up", "--yes")
+		r.nodesReady(t, 3, time.Minute)
+	})
+	if _, err := r.kubectl(t, "", "create", "configmap", "kept", "--from-literal=written=before"); err != nil {
+		t.Fatal(err)
+	}
+	labInject(t, r.Lab, lab.Replace, on)
+	then(t, "its host key is refused until it is trusted", func(t *testing.T) {
+		if res := r.must(t, 3, "up", "--yes"); !strings.Contains(res.err, "hactl trust "+on) {
+			t.Errorf("%s", res)
+		}
+		if res := r.hactl(t, "trust", "--yes", on); res.code != 0 {
+			t.Fatalf("%s", res)
+		}
+	})
+	then(t, "the plan names the stale member and deletes nothing else", func(t *testing.T) {
+		deleted := 0
+		for id, i := range r.pending(t) {
+			if i.Host != on {
+				t.Errorf("%s: %s on a host that nobody replaced", id, i.Summary)
+			}
+			if i.Op == "delete" {
+				deleted++
+				if !strings.Contains(i.Summary, "stale etcd member "+on) {
+					t.Errorf("%s: %s", id, i.Summary)
+				}
+			}
+		}
+		if deleted != 1 {
+			t.Errorf("%d deletions in the plan", deleted)
+		}
+	})
+	then(t, "up joins it, in all three layers", func(t *testing.T) {
+		r.converges(t, 3)
+		members := labOutput(t, r.Lab, "master-1", `etcdctl --endpoints https://127.0.0.1:2379 --cacert /etc/etcd/pki/ca.crt --cert /etc/etcd/pki/server.crt --key /etc/etcd/pki/server.key member list`)
+		if n := strings.Count(members, "started"); n != 3 || strings.Contains(members, "true") {
+			t.Errorf("members:\n%s", members)
+		}
+		if out, err := r.kubectl(t, "", "get", "configmap", "kept", "-o", "jsonpath={.data.written}"); err != nil || out != "before" {
+			t.Errorf("what was written before: %q, %v", out, err)
+		}
+	})
+}
+
+// TestHostPoweredOffAtEachStage cuts the power of a master in every stage of a
+// bring-up and boots it again: up says which host it was, and the next one goes
+// on.
+func TestHostPoweredOffAtEachStage(t *testing.T) {
+	const victim = "master-2"
+	r := newRig(t, lab.Config{Name: "e2e-power", Masters: 3})
+	cut := 0
+	for _, stage := range []string{"prepare hosts", "runtime, etcd and VIP", "etcd quorum", "control plane"} {
+		then(t, "off during "+stage, func(t *testing.T) {
+			x := r.start(t, nil, "up", "--yes", "-o", "json")
+			seen := x.reached(t, stage)
+			labInject(t, r.Lab, lab.Off, victim)
+			res := x.wait(t)
+			labInject(t, r.Lab, lab.Boot, victim)
+			switch {
+			case !seen && res.code == 0:
+				t.Logf("the run was over before %s", stage)
+			case !seen:
+				t.Errorf("it did not come to %s: %s", stage, res)
+			case res.code == 0:
+				t.Errorf("up does not notice that a host lost its power: %s", res)
+			default:
+				cut++
+				if !strings.Contains(res.out+res.err, victim) || !strings.Contains(res.err, "hint:") {
+					t.Errorf("the error does not name the host, or has no hint: %s", res)
+				}
+				t.Logf("exit %d after %s", res.code, res.took.Round(100*time.Millisecond))
+			}
+		})
+	}
+	then(t, "the next run converges", func(t *testing.T) { r.converges(t, 3) })
+	t.Logf("stages cut: %d", cut)
+	if cut < 3 {
+		t.Error("too few runs were cut for this to mean anything")
+	}
+}
+
+// reached waits until the run has begun the stage; false when it ended before.
+func (x *running) reached(t *testing.T, stage string) bool {
+	t.Helper()
+	for end := time.Now().Add(3 * time.Minute); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		said := readText(t, x.out)
+		if strings.Contains(said, `"stage-start","stage":"`+stage+`"`) {
+			return true
+		}
+		if strings.Contains(said, `"kind":"result"`) || strings.Contains(readText(t, x.err), "error: ") {
+			return false
+		}
+	}
+	t.Fatal("the run neither ends nor comes to " + stage)
+	return false
+}
