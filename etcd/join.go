@@ -25,7 +25,7 @@ func (p *Plan) Join(m *inventory.Host, dial dialer) []plan.Step {
 		return nil
 	}
 	st := plan.Step{ID: id(m, "member"), Host: m.Name, Title: "member", Lane: Lane}
-	st.Look = []plan.Look{{Key: "etcd joining", Script: `[ -d ` + remote.Quote(p.Inv.Etcd.DataDir+"/member") + ` ] && echo data || { grep -qs '^ETCD_INITIAL_CLUSTER_STATE=existing' ` + bootstrapFile + ` && echo prepared || echo empty; }`}}
+	st.Look = []plan.Look{p.joining()}
 	st.Check = func(ctx context.Context, env plan.Env) (*plan.Change, error) {
 		a, err := env.Saw("etcd joining")
 		if err != nil {
@@ -44,6 +44,12 @@ func (p *Plan) Join(m *inventory.Host, dial dialer) []plan.Step {
 	}
 	st.Apply = func(ctx context.Context, env plan.Env, _ *plan.Change) error { return p.add(ctx, env, m, dial) }
 	return []plan.Step{st}
+}
+
+// joining asks how far a master without data is: "data" once its member has
+// begun, "prepared", or "empty".
+func (p *Plan) joining() plan.Look {
+	return plan.Look{Key: "etcd joining", Script: `[ -d ` + remote.Quote(p.Inv.Etcd.DataDir+"/member") + ` ] && echo data || { grep -qs '^ETCD_INITIAL_CLUSTER_STATE=existing' ` + bootstrapFile + ` && echo prepared || echo empty; }`}
 }
 
 // listed looks the master up among the members. stale means that the member
@@ -106,7 +112,12 @@ func (p *Plan) Promote(m *inventory.Host, dial dialer) []plan.Step {
 		return nil // it was a voter when its quorum file was written
 	}
 	st := plan.Step{ID: id(m, "voter"), Host: m.Name, Title: "voter", Lane: Lane}
-	st.Check = func(ctx context.Context, _ plan.Env) (*plan.Change, error) {
+	st.Look = []plan.Look{p.joining()}
+	st.Check = func(ctx context.Context, env plan.Env) (*plan.Change, error) {
+		a, err := env.Saw("etcd joining")
+		if err != nil {
+			return nil, err
+		}
 		c, err := dial(ctx)
 		if err != nil {
 			return nil, err
@@ -117,7 +128,8 @@ func (p *Plan) Promote(m *inventory.Host, dial dialer) []plan.Step {
 			return nil, fmt.Errorf("read member list: %w", err)
 		}
 		for _, e := range ms {
-			if e.Name == m.Name && !e.Learner {
+			// A voter without data is the stale member of a host that was replaced.
+			if e.Name == m.Name && !e.Learner && a.Out == "data" {
 				return nil, nil
 			}
 		}
