@@ -16,7 +16,8 @@ import (
 // nobody, backs off for seconds and takes the processor from the apiserver that
 // it waits for. The phases of each call are what the other calls skip.
 var (
-	toAPIServer = []string{"preflight", "certs", "kubeconfig", "control-plane/apiserver", "kubelet-start"}
+	toKubelet   = []string{"preflight", "certs", "kubeconfig", "kubelet-start"}
+	toAPIServer = []string{"control-plane/apiserver"}
 	toNode      = []string{"control-plane/controller-manager", "control-plane/scheduler", "wait-control-plane", "mark-control-plane"}
 	// kubelet-finalize restarts the kubelet. While the apiserver starts that costs
 	// no time; at the end, where kubeadm has it, the first pods wait for it.
@@ -38,7 +39,7 @@ func initPhases(wanted ...[]string) string {
 		}
 	}
 	var skip []string
-	for _, l := range [][]string{toAPIServer, toRotation, toNode, toCluster, addons, unwanted} {
+	for _, l := range [][]string{toKubelet, toAPIServer, toRotation, toNode, toCluster, addons, unwanted} {
 		for _, p := range l {
 			if !do[p] {
 				skip = append(skip, p)
@@ -48,25 +49,58 @@ func initPhases(wanted ...[]string) string {
 	return "kubeadm init --config " + initFile + " --skip-phases " + strings.Join(skip, ",") + " --skip-token-print --skip-certificate-key-print"
 }
 
-// apiWait bounds how long a new apiserver may take, as kubeadm does.
-const apiWait = 4 * time.Minute
+const (
+	// apiWait bounds how long a new apiserver may take, as kubeadm does.
+	apiWait = 4 * time.Minute
+	// firstWait bounds how long the other masters let the first one's apiserver
+	// come up alone. It needs nobody, nor do they: after that they go on.
+	firstWait = 30 * time.Second
+)
 
-// Init returns the step that makes a master. All masters may run it at once.
+// endsIn sets end, in shell, to that time from now.
+func endsIn(d time.Duration) string {
+	return "end=$(($(date +%s) + " + strconv.Itoa(int(d/time.Second)) + "))\n"
+}
+
+// answers is a condition in shell: the apiserver there is ready. curl's exit
+// code 22 says that it answers and is not.
+func answers(api string) string {
+	return `curl --silent --fail --max-time 2 --cacert ` + pkiDir + `/ca.crt --output /dev/null ` + remote.Quote("https://"+api+"/readyz")
+}
+
+func (c Cluster) apiAddress(m *inventory.Host) string {
+	return net.JoinHostPort(m.PrivateAddress.String(), strconv.Itoa(c.Inv.VIP.Port))
+}
+
+// Init returns the step that makes a master. All masters run it at once, and
+// none needs another. Only the start of the first apiserver is waited for, for a
+// while: what follows on the first master (the leaders, kube-proxy, CoreDNS) takes
+// longer than the others' apiservers, which then find in etcd what three at once
+// would all be writing.
+//
 // It is run again as it is after a run that was cut off: kubeadm takes the
 // certificates and kubeconfigs it finds and writes the manifests anew.
 func (c Cluster) Init(h *inventory.Host) plan.Step {
-	api := net.JoinHostPort(h.PrivateAddress.String(), strconv.Itoa(c.Inv.VIP.Port))
+	api := c.apiAddress(h)
 	run := `set -e
+mkdir -p ` + kubeDir + `/manifests
 systemctl daemon-reload
-systemctl enable --quiet kubelet.service
-` + initPhases(toAPIServer) + `
+systemctl enable --quiet --no-reload kubelet.service
+`
+	if c.First == h.Name {
+		run += initPhases(toKubelet, toAPIServer)
+	} else {
+		run += initPhases(toKubelet) + `
+` + endsIn(firstWait) + `until ` + answers(c.apiAddress(c.Inv.Host(c.First))) + ` || [ "$(date +%s)" -ge $end ]; do sleep 0.2; done
+` + initPhases(toAPIServer)
+	}
+	run += `
 echo "waiting up to ` + apiWait.String() + ` for the apiserver at ` + api + `"
-n=0 final=
-until curl --silent --fail --max-time 2 --cacert ` + pkiDir + `/ca.crt --output /dev/null ` + remote.Quote("https://"+api+"/readyz") + `; do
+` + endsIn(apiWait) + `final=
+until ` + answers(api) + `; do
   r=$?
-  n=$((n+1))
-  [ $n -lt ` + strconv.Itoa(int(apiWait/(200*time.Millisecond))) + ` ] || { echo "the apiserver was not ready within ` + apiWait.String() + `; the kubelet says:" >&2; journalctl --no-pager -n 5 -o cat -u kubelet.service >&2; exit 1; }
-  # 22: it answers and is not ready. By then the kubelet has its own certificate.
+  [ "$(date +%s)" -lt $end ] || { echo "the apiserver was not ready within ` + apiWait.String() + `; the kubelet says:" >&2; journalctl --no-pager -n 5 -o cat -u kubelet.service >&2; exit 1; }
+  # It answers: by then the kubelet has its own certificate.
   [ $r != 22 ] || [ -n "$final" ] || { ` + initPhases(toRotation) + `; final=yes; }
   sleep 0.2
 done
