@@ -17,7 +17,6 @@ var drifts = []struct{ what, script, step string }{
 	{"a file edited", "echo '# by hand' >>/etc/sysctl.d/90-hactl.conf", "host/%s/sysctl-file"},
 	{"a mode changed", "chmod 644 /etc/kubernetes/pki/ca.key", "kubeadm/%s/ca-key"},
 	{"a file removed", "rm /etc/containerd/config.toml", "host/%s/containerd-config"},
-	{"a unit stopped", "systemctl stop hactl-prober.service", "keepalived/%s/prober-service"},
 	{"a unit disabled", "systemctl disable --quiet containerd.service", "host/%s/containerd"},
 	{"a binary replaced", "cp /usr/local/bin/etcdctl /root/x && echo >>/root/x && mv /root/x /usr/local/bin/etcdctl", "host/%s/binary-etcdctl"},
 	{"a certificate swapped", "cat /etc/etcd/pki/server.crt >/etc/kubernetes/pki/apiserver-etcd-client.crt", "kubeadm/%s/etcd-client-cert"},
@@ -26,6 +25,8 @@ var drifts = []struct{ what, script, step string }{
 	// The files are as they should be, the process is older than they are.
 	{"a process with an older configuration", `d=/etc/systemd/system/keepalived.service.d/hactl.conf; cp -p $d /root/d
 sed -i 's/HACTL_CONFIG=.*/HACTL_CONFIG=older/' $d && systemctl daemon-reload && systemctl restart keepalived && cp -p /root/d $d`, "keepalived/%s/service"},
+	// After that one, which starts the prober along with keepalived.
+	{"a unit stopped", "systemctl stop hactl-prober.service", "keepalived/%s/prober-service"},
 }
 
 // everyDrift puts all of it on one master, finds every part in the plan and

@@ -109,14 +109,11 @@ func (s Service) apply(ctx context.Context, env Env, c *Change) error {
 	if s.NoBlock {
 		block, begun = "--no-block ", " && "+s.begun()
 	}
-	// A reload takes a good part of a second, so only what needs one gets it: a
-	// unit that systemd has not found yet or has an older version of in memory,
-	// and every unit with a drop-in, for a new folder of those goes unnoticed
-	// (NeedDaemonReload says no). Enabling is a link that needs none of its own.
+	// One reload, always: systemd does not notice a new drop-in folder of a unit
+	// that it holds in memory (NeedDaemonReload says no), and remembers that a unit
+	// was disabled. Enabling is a link that needs no reload of its own.
 	script := "u=" + remote.Quote(s.Unit) + `
-s=$(systemctl show -p LoadState,NeedDaemonReload -- "$u") || exit
-case $s in *=masked*) systemctl unmask --quiet -- "$u" || exit;; esac
-case $s in *LoadState=loaded*) [ ! -e "/etc/systemd/system/$u.d" ];; *) false;; esac && case $s in *NeedDaemonReload=no*) ;; *) false;; esac ||
+[ "$(systemctl show -p LoadState --value -- "$u")" != masked ] || systemctl unmask --quiet -- "$u"
 systemctl daemon-reload || exit
 systemctl is-enabled --quiet -- "$u" || systemctl enable --quiet --no-reload -- "$u" || exit
 systemctl reset-failed -- "$u" 2>/dev/null
