@@ -31,7 +31,7 @@ func main() {
 }
 
 func run() error {
-	cfg := prober.Config{Interval: 100 * time.Millisecond, Slow: 700 * time.Millisecond, Rise: 5}
+	cfg := prober.Config{Interval: 100 * time.Millisecond, Slow: time.Second, Rise: 5}
 	var peers, members list
 	ca := flag.String("ca", "/etc/kubernetes/pki/ca.crt", "CA certificate of the apiservers")
 	flag.StringVar(&cfg.Local, "local", "https://127.0.0.1:6443", "base URL of this host's apiserver")
@@ -55,7 +55,7 @@ func run() error {
 	if !pool.AppendCertsFromPEM(pem) {
 		return fmt.Errorf("%s holds no certificate", *ca)
 	}
-	cfg.Client = client(pool, cfg.Slow)
+	cfg.Client, cfg.Lost = client(pool, cfg.Slow, cfg.Local)
 
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
@@ -71,18 +71,26 @@ func run() error {
 }
 
 // client keeps connections open, so that a probe costs one small record each
-// way, and bounds a dial by the same silence that counts as hung.
-func client(pool *x509.CertPool, slow time.Duration) *http.Client {
+// way, and bounds a dial by the same silence that counts as hung. lost tells of
+// ended connections to the local apiserver.
+func client(pool *x509.CertPool, slow time.Duration, local string) (c *http.Client, lost <-chan struct{}) {
+	dial := (&net.Dialer{Timeout: slow, KeepAlive: time.Second}).DialContext
+	dialLocal, lost := prober.WatchEnds(dial)
 	return &http.Client{
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Transport: &http.Transport{
-			DialContext:         (&net.Dialer{Timeout: slow, KeepAlive: time.Second}).DialContext,
+			DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+				if "https://"+addr == local {
+					return dialLocal(ctx, network, addr)
+				}
+				return dial(ctx, network, addr)
+			},
 			TLSClientConfig:     &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12},
 			TLSHandshakeTimeout: slow,
 			MaxIdleConnsPerHost: 1,
 			IdleConnTimeout:     10 * time.Second,
 		},
-	}
+	}, lost
 }
 
 // notifier speaks systemd's readiness protocol (sd_notify(3)); without systemd

@@ -157,16 +157,22 @@ func fillCpuset(g hierarchy, dir string) error {
 	return nil
 }
 
+// hasCPU reports whether the hierarchy shares out processor time.
+func hasCPU(g hierarchy) bool {
+	return g.name == unified || slices.Contains(strings.Split(g.name, ","), "cpu")
+}
+
 // weigh gives a host the share of a machine. A cgroup weighs as much as one
 // process by default, so that on a busy machine a whole host would run as
 // slowly as one of its programs, and every time measured on it would be wrong.
 // Without the file, or the right to write it, the host runs all the same.
 func weigh(g hierarchy, dir string) {
+	if !hasCPU(g) {
+		return
+	}
 	file, weight := "cpu.shares", "16384"
 	if g.name == unified {
 		file, weight = "cpu.weight", "1600"
-	} else if !slices.Contains(strings.Split(g.name, ","), "cpu") {
-		return
 	}
 	os.WriteFile(filepath.Join(dir, file), []byte(weight), 0) //nolint:errcheck // see above
 }

@@ -67,6 +67,14 @@ func (l *Lab) Down(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	for _, pid := range groupProcs(groups, l.cgroup(hub)) {
+		if pid == os.Getpid() {
+			continue
+		}
+		if err := killAndWait(ctx, pid); err != nil {
+			return fmt.Errorf("end process %d in the hub: %w", pid, err)
+		}
+	}
 	if err := removeGroup(ctx, groups, filepath.Dir(l.cgroup("x"))); err != nil {
 		return err
 	}

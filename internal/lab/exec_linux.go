@@ -2,7 +2,9 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -70,12 +72,30 @@ func (l *Lab) Output(ctx context.Context, host, script string) (string, error) {
 
 // HubArgv returns the command line that runs argv in the lab's hub, where the
 // operator's machine would stand: the hosts and the VIP are in reach, nothing else is.
+// Like them it has the share of a machine: an operator who starved beside busy
+// hosts would take his own waiting for theirs.
 func (l *Lab) HubArgv(argv ...string) ([]string, error) {
 	path := netnsPath(l.netns(hub))
 	if !exists(path) {
 		return nil, remote.Hint(fmt.Errorf("lab %s is not running", l.state.Name), "hactl lab up --name %s", l.state.Name)
 	}
-	return append([]string{"nsenter", "--net=" + path, "--"}, argv...), nil
+	groups, err := hierarchies()
+	if err != nil {
+		return nil, err
+	}
+	out := []string{"sh", "-c", joinScript, "join"}
+	for _, g := range groups {
+		if !hasCPU(g) {
+			continue
+		}
+		dir := filepath.Join(g.mount, l.cgroup(hub))
+		if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+			return nil, fmt.Errorf("make cgroup: %w", err)
+		}
+		weigh(g, dir)
+		out = append(out, dir)
+	}
+	return append(append(out, "--", "nsenter", "--net="+path, "--"), argv...), nil
 }
 
 // HubExec prepares argv to run in the lab's hub, on this machine's files.

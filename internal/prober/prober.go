@@ -40,6 +40,9 @@ type Config struct {
 	Rise int
 	// Client is used for every probe; it verifies the apiserver's certificate.
 	Client *http.Client
+	// Lost, when set, tells that a connection to the local apiserver has ended: a
+	// process that dies is seen at once, not at the next probe.
+	Lost <-chan struct{}
 
 	patience patience // with silent peers; the usual one when zero
 }
@@ -81,12 +84,12 @@ func New(cfg Config) *Prober {
 // returns an error only when the track file cannot be written.
 func (p *Prober) Run(ctx context.Context, alive func()) error {
 	for _, t := range p.peers {
-		go t.watch(ctx, 3*p.cfg.Interval)
+		go t.watch(ctx, 3*p.cfg.Interval, nil)
 		if t.etcd != "" {
-			go t.unstick(ctx)
+			go t.unstick(ctx, func() bool { return p.answersBeside(t) })
 		}
 	}
-	go p.local.watch(ctx, p.cfg.Interval)
+	go p.local.watch(ctx, p.cfg.Interval, p.cfg.Lost)
 	tick := time.NewTicker(p.cfg.Interval / 4)
 	defer tick.Stop()
 	for {
@@ -104,6 +107,16 @@ func (p *Prober) Run(ctx context.Context, alive func()) error {
 		case <-tick.C:
 		}
 	}
+}
+
+// answersBeside reports whether a peer other than t is healthy.
+func (p *Prober) answersBeside(t *target) bool {
+	for _, o := range p.peers {
+		if o != t && o.healthy() {
+			return true
+		}
+	}
+	return false
 }
 
 // verdict is 1 when another host should hold the VIP, else 0.
@@ -176,7 +189,7 @@ func (t *target) healthy() bool {
 	return t.ok.Load() && (s == 0 || time.Since(time.Unix(0, s)) < t.cfg.Slow)
 }
 
-func (t *target) watch(ctx context.Context, every time.Duration) {
+func (t *target) watch(ctx context.Context, every time.Duration, lost <-chan struct{}) {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for ctx.Err() == nil {
@@ -184,11 +197,46 @@ func (t *target) watch(ctx context.Context, every time.Duration) {
 		err := t.probe(ctx)
 		t.judge(err)
 		t.since.Store(0)
+		ended := lost
+		if !t.ok.Load() {
+			ended = nil // a sick one that ends every connection is asked no more often
+		}
 		select {
 		case <-ctx.Done():
 		case <-tick.C:
+		case <-ended:
 		}
 	}
+}
+
+// WatchEnds returns dial with a channel that tells when a connection it made has
+// ended on the other side.
+func WatchEnds(dial func(ctx context.Context, network, addr string) (net.Conn, error)) (func(ctx context.Context, network, addr string) (net.Conn, error), <-chan struct{}) {
+	ended := make(chan struct{}, 1)
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := dial(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		return &watched{conn, ended}, nil
+	}, ended
+}
+
+// watched relies on http.Transport, which reads on a connection that idles.
+type watched struct {
+	net.Conn
+	ended chan<- struct{}
+}
+
+func (w *watched) Read(p []byte) (int, error) {
+	n, err := w.Conn.Read(p)
+	if err != nil {
+		select {
+		case w.ended <- struct{}{}:
+		default:
+		}
+	}
+	return n, err
 }
 
 // errNotReady is an answer other than 200.

@@ -17,7 +17,9 @@ import (
 // its keepalive gives up, 30 s and 10 s as it is built: every request that was
 // dealt to that connection hangs. So when a peer's apiserver falls silent and its
 // etcd does not even take a connection, the connections to that member are ended
-// here, and the apiserver turns to the others at once.
+// here, and the apiserver turns to the others at once. A host whose other peers are
+// all silent is cut off itself: nobody is left to turn to, and an apiserver that
+// fails at once instead of waiting tries without end.
 type patience struct {
 	// suspect is the silence after which the member is tried. Trying costs a
 	// line in a live member's log, no more.
@@ -32,7 +34,8 @@ type patience struct {
 var usual = patience{suspect: 300 * time.Millisecond, answer: 300 * time.Millisecond, again: time.Second}
 
 // unstick watches over the connections to the peer's etcd member until ctx ends.
-func (t *target) unstick(ctx context.Context) {
+// others reports whether another peer answers.
+func (t *target) unstick(ctx context.Context, others func() bool) {
 	tick := time.NewTicker(t.cfg.Interval)
 	defer tick.Stop()
 	var last time.Time
@@ -47,7 +50,7 @@ func (t *target) unstick(ctx context.Context) {
 			continue
 		}
 		last = time.Now()
-		if t.gone(ctx) {
+		if others() && t.gone(ctx) {
 			if err := t.cfg.Reset(ctx, t.etcd); err != nil && ctx.Err() == nil {
 				fmt.Fprintf(os.Stderr, "end the connections to the silent %s: %v\n", t.etcd, err)
 			}

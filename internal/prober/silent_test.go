@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"sync/atomic"
 	"syscall"
@@ -39,11 +40,11 @@ func (m *member) reset(context.Context, string) error {
 
 func TestConnectionsToAMemberAreEndedOnlyWhenItsHostIsSilent(t *testing.T) {
 	w := patience{suspect: 50 * time.Millisecond, answer: 50 * time.Millisecond, again: 150 * time.Millisecond}
-	local, peer := newAPIServer(t, http.StatusOK), newAPIServer(t, http.StatusOK)
+	local, peer, third := newAPIServer(t, http.StatusOK), newAPIServer(t, http.StatusOK), newAPIServer(t, http.StatusOK)
 	m := &member{}
 	ctx, cancel := context.WithCancel(t.Context())
 	p := New(Config{
-		Local: local.URL, Peers: []string{peer.URL}, Etcd: []string{"192.0.2.2:2379"}, Dial: m.dial, Reset: m.reset,
+		Local: local.URL, Peers: []string{peer.URL, third.URL}, Etcd: []string{"192.0.2.2:2379", "192.0.2.3:2379"}, Dial: m.dial, Reset: m.reset,
 		File: filepath.Join(t.TempDir(), "track"), Interval: 10 * time.Millisecond, Slow: time.Minute, Rise: 3, Client: &http.Client{}, patience: w,
 	})
 	ended := make(chan error, 1)
@@ -68,4 +69,43 @@ func TestConnectionsToAMemberAreEndedOnlyWhenItsHostIsSilent(t *testing.T) {
 			t.Errorf("state %d: %d resets", c.state, n)
 		}
 	}
+	m.state.Store(2)
+	third.status.Store(http.StatusInternalServerError) // now nobody is left to turn to
+	time.Sleep(w.again + w.answer + w.suspect)
+	before := m.resets.Load()
+	time.Sleep(2*w.again + w.answer)
+	if n := m.resets.Load() - before; n != 0 {
+		t.Errorf("%d resets on a host that is cut off itself", n)
+	}
+}
+
+// With a probe every minute only the end of the connection can tell.
+func TestDeathOfTheLocalAPIServerIsSeenAtOnce(t *testing.T) {
+	local, peer := newAPIServer(t, http.StatusOK), newAPIServer(t, http.StatusOK)
+	dial, lost := WatchEnds((&net.Dialer{}).DialContext)
+	file := filepath.Join(t.TempDir(), "track")
+	ctx, cancel := context.WithCancel(t.Context())
+	p := New(Config{
+		Local: local.URL, Peers: []string{peer.URL}, File: file, Lost: lost,
+		Interval: time.Minute, Slow: time.Minute, Rise: 1, Client: &http.Client{Transport: &http.Transport{DialContext: dial}},
+	})
+	ended := make(chan error, 1)
+	go func() { ended <- p.Run(ctx, func() {}) }()
+	defer func() { cancel(); <-ended }()
+	wait := func(want string) {
+		t.Helper()
+		for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+			b, _ := os.ReadFile(file)
+			if string(b) == want && p.local.healthy() == (want == "0\n") && p.peers[0].healthy() {
+				return
+			}
+			if time.Now().After(end) {
+				t.Fatalf("the file says %q, want %q", b, want)
+			}
+		}
+	}
+	wait("0\n")
+	local.CloseClientConnections()
+	local.Listener.Close()
+	wait("1\n")
 }
