@@ -2,6 +2,7 @@ package cmd
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -76,7 +77,8 @@ func (a *app) preflight(c *cobra.Command, ignore []string) error {
 // preflightInput adds to the connections what this machine knows: the store's
 // CAs, where there are any yet, and the bundle's architecture.
 func (s *session) preflightInput() *preflight.Cluster {
-	in := &preflight.Cluster{Inv: s.inv, Hosts: s.hosts, Down: s.down, Facts: s.facts, CAs: map[string]string{}}
+	// A copy of the facts: preflight adds to them while up looks at the hosts.
+	in := &preflight.Cluster{Inv: s.inv, Hosts: s.hosts, Down: s.down, Facts: maps.Clone(s.facts), CAs: map[string]string{}}
 	m := s.material
 	for name, ca := range map[string]*pki.CA{"kubernetes": m.KubernetesCA, "front-proxy": m.FrontProxyCA, "etcd": m.EtcdCA} {
 		if ca != nil && !ca.New {

@@ -187,6 +187,10 @@ func (r *rig) powerCut(t *testing.T, victim, name string) {
 		_, err := r.kubectl(t, "", "get", "nodes")
 		return err
 	})
+	eventually(t, time.Minute, "a write through the VIP is acknowledged", func() error {
+		_, err := r.kubectl(t, "", "create", "configmap", name+"-written", "--from-literal=off="+victim)
+		return err
+	})
 	// Before that the scheduler may still send pods there.
 	eventually(t, 2*time.Minute, "the node of "+victim+" is known to be gone", func() error {
 		out, err := r.kubectl(t, "", "get", "node", victim, "-o", `jsonpath={.status.conditions[?(@.type=="Ready")].status}`)
