@@ -19,7 +19,7 @@ import (
 // TestThreeMastersAndAWorker takes one cluster through an operator's life: up
 // from bare hosts, a second up, demo pods, hosts that fail and come back.
 func TestThreeMastersAndAWorker(t *testing.T) {
-	r := newRig(t, lab.Config{Name: "e2e-ha", Masters: 3, Workers: 1})
+	r := newRig(t, lab.Config{Name: named("ha"), Masters: 3, Workers: 1})
 	then(t, "preflight passes or says why", r.preflight)
 	then(t, "up from bare hosts by upload, one run at a time, no secret in any argv", r.bringUp)
 	then(t, "nodes are Ready through the VIP and the kubeconfig is the operator's alone", func(t *testing.T) {

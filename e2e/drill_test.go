@@ -18,7 +18,7 @@ import (
 
 // TestDrill breaks a real cluster in every way there is.
 func TestDrill(t *testing.T) {
-	r := newRig(t, lab.Config{Name: "e2e-drill", Masters: 3, Workers: 1})
+	r := newRig(t, lab.Config{Name: named("drill"), Masters: 3, Workers: 1})
 	r.must(t, 0, "up", "--yes")
 	then(t, "a second drill is refused while one runs", r.secondDrill)
 	for _, name := range []string{"keepalived-stopped", "apiserver-hung", "etcd-leader-stopped", "owner-cut-off", "etcd-no-quorum"} {

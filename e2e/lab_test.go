@@ -143,7 +143,7 @@ func labSSH(t *testing.T, l *lab.Lab, user, key, addr string) error {
 
 func TestLabHostsAreRealAndDownLeavesNothing(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "lab")
-	c := lab.Config{Name: "e2e-real", Dir: dir, Masters: 2, Workers: 1, Bastion: true}
+	c := lab.Config{Name: named("real"), Dir: dir, Masters: 2, Workers: 1, Bastion: true}
 	l := labUp(t, c)
 	for _, h := range l.Hosts() {
 		user, key := "root", "id_ed25519"
@@ -194,7 +194,7 @@ func TestLabHostsAreRealAndDownLeavesNothing(t *testing.T) {
 }
 
 func TestLabCutOffHostIsSilentAndRunsOn(t *testing.T) {
-	l := labUp(t, lab.Config{Name: "e2e-cut", Masters: 2})
+	l := labUp(t, lab.Config{Name: named("cut"), Masters: 2})
 	before := labState(t, l, "master-1").PID
 	labInject(t, l, lab.Cut, "master-1")
 	if s := labState(t, l, "master-1"); s.State != lab.StateCut || s.SSH || s.PID != before {
@@ -211,7 +211,7 @@ func TestLabCutOffHostIsSilentAndRunsOn(t *testing.T) {
 }
 
 func TestLabPowerCutKeepsDisksAndNothingElse(t *testing.T) {
-	l := labUp(t, lab.Config{Name: "e2e-off", Masters: 2})
+	l := labUp(t, lab.Config{Name: named("off"), Masters: 2})
 	labOutput(t, l, "master-1", `echo kept >/root/file; echo kept >/var/lib/etcd/file; echo gone >/run/file; sync
 ip addr add 10.77.0.100/32 dev eth0; ip link add dummy0 type dummy; nft add table ip leftover
 systemd-run --unit stays sleep 1000`)
@@ -241,7 +241,7 @@ systemd-run --unit stays sleep 1000`)
 }
 
 func TestLabReplacedHostIsEmptyAndAnotherOne(t *testing.T) {
-	l := labUp(t, lab.Config{Name: "e2e-replace", Masters: 1})
+	l := labUp(t, lab.Config{Name: named("replace"), Masters: 1})
 	id := labOutput(t, l, "master-1", "echo x >/var/lib/etcd/x; echo x >/root/x; cat /etc/machine-id")
 	labInject(t, l, lab.Replace, "master-1")
 	if got := labOutput(t, l, "master-1", "ls /var/lib/etcd /root/x 2>/dev/null | grep -x x || true"); got != "" {
@@ -257,7 +257,7 @@ func TestLabReplacedHostIsEmptyAndAnotherOne(t *testing.T) {
 }
 
 func TestLabBareHostInstallsItsPackagesWithoutTheInternet(t *testing.T) {
-	l := labUp(t, lab.Config{Name: "e2e-bare", Masters: 1, Bare: true})
+	l := labUp(t, lab.Config{Name: named("bare"), Masters: 1, Bare: true})
 	if out, err := l.Output(t.Context(), "master-1", "command -v keepalived"); err == nil {
 		t.Fatalf("a bare host has %s", out)
 	}
@@ -266,36 +266,33 @@ func TestLabBareHostInstallsItsPackagesWithoutTheInternet(t *testing.T) {
 }
 
 func TestLabsWithDifferentNamesDoNotMeet(t *testing.T) {
-	a := labUp(t, lab.Config{Name: "e2e-one", Masters: 1})
-	b := labUp(t, lab.Config{Name: "e2e-two", Masters: 1})
+	a := labUp(t, lab.Config{Name: named("one"), Masters: 1})
+	b := labUp(t, lab.Config{Name: named("two"), Masters: 1})
 	labOutput(t, a, "master-1", "echo one >/root/who")
 	labOutput(t, b, "master-1", "echo two >/root/who")
 	labInject(t, a, lab.Off, "master-1")
 	if got := labOutput(t, b, "master-1", "cat /root/who"); got != "two" {
 		t.Errorf("got %q", got)
 	}
-	if _, err := lab.Up(t.Context(), lab.Config{Name: "e2e-one", Masters: 1, Dir: t.TempDir()}); err == nil {
+	if _, err := lab.Up(t.Context(), lab.Config{Name: named("one"), Masters: 1, Dir: t.TempDir()}); err == nil {
 		t.Error("one name was given to two labs")
 	}
 }
 
-// TestLabUpChild is the body of the process that the next test kills.
-func TestLabUpChild(t *testing.T) {
-	dir := os.Getenv("HACTL_E2E_LAB_DIR")
-	if dir == "" {
-		t.Skip("runs only as the child of TestLabDownCleansUpAfterAKilledUp")
-	}
-	if _, err := lab.Up(context.Background(), lab.Config{Name: "e2e-kill", Dir: dir, Masters: 3}); err != nil {
-		t.Fatal(err)
+// labUpChild is the body of the process that the next test kills.
+func labUpChild(name, dir string) {
+	if _, err := lab.Up(context.Background(), lab.Config{Name: name, Dir: dir, Masters: 3}); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
 	}
 }
 
 func TestLabDownCleansUpAfterAKilledUp(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "lab")
-	labUp(t, lab.Config{Name: "e2e-base", Masters: 1}) // the base is there: only the boot is timed
+	labUp(t, lab.Config{Name: named("base"), Masters: 1}) // the base is there: only the boot is timed
 	for ms := 20; ms <= 1200; ms = ms*3/2 + 5 {
-		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestLabUpChild$")
-		cmd.Env = append(os.Environ(), "HACTL_E2E_LAB_DIR="+dir)
+		cmd := exec.CommandContext(t.Context(), os.Args[0])
+		cmd.Env = append(os.Environ(), labUpChildEnv+"="+named("kill")+":"+dir)
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
@@ -303,16 +300,16 @@ func TestLabDownCleansUpAfterAKilledUp(t *testing.T) {
 		err := cmd.Wait()
 		kill.Stop()
 		t.Run(fmt.Sprintf("killed after %d ms", ms), func(t *testing.T) {
-			t.Logf("child: %v; on the machine: %d traces", err, len(labTraces(t, "e2e-kill", dir)))
+			t.Logf("child: %v; on the machine: %d traces", err, len(labTraces(t, named("kill"), dir)))
 			if ms%2 == 0 { // up again goes on from there
-				if _, err := lab.Up(t.Context(), lab.Config{Name: "e2e-kill", Dir: dir, Masters: 3}); err != nil {
+				if _, err := lab.Up(t.Context(), lab.Config{Name: named("kill"), Dir: dir, Masters: 3}); err != nil {
 					t.Errorf("up after the kill: %v", err)
 				}
 			}
-			if _, err := lab.Down(t.Context(), "e2e-kill", dir); err != nil {
+			if _, err := lab.Down(t.Context(), named("kill"), dir); err != nil {
 				t.Errorf("down after the kill: %v", err)
 			}
-			if left := labTraces(t, "e2e-kill", dir); len(left) > 0 {
+			if left := labTraces(t, named("kill"), dir); len(left) > 0 {
 				t.Errorf("left behind: %q", left)
 			}
 		})
@@ -321,15 +318,15 @@ func TestLabDownCleansUpAfterAKilledUp(t *testing.T) {
 
 func TestLabDownWorksWithoutTheLabsFolder(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "lab")
-	l := labUp(t, lab.Config{Name: "e2e-lost", Dir: dir, Masters: 1})
+	l := labUp(t, lab.Config{Name: named("lost"), Dir: dir, Masters: 1})
 	_ = l
 	if err := os.RemoveAll(dir); err != nil {
 		t.Fatal(err)
 	}
-	if found, err := lab.Down(t.Context(), "e2e-lost", dir); err != nil || !found {
+	if found, err := lab.Down(t.Context(), named("lost"), dir); err != nil || !found {
 		t.Errorf("down: found %v, %v", found, err)
 	}
-	if left := labTraces(t, "e2e-lost", dir); len(left) > 0 {
+	if left := labTraces(t, named("lost"), dir); len(left) > 0 {
 		t.Errorf("left behind: %q", left)
 	}
 }

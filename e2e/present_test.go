@@ -23,7 +23,7 @@ func TestGoldenImageIsSentNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := newRig(t, lab.Config{Name: "e2e-golden", Masters: 1, Preload: dir})
+	r := newRig(t, lab.Config{Name: named("golden"), Masters: 1, Preload: dir})
 	r.inventory(t, "inventory.yaml", func(s string) string { return strings.Replace(s, "source: upload", "source: present", 1) })
 	then(t, "what is not on the host is named", func(t *testing.T) {
 		if res := r.hactl(t, "up", "--yes"); res.code != 1 || !strings.Contains(res.err, "artifacts.source is present") {

@@ -15,7 +15,7 @@ import (
 // trusts, a member of etcd whose data is gone, a node of that name.
 func TestReplacedMasterJoinsAgain(t *testing.T) {
 	const on = "master-3"
-	r := newRig(t, lab.Config{Name: "e2e-replaced", Masters: 3})
+	r := newRig(t, lab.Config{Name: named("replaced"), Masters: 3})
 	then(t, "up", func(t *testing.T) {
 		r.must(t, 0, "up", "--yes")
 		r.nodesReady(t, 3, time.Minute)
@@ -66,7 +66,7 @@ func TestReplacedMasterJoinsAgain(t *testing.T) {
 // on.
 func TestHostPoweredOffAtEachStage(t *testing.T) {
 	const victim = "master-2"
-	r := newRig(t, lab.Config{Name: "e2e-power", Masters: 3})
+	r := newRig(t, lab.Config{Name: named("power"), Masters: 3})
 	cut := 0
 	for _, stage := range []string{"prepare hosts", "runtime, etcd and VIP", "etcd quorum", "control plane"} {
 		then(t, "off during "+stage, func(t *testing.T) {

@@ -27,7 +27,7 @@ func TestSweepEveryCut(t *testing.T) {
 		for _, when := range []string{"", "+"} {
 			at := strconv.Itoa(n) + when
 			t.Run(sweepName(at), func(t *testing.T) {
-				c := lab.Config{Name: "e2e-sweep", Masters: masters}
+				c := lab.Config{Name: named("sweep"), Masters: masters}
 				if _, err := lab.Down(context.Background(), c.Name, ""); err != nil { // of a sweep that was ended
 					t.Fatal(err)
 				}
