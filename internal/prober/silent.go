@@ -75,13 +75,26 @@ func (t *target) gone(ctx context.Context) bool {
 // ResetTCP ends this host's connections to addr, HOST:PORT, as if the other side
 // had (SOCK_DESTROY, which ss from iproute2 asks the kernel for).
 func ResetTCP(ctx context.Context, addr string) error {
-	host, port, err := net.SplitHostPort(addr)
+	filter, err := connectionsTo(addr)
 	if err != nil {
 		return err
 	}
-	out, err := exec.CommandContext(ctx, "ss", "--kill", "--tcp", "--no-header", "--numeric", "dst", host, "dport", "=", ":"+port).CombinedOutput()
+	out, err := exec.CommandContext(ctx, "ss", append([]string{"--kill", "--tcp", "--no-header", "--numeric"}, filter...)...).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("ss --kill: %w: %s", err, strings.TrimSpace(string(out)))
 	}
 	return nil
+}
+
+// connectionsTo is ss's filter for the connections from here to HOST:PORT. An
+// IPv6 address needs its brackets: ss takes what follows a colon for a port.
+func connectionsTo(addr string) ([]string, error) {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, err
+	}
+	if strings.Contains(host, ":") {
+		host = "[" + host + "]"
+	}
+	return []string{"dst", host, "dport", "=", ":" + port}, nil
 }

@@ -5,7 +5,9 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -108,4 +110,43 @@ func TestDeathOfTheLocalAPIServerIsSeenAtOnce(t *testing.T) {
 	local.CloseClientConnections()
 	local.Listener.Close()
 	wait("1\n")
+}
+
+// The filter is handed to ss itself, without --kill, which needs root: of two
+// connections to two ports, in either family, it finds the one that is meant.
+func TestConnectionsOfEitherFamilyAreFound(t *testing.T) {
+	for _, host := range []string{"127.0.0.1", "::1"} {
+		t.Run(host, func(t *testing.T) {
+			meant, other := connected(t, host), connected(t, host)
+			filter, err := connectionsTo(meant)
+			if err != nil {
+				t.Fatal(err)
+			}
+			out, err := exec.CommandContext(t.Context(), "ss", append([]string{"--tcp", "--no-header", "--numeric"}, filter...)...).CombinedOutput()
+			if err != nil {
+				t.Fatalf("ss: %v: %s", err, out)
+			}
+			_, port, _ := net.SplitHostPort(meant)
+			_, otherPort, _ := net.SplitHostPort(other)
+			if found := strings.Count(string(out), "\n"); found != 1 || !strings.Contains(string(out), ":"+port) || strings.Contains(string(out), ":"+otherPort) {
+				t.Errorf("%v finds %q", filter, out)
+			}
+		})
+	}
+}
+
+// connected returns an address of host to which this process has a connection.
+func connected(t *testing.T, host string) string {
+	t.Helper()
+	l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	c, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return l.Addr().String()
 }
