@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -239,6 +240,10 @@ func (w *watched) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// mostOfAnswer, in bytes, is more than any list of checks that an apiserver that
+// is not ready sends.
+const mostOfAnswer = 1 << 20
+
 // errNotReady is an answer other than 200.
 var errNotReady = errors.New("not ready")
 
@@ -254,6 +259,11 @@ func (t *target) probe(ctx context.Context) error {
 		return err
 	}
 	defer func() { _ = res.Body.Close() }()
+	// Only an answer that was read to its end leaves the connection open for the
+	// next probe: a new one costs both sides a handshake.
+	if _, err := io.Copy(io.Discard, io.LimitReader(res.Body, mostOfAnswer)); err != nil {
+		return err
+	}
 	if res.StatusCode != http.StatusOK {
 		return errNotReady
 	}

@@ -2,6 +2,7 @@ package prober
 
 import (
 	"context"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -19,6 +20,7 @@ type apiserver struct {
 	hang   atomic.Bool
 	flaps  atomic.Bool  // every other answer is "not ready"
 	asked  atomic.Int32 // answers so far
+	conns  atomic.Int32 // connections so far
 }
 
 func newAPIServer(t *testing.T, status int) *apiserver {
@@ -26,7 +28,7 @@ func newAPIServer(t *testing.T, status int) *apiserver {
 	a := &apiserver{}
 	a.status.Store(int32(status))
 	done := make(chan struct{})
-	a.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	a.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !strings.Contains(r.URL.RawQuery, "exclude=etcd") {
 			w.WriteHeader(http.StatusBadRequest)
 			return
@@ -43,7 +45,14 @@ func newAPIServer(t *testing.T, status int) *apiserver {
 			return
 		}
 		w.WriteHeader(int(a.status.Load()))
+		_, _ = w.Write([]byte("ok"))
 	}))
+	a.Config.ConnState = func(_ net.Conn, s http.ConnState) {
+		if s == http.StateNew {
+			a.conns.Add(1)
+		}
+	}
+	a.Start()
 	t.Cleanup(func() { close(done); a.Close() })
 	return a
 }
@@ -129,6 +138,17 @@ func TestUnfitOnlyWhileAPeerIsHealthy(t *testing.T) {
 	r.becomes(t, "1")
 	r.local.status.Store(200)
 	r.becomes(t, "0")
+}
+
+// A handshake costs an apiserver more than the answer, and three hosts ask each.
+func TestProbesShareAConnection(t *testing.T) {
+	r := start(t, http.StatusOK, http.StatusInternalServerError)
+	r.settled(t)
+	for name, a := range map[string]*apiserver{"a ready apiserver": r.local, "one that is not": r.peer} {
+		if asked, conns := a.asked.Load(), a.conns.Load(); asked < 3 || conns != 1 {
+			t.Errorf("%s: %d probes over %d connections", name, asked, conns)
+		}
+	}
 }
 
 func TestHungApiserverIsUnfitBeforeTheProbeTimesOut(t *testing.T) {
