@@ -45,7 +45,7 @@ func (r *rig) idleFault(t *testing.T) {
 	on := func(script string) {
 		t.Helper()
 		for _, h := range r.Hosts() {
-			if h.Role == "control-plane" {
+			if h.Role == lab.Master {
 				if _, err := r.Output(t.Context(), h.Name, script); err != nil {
 					t.Fatal(err)
 				}

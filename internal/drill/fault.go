@@ -115,16 +115,21 @@ func signalMatching(name, mark, signal string) Fault {
 		Proof:  "gone $BEFORE",
 		Undo:   "systemctl start --no-block " + kubeletUnit, // who starts it again
 	}
-	switch signal {
-	case "STOP":
+	if signal == "STOP" {
 		f.Proof = "hung $BEFORE"
 		f.Undo = shellFunctions + "for p in " + find + "; do kill -CONT \"$p\"; done"
-	case "TERM":
-		// It serves on for its shutdown delay, and then waits up to a minute
-		// for the connections that clients keep open.
-		f.ProofWithin = 2 * time.Minute
 	}
 	return f
+}
+
+// stopAPIServer asks a member's apiserver to stop. It says at once that it is no
+// longer ready, serves on for its shutdown delay, and then waits up to a minute
+// for the connections that clients keep open: the fault is in effect at the first
+// of these.
+func stopAPIServer(_ *Cluster, m *Member) Hit {
+	f := signalProcess("kube-apiserver", "TERM")
+	f.Proof = "gone $BEFORE || ! curl --silent --cacert /etc/kubernetes/pki/ca.crt --fail --max-time 1 --output /dev/null " + remote.Quote("https://"+m.API+"/readyz")
+	return Hit{m, f}
 }
 
 // cutOff drops every packet in and out but ssh to this host and what goes to

@@ -56,7 +56,7 @@ func Scenarios() []Scenario {
 		},
 		{
 			Name: "apiserver-stopped", Summary: "the apiserver on the VIP's owner is asked to stop: nobody notices",
-			Hits: owner(signalProcess("kube-apiserver", "TERM")), Hold: 3 * s1, Heals: true, Recover: crashBackOff, Masters: 3,
+			Hits: owner2(stopAPIServer), Hold: 3 * s1, Heals: true, Recover: crashBackOff, Masters: 3,
 			Checks: []Check{{Kind: Failures, Of: vipReady}, {Kind: Failures, Of: vipRead}, {Kind: Failures, Of: vipWrite}, oneOwner()},
 		},
 		{

@@ -384,24 +384,26 @@ func (r *runner) units() []string {
 func (r *runner) buildTraffic() {
 	r.traffic = newTraffic(r.zero, r.opt.Interval, r.opt.Deadline)
 	t := r.traffic
-	t.add(vipReady, readyProbe(r.vip(false)))
-	t.add(vipRead, readProbe(r.vip(false)))
-	t.add(vipWrite, r.ledger.create(r.vip(false), "new"))
+	// The address is asked for most often, since its bounds are the tightest. Reads
+	// and writes cost the apiservers and etcd ten times more.
+	t.add(vipReady, 1, readyProbe(r.vip(false)))
 	t.addKept("vip/ready/kept", 1, readyProbe(r.vip(true)))
-	t.addKept("vip/read/kept", 1, readProbe(r.vip(true)))
-	t.addKept("vip/write/kept", 1, r.ledger.create(r.vip(true), "kept"))
+	t.add(vipRead, inTurn, readProbe(r.vip(false)))
+	t.add(vipWrite, inTurn, r.ledger.create(r.vip(false), "new"))
+	t.addKept("vip/read/kept", inTurn, readProbe(r.vip(true)))
+	t.addKept("vip/write/kept", inTurn, r.ledger.create(r.vip(true), "kept"))
 	for _, m := range r.c.Masters() {
 		t.addBeside(m.Name+"/ready/new", readyProbe(r.at(m.API, false)))
 		t.addKept(m.Name+"/ready/kept", besides, readyProbe(r.at(m.API, true)))
 	}
-	t.add(etcdWrite, r.ledger.put(r.c.Etcd))
+	t.add(etcdWrite, 1, r.ledger.put(r.c.Etcd))
 	if r.sc.Inside {
 		m := r.strikes[0].Member
-		t.add(inWrite, r.ledger.create(&kube{client: newClient(m.Host.Dial, r.c.TLS, false), at: m.API}, "inside"))
+		t.add(inWrite, inTurn, r.ledger.create(&kube{client: newClient(m.Host.Dial, r.c.TLS, false), at: m.API}, "inside"))
 	}
 	if r.demo != nil {
 		spared := others(r.c.Masters(), r.strikes[0].Member.Name)[0]
-		t.add(service, getProbe(&kube{client: newClient(spared.Host.Dial, r.c.TLS, false), at: r.demo.at, scheme: "http"}))
+		t.add(service, 1, getProbe(&kube{client: newClient(spared.Host.Dial, r.c.TLS, false), at: r.demo.at, scheme: "http"}))
 	}
 }
 

@@ -52,9 +52,13 @@ func newTraffic(zero time.Time, interval, deadline time.Duration) *Traffic {
 	return &Traffic{zero: zero, interval: interval, deadline: deadline}
 }
 
+// inTurn is for a kind of request that is sent on new connections and on a kept
+// one by turns: each of the two streams every other interval.
+const inTurn = 2
+
 // add adds a stream that may be judged.
-func (t *Traffic) add(name string, p probe) {
-	t.Streams = append(t.Streams, &Stream{Name: name, probe: p, every: 1, slots: maxInFlight, must: true})
+func (t *Traffic) add(name string, every int, p probe) {
+	t.Streams = append(t.Streams, &Stream{Name: name, probe: p, every: every, slots: maxInFlight, must: true})
 }
 
 // addKept adds a stream on one kept connection. Requests on it would queue
