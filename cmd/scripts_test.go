@@ -37,8 +37,8 @@ func agreeable(t *testing.T, inv *inventory.Inventory, manager string, asked fun
 	must(t, err)
 	m, _, err := store.Ensure(t.Context())
 	must(t, err)
-	s := &session{inv: inv, store: store, material: m, hosts: plan.Hosts{}, facts: map[string]*facts.Facts{}}
-	c := &cluster{session: s, bundle: tinyBundle(t), prober: "testdata/host/prelude.sh", disks: map[string]etcd.Disk{}}
+	s := &session{inv: inv, store: store, material: m, hosts: plan.Hosts{}, facts: map[string]*facts.Facts{}, disks: map[string]etcd.Disk{}}
+	c := &cluster{session: s, bundle: tinyBundle(t), prober: "testdata/host/prelude.sh"}
 	for i := range inv.Hosts {
 		h := &inv.Hosts[i]
 		s.facts[h.Name] = &facts.Facts{PkgManager: manager, Interfaces: []facts.Interface{{Name: "eth0", Prefixes: []netip.Prefix{netip.PrefixFrom(h.PrivateAddress, 24)}}}}

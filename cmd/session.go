@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -34,6 +35,8 @@ type session struct {
 	counted  map[string]*remote.Counting
 	down     map[string]error // hosts without a connection
 	facts    map[string]*facts.Facts
+	disks    map[string]etcd.Disk
+	subnets  map[string]netip.Prefix
 	material *pki.Material
 }
 
@@ -100,6 +103,18 @@ func (s *session) everyHost(skip []string) error {
 	return errors.Join(errs...)
 }
 
+// ask collects what every plan is made from, all at once: the hosts' facts, and
+// what their disks say about etcd and the pod network.
+func (s *session) ask(ctx context.Context) error {
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return s.gather(gctx) })
+	g.Go(func() (err error) { s.disks, err = etcd.Observe(gctx, s.inv, s.hosts); return err })
+	if kubeadm.OwnSubnets(s.inv) {
+		g.Go(func() (err error) { s.subnets, err = kubeadm.Subnets(gctx, s.inv, s.hosts); return err })
+	}
+	return g.Wait()
+}
+
 // gather asks every connected host for its facts, all at once.
 func (s *session) gather(ctx context.Context) error {
 	s.facts = map[string]*facts.Facts{}
@@ -137,9 +152,8 @@ func (s *session) secrets(m *pki.Material) {
 	}
 }
 
-// cluster collects what the stages are made from: the bundle, and what the
-// hosts' disks say about etcd and the pod network.
-func (s *session) cluster(ctx context.Context) (*cluster, error) {
+// cluster adds to what was asked what this machine has for the hosts.
+func (s *session) cluster() (*cluster, error) {
 	c := &cluster{session: s}
 	dir, err := bundle.Find(bundle.Options{Dir: s.inv.Artifacts.Bundle})
 	if err != nil {
@@ -149,14 +163,6 @@ func (s *session) cluster(ctx context.Context) (*cluster, error) {
 		return nil, remote.Hint(err, "hactl bundle")
 	}
 	if c.prober, err = findProber(); err != nil {
-		return nil, err
-	}
-	g, gctx := errgroup.WithContext(ctx)
-	g.Go(func() (err error) { c.disks, err = etcd.Observe(gctx, s.inv, s.hosts); return err })
-	if kubeadm.OwnSubnets(s.inv) {
-		g.Go(func() (err error) { c.subnets, err = kubeadm.Subnets(gctx, s.inv, s.hosts); return err })
-	}
-	if err := g.Wait(); err != nil {
 		return nil, err
 	}
 	return c, c.etcdPlan().Validate()

@@ -2,7 +2,6 @@ package cmd
 
 import (
 	"context"
-	"net/netip"
 
 	"hactl/etcd"
 	"hactl/internal/bundle"
@@ -17,10 +16,8 @@ import (
 // cluster is what the stages are made from.
 type cluster struct {
 	*session
-	bundle  *bundle.Bundle
-	prober  string
-	disks   map[string]etcd.Disk
-	subnets map[string]netip.Prefix
+	bundle *bundle.Bundle
+	prober string
 }
 
 // stages is the bring-up: THE ordered list of what plan shows and up does. A

@@ -143,11 +143,11 @@ func (s *session) verified(write bool) verify.Cluster {
 	return verify.Cluster{Inv: s.inv, Hosts: s.hosts, Down: s.down, PKI: s.material, Write: write}
 }
 
-// makePlan gathers and looks. Before anything is made or changed, mayStart is
+// makePlan asks and looks. Before anything is made or changed, mayStart is
 // asked: before keys are kept in the store, and before a plan with changes is
 // returned. A nil mayStart only looks: missing keys are previewed.
 func (s *session) makePlan(ctx context.Context, mayStart func(context.Context) error) (*plan.Plan, error) {
-	if err := s.gather(ctx); err != nil {
+	if err := s.ask(ctx); err != nil {
 		return nil, err
 	}
 	m, created, err := s.store.Preview(ctx)
@@ -185,7 +185,7 @@ func (s *session) makePlan(ctx context.Context, mayStart func(context.Context) e
 
 // look runs every check of every stage.
 func (s *session) look(ctx context.Context) (*plan.Plan, error) {
-	c, err := s.cluster(ctx)
+	c, err := s.cluster()
 	if err != nil {
 		return nil, err
 	}

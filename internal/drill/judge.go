@@ -44,6 +44,9 @@ func (r *runner) measure(c Check, owners map[string][]Span) Value {
 	if c.Healed {
 		from = r.undone
 	}
+	if c.Kind == Refused {
+		from = max(r.fault, r.proved) // stopping a member takes seconds, in which it still serves
+	}
 	switch c.Kind {
 	case Failures:
 		n := failures(r.samples(c.Of), from, r.end)

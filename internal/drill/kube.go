@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"time"
 )
 
@@ -173,10 +174,23 @@ func (k *kube) ensureNamespace(ctx context.Context) error {
 	return nil
 }
 
-// clear removes what drills wrote, this one's and an interrupted one's.
+// clearChunk is how many objects one request removes: thousands at once take an
+// apiserver longer than a request may.
+const clearChunk = 500
+
+// clear removes what drills wrote, this one's and an interrupted one's. A request
+// that fails is repeated until ctx ends: the cluster has just been broken.
 func (k *kube) clear(ctx context.Context) error {
-	if err := k.do(ctx, http.MethodDelete, mapsPath+"?labelSelector="+runLabel, nil, nil); err != nil {
-		return fmt.Errorf("remove the objects written: %w", err)
+	for {
+		err := k.do(ctx, http.MethodDelete, mapsPath+"?limit="+strconv.Itoa(clearChunk)+"&labelSelector="+runLabel, nil, nil)
+		if err == nil {
+			var left map[string]bool
+			if left, err = k.names(ctx, mapsPath, runLabel); err == nil && len(left) == 0 {
+				return nil
+			}
+		}
+		if err != nil && !pause(ctx, 200*time.Millisecond) {
+			return fmt.Errorf("remove the objects written: %w", err)
+		}
 	}
-	return nil
 }

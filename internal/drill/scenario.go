@@ -48,7 +48,7 @@ const (
 	Gap         Kind = "gap"         // longest time without a successful answer
 	Failures    Kind = "failures"    // number of failed requests, must be 0
 	Back        Kind = "back"        // from the undo to the first successful answer
-	Refused     Kind = "refused"     // after this long into the fault nothing may succeed
+	Refused     Kind = "refused"     // this long after the fault is in effect nothing may succeed
 	Owners      Kind = "owners"      // longest time with two owners of the VIP
 	Held        Kind = "held"        // longest time without an owner of the VIP
 	Stays       Kind = "stays"       // number of moves of the VIP, must be 0
