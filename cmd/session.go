@@ -202,7 +202,12 @@ func (s *session) lock(ctx context.Context, verb string) (release func(), err er
 			continue
 		}
 		g.Go(func() error {
-			releases[i], errs[i] = remote.Lock(ctx, h, holder(verb))
+			var err error
+			releases[i], err = remote.Lock(ctx, h, holder(verb))
+			if err != nil && !errors.As(err, new(*remote.LockedError)) { // which names the host
+				err = fmt.Errorf("%s: %w", h.Name(), err)
+			}
+			errs[i] = err
 			return nil
 		})
 	}
