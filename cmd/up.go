@@ -102,7 +102,7 @@ func (a *app) up(c *cobra.Command, o upOptions) error {
 		defer func() { s.printTimeline(applied) }()
 	}
 	if err != nil {
-		return remote.Hint(err, "%d steps are done and stay done; hactl up goes on from here", applied.Done)
+		return remote.Hint(err, "%s done and kept; hactl up goes on from here", ui.Count(applied.Done, "step"))
 	}
 	return s.finishUp(ctx, applied)
 }
