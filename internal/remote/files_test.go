@@ -165,6 +165,20 @@ func TestDiskTroubleIsNamed(t *testing.T) {
 // A real full file system, where the machine has a device that is always full.
 func TestFullDeviceIsNamed(t *testing.T) {
 	c := newWorld(t, sshdtest.Config{}).connect(t)
+	for script, is := range map[string]struct {
+		want error
+		hint string
+	}{
+		"env echo x >/dev/full":                                    {ErrNoSpace, "make room on master-1: df -h; df -i"},
+		"echo 'sh: 1: echo: echo: I/O error' >&2; exit 1":          {ErrIO, "look at the disk of master-1: df -h; df -i; dmesg | tail"},
+		"echo 'mktemp: /etc/x: Input/output error' >&2; exit 1":    {ErrIO, "look at the disk of master-1: df -h; df -i; dmesg | tail"},
+		"echo 'mktemp: /etc/x: Read-only file system' >&2; exit 1": {ErrReadOnly, "look at the disk of master-1: dmesg | tail; then mount -o remount,rw the file system"},
+	} {
+		_, err := c.Run(t.Context(), Cmd{Script: script, Title: "fill"})
+		if !errors.Is(err, is.want) || !errors.As(err, new(*ExitError)) || HintOf(err) != is.hint {
+			t.Errorf("%s: error %v, hint %q", script, err, HintOf(err))
+		}
+	}
 	out, err := c.perform(t.Context(), call{title: "fill", script: "cat >/dev/full", stdin: []byte("x")})
 	if err != nil {
 		t.Fatal(err)

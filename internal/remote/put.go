@@ -13,10 +13,11 @@ import (
 )
 
 // What a host's file system refused. Errors of Put and Send wrap one of them,
-// with a hint.
+// with a hint; those of Run where a command says so.
 var (
 	ErrNoSpace    = errors.New("no space left on the host's disk")
 	ErrReadOnly   = errors.New("the host's file system is read-only")
+	ErrIO         = errors.New("the host's disk is full, or it fails")
 	ErrPermission = errors.New("permission denied on the host")
 	ErrIsFolder   = errors.New("a folder is in the way")
 	ErrCutShort   = errors.New("content arrived incomplete")
@@ -146,6 +147,25 @@ func checkPath(p, owner string) error {
 	return nil
 }
 
+// diskError names a disk that is full, read-only or broken, from what a command
+// said; nil when it said nothing of that. dir is the folder that was written to, or "".
+func (c *Conn) diskError(said, dir string, err error) error {
+	has := func(text string) bool { return strings.Contains(said, text) }
+	of := ""
+	if dir != "" {
+		of, dir = " of "+dir, " "+dir
+	}
+	switch {
+	case has("No space left on device"), has("Disk quota exceeded"):
+		return Hint(fmt.Errorf("%w: %w", ErrNoSpace, err), "make room on %s: df -h%s; df -i%s", c.t.name, dir, dir)
+	case has("Read-only file system"):
+		return Hint(fmt.Errorf("%w: %w", ErrReadOnly, err), "look at the disk of %s: dmesg | tail; then mount -o remount,rw the file system%s", c.t.name, of)
+	case has("Input/output error"), has(": I/O error"): // the second is what dash says of a full disk, too
+		return Hint(fmt.Errorf("%w: %w", ErrIO, err), "look at the disk of %s: df -h%s; df -i%s; dmesg | tail", c.t.name, dir, dir)
+	}
+	return nil
+}
+
 // writeError names what the host's file system refused.
 func (c *Conn) writeError(title, p string, out *outcome) error {
 	if out.exit == 0 {
@@ -155,11 +175,10 @@ func (c *Conn) writeError(title, p string, out *outcome) error {
 	dir := path.Dir(p)
 	said := string(out.stderr)
 	has := func(text string) bool { return strings.Contains(said, text) }
+	if sick := c.diskError(said, dir, err); sick != nil {
+		return sick
+	}
 	switch {
-	case has("No space left on device"), has("Disk quota exceeded"):
-		return Hint(fmt.Errorf("%w: %w", ErrNoSpace, err), "make room on %s: df -h %s; df -i %s", c.t.name, dir, dir)
-	case has("Read-only file system"):
-		return Hint(fmt.Errorf("%w: %w", ErrReadOnly, err), "look at the disk of %s: dmesg | tail; then mount -o remount,rw the file system of %s", c.t.name, dir)
 	case out.exit == exitIsFolder:
 		return Hint(fmt.Errorf("%w: %w", ErrIsFolder, err), "move the folder %s on %s away", p, c.t.name)
 	case out.exit == exitCutShort:

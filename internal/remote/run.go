@@ -62,7 +62,11 @@ func (c *Conn) Run(ctx context.Context, cmd Cmd) (*Result, error) {
 	}
 	res := &Result{Stdout: out.stdout, Stderr: out.stderr, Exit: out.exit, Took: out.took}
 	if out.exit != 0 {
-		return res, c.exitError(title, out)
+		err := c.exitError(title, out)
+		if sick := c.diskError(string(out.stderr), "", err); sick != nil {
+			return res, sick
+		}
+		return res, err
 	}
 	return res, nil
 }
