@@ -107,7 +107,7 @@ func (s *sudo) find(ctx context.Context, try func(context.Context, call) (*outco
 	}
 	p, askErr := s.ask(s.host)
 	if askErr != nil {
-		return Hint(fmt.Errorf("%w: %w", refused, askErr), "%s", s.hint(SudoNeedsPassword))
+		return Hint(fmt.Errorf("%w (%w)", refused, askErr), "%s", s.hint(SudoNeedsPassword))
 	}
 	return s.use(ctx, p, try, check)
 }
@@ -162,5 +162,6 @@ func (s *sudo) hint(reason string) string {
 	if s.env != "" {
 		return fmt.Sprintf("export %s with the password of %s", s.env, s.user)
 	}
-	return "run on a terminal to be asked, or name a variable that holds the password as ssh.sudoPasswordEnv in the inventory"
+	// sudo asks a user who has no right at all as well, before it says so.
+	return fmt.Sprintf("run on a terminal to be asked, or name a variable that holds the password as ssh.sudoPasswordEnv in the inventory; sudo -l -U %s on the host shows what the user may do", s.user)
 }

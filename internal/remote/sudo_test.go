@@ -149,7 +149,7 @@ func TestSudoPasswordPromptFailure(t *testing.T) {
 	w, _ := newSudoWorld(t, "password", sshdtest.Config{})
 	w.opts.SudoPassword = func(string) (string, error) { return "", errors.New("no terminal") }
 	_, err := w.connect(t).Run(t.Context(), Cmd{Script: "true"})
-	wantUnreachable(t, err, SudoNeedsPassword+": no terminal", "ssh.sudoPasswordEnv")
+	wantUnreachable(t, err, SudoNeedsPassword+" (no terminal)", "sudo -l -U tester")
 }
 
 func TestNobodyIsAskedForAPasswordThatSudoDoesNotWant(t *testing.T) {
