@@ -14,6 +14,7 @@ import (
 type Proxy struct {
 	Addr string // 127.0.0.1:port, the same after Refuse and Restart
 	to   string
+	in   Network
 
 	mu    sync.Mutex
 	ln    net.Listener
@@ -31,15 +32,30 @@ type slowness struct {
 	rtt  time.Duration
 }
 
-// New listens on loopback and forwards to addr.
+// Network is where a proxy stands: how it listens and how it reaches the
+// server, over TCP.
+type Network struct {
+	Listen func(addr string) (net.Listener, error)
+	Dial   func(addr string) (net.Conn, error)
+}
+
+// New listens on this machine's loopback and forwards to addr.
 func New(to string) (*Proxy, error) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	return NewIn(Network{
+		Listen: func(addr string) (net.Listener, error) { return net.Listen("tcp", addr) },
+		Dial:   func(addr string) (net.Conn, error) { return net.Dial("tcp", addr) },
+	}, to)
+}
+
+// NewIn is New in another network than this machine's.
+func NewIn(in Network, to string) (*Proxy, error) {
+	ln, err := in.Listen("127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
 	flowing := make(chan struct{})
 	close(flowing)
-	p := &Proxy{Addr: ln.Addr().String(), to: to, conns: map[net.Conn]bool{}, hung: flowing}
+	p := &Proxy{Addr: ln.Addr().String(), to: to, in: in, conns: map[net.Conn]bool{}, hung: flowing}
 	p.upLeft.Store(-1)
 	p.listen(ln)
 	return p, nil
@@ -114,7 +130,7 @@ func (p *Proxy) Refuse() {
 
 // Restart listens again on the same address.
 func (p *Proxy) Restart() error {
-	ln, err := net.Listen("tcp", p.Addr)
+	ln, err := p.in.Listen(p.Addr)
 	if err != nil {
 		return err
 	}
@@ -134,7 +150,7 @@ func (p *Proxy) Close() {
 
 func (p *Proxy) serve(client net.Conn) {
 	defer client.Close()
-	server, err := net.Dial("tcp", p.to)
+	server, err := p.in.Dial(p.to)
 	if err != nil {
 		return
 	}
