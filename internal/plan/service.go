@@ -146,9 +146,10 @@ systemctl is-active --quiet -- %s && exit 0; i=$((i+1)); sleep 0.1; done; exit 1
 	return nil
 }
 
-// explain adds the unit's last journal lines to err.
+// explain adds the unit's last journal lines to err, unless it is known already
+// what to do: a disk that is full or read-only is no matter of the unit.
 func (s Service) explain(ctx context.Context, env Env, err error) error {
-	if remote.Unreachable(err) {
+	if remote.Unreachable(err) || remote.HintOf(err) != "" {
 		return err
 	}
 	res, jerr := env.Host.Run(ctx, remote.Cmd{

@@ -304,6 +304,17 @@ func TestServiceFailureQuotesTheJournal(t *testing.T) {
 	}
 }
 
+// The hint was the journal's, in which nothing of the disk stands.
+func TestServiceOnASickDiskKeepsTheHint(t *testing.T) {
+	sick := remote.Hint(remote.ErrReadOnly, "remount it")
+	h := remote.NewFake("m1", func(remote.Call) (*remote.Result, error) { return nil, sick })
+	s := Service{ID: "s", Host: "m1", Unit: "x.service", Wait: time.Second}.Step()
+	err := s.Apply(t.Context(), Env{Host: h}, &Change{Op: Update})
+	if !errors.Is(err, remote.ErrReadOnly) || remote.HintOf(err) != "remount it" {
+		t.Errorf("error %v, hint %q", err, remote.HintOf(err))
+	}
+}
+
 func TestQueuedServiceHasNoWaitOfItsOwn(t *testing.T) {
 	if (Service{ID: "s", NoBlock: true}).Step().Ready != nil {
 		t.Error("a queued start is waited for: members that wait for one another deadlock")
