@@ -9,10 +9,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -263,6 +265,7 @@ func TestUploadCutInTheMiddle(t *testing.T) {
 	u := Upload{Local: local, Path: dir + "/f", SHA256: sum, Owner: w.owner}
 	p.CutAfter(3 << 20)
 	_, err := c.Send(t.Context(), u)
+	wantUnreachable(t, err, "connection lost", "run the same command again")
 	wantUnreachable(t, err, "outcome unknown", "run the same command again")
 	if b, _ := os.ReadFile(dir + "/f"); string(b) != "old" {
 		t.Fatalf("half a file in place: %d bytes", len(b))
@@ -279,6 +282,17 @@ func TestUploadCutInTheMiddle(t *testing.T) {
 	}
 	if _, err := os.Stat(others); err != nil {
 		t.Error("the upload of another path was removed")
+	}
+}
+
+// Which of those who use a connection hears first that it is lost is chance.
+func TestWriteOnALostConnectionSaysSo(t *testing.T) {
+	reset := &net.OpError{Op: "write", Net: "tcp", Err: syscall.ECONNRESET}
+	if err := feedError(fmt.Errorf("copy: %w", reset)); !strings.HasPrefix(err.Error(), "connection lost: ") || !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("error %v", err)
+	}
+	if err := feedError(os.ErrClosed); !errors.Is(err, os.ErrClosed) || strings.Contains(err.Error(), "connection") {
+		t.Errorf("error %v", err)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"strconv"
 	"strings"
 	"sync"
@@ -242,7 +243,7 @@ func (r *running) wait(ctx context.Context, ended <-chan error) error {
 			if feedErr == nil || errors.Is(feedErr, io.EOF) {
 				continue // EOF: the command does not want to read on, which is its business
 			}
-			err = feedErr
+			err = feedError(feedErr)
 		case <-ctx.Done():
 			err = ctx.Err()
 		case <-r.overrun:
@@ -251,6 +252,15 @@ func (r *running) wait(ctx context.Context, ended <-chan error) error {
 		break
 	}
 	r.end(ended)
+	return err
+}
+
+// feedError says what a write to stdin failed of: the write may hear of a lost
+// connection before anybody else does.
+func feedError(err error) error {
+	if errors.As(err, new(*net.OpError)) {
+		return fmt.Errorf("connection lost: %w", err)
+	}
 	return err
 }
 
