@@ -103,8 +103,23 @@ func labState(t *testing.T, l *lab.Lab, host string) lab.HostStatus {
 	return lab.HostStatus{}
 }
 
-// labSSH logs in from the hub, with the lab's key and known_hosts.
+// labSSH logs in from the hub and runs a command.
 func labSSH(t *testing.T, l *lab.Lab, user, key, addr string) error {
+	t.Helper()
+	client, err := labLogin(t, l, user, key, addr)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	session, err := client.NewSession()
+	if err != nil {
+		return err
+	}
+	return session.Run("true")
+}
+
+// labLogin logs in from the hub, with the lab's key and known_hosts.
+func labLogin(t *testing.T, l *lab.Lab, user, key, addr string) (*ssh.Client, error) {
 	t.Helper()
 	pem, err := os.ReadFile(l.Path("ssh", key))
 	if err != nil {
@@ -123,22 +138,16 @@ func labSSH(t *testing.T, l *lab.Lab, user, key, addr string) error {
 	addr = net.JoinHostPort(addr, "22")
 	conn, err := l.Dial(ctx, "tcp", addr)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer conn.Close()
 	c, chans, reqs, err := ssh.NewClientConn(conn, addr, &ssh.ClientConfig{
 		User: user, Auth: []ssh.AuthMethod{ssh.PublicKeys(signer)}, HostKeyCallback: known, HostKeyAlgorithms: []string{ssh.KeyAlgoED25519},
 	})
 	if err != nil {
-		return err
+		_ = conn.Close() // the handshake's own error counts
+		return nil, err
 	}
-	client := ssh.NewClient(c, chans, reqs)
-	defer client.Close()
-	session, err := client.NewSession()
-	if err != nil {
-		return err
-	}
-	return session.Run("true")
+	return ssh.NewClient(c, chans, reqs), nil
 }
 
 func TestLabHostsAreRealAndDownLeavesNothing(t *testing.T) {
