@@ -110,13 +110,18 @@ func TestRunLooksAtAllHostsInOneRoundTripEach(t *testing.T) {
 				return nil, nil
 			}
 			now := time.Now().UnixNano()
-			return &remote.Result{Stdout: fmt.Appendf(nil, "clock %d\nvip asked\nvrrp heard\n%sclock-after %d\nend\n", now, strings.Repeat("sync 0.002\n", 100), now)}, nil
+			return &remote.Result{Stdout: fmt.Appendf(nil, "clock %d\nvip asked\nvrrp-from %d\nvrrp-probe 192.0.2.11\nvrrp-probe 192.0.2.12\nvrrp-probe 192.0.2.13\nvrrp heard\nvrrp-until %d\n%sclock-after %d\nend\n", now, now, now, strings.Repeat("sync 0.002\n", 100), now)}, nil
 		})
 	}
 	dialled(c, func(_, addr string) error { return errors.New("connect failed (Connection refused)") })
 	r := Run(t.Context(), c, nil)
 	if err := r.Err(); err != nil || r.Blind() {
 		t.Errorf("errors %v, blind %v", err, r.Blind())
+	}
+	for _, res := range r.Results {
+		if res.State != Passed {
+			t.Errorf("%s is %s: %+v", res.ID, res.State, res.Findings)
+		}
 	}
 	for name, h := range c.Hosts {
 		runs := 0

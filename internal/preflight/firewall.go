@@ -120,31 +120,3 @@ func portMentioned(rules, port string) bool {
 	}
 	return false
 }
-
-// vrrpPasses: nobody can send protocol 112 before keepalived is there, so on
-// bare hosts the rules of the firewalls are all that can be looked at. Where
-// keepalived runs everywhere, one owner of the VIP shows that adverts arrive.
-func vrrpPasses(_ context.Context, c *Cluster) []Finding {
-	masters := c.Inv.Masters()
-	if len(masters) < 2 {
-		return nil
-	}
-	running := 0
-	out := c.eachMaster(func(h host) []Finding {
-		if h.Facts.Runs("keepalived") {
-			running++
-		}
-		if fw := h.Facts.Firewall; drops(fw) && len(unmentioned(fw, []string{"VRRP"})) > 0 {
-			return one(says("the firewall drops by default and no rule mentions VRRP (IP protocol 112)"))
-		}
-		return nil
-	})
-	owners := len(c.holders())
-	switch {
-	case len(out) > 0 || running == len(masters) && owners == 1:
-		return out
-	case running == len(masters) && owners > 1:
-		return one(says("keepalived runs on all masters and %d of them hold the VIP: they do not hear one another", owners).as(Error))
-	}
-	return unknown("keepalived does not run yet, so nothing was sent; no rule on the hosts is in the way")
-}

@@ -11,6 +11,7 @@ import (
 
 	"hactl/internal/facts"
 	"hactl/internal/remote"
+	"hactl/inventory"
 )
 
 // broken lists, for every check, worlds in which it finds something.
@@ -158,12 +159,31 @@ var broken = []struct {
 	{"vip-unused", "on a worker", func(c *Cluster) { holdVIP(c, "worker-1") }, Error, "worker-1", "no master"},
 	{"vip-unused", "not asked", func(c *Cluster) { c.probes["master-2"].AskedVIP = false }, Unknown, "master-2", "not asked"},
 	{"vrid", "another cluster on the wire", func(c *Cluster) {
-		c.probes["master-2"].Adverts = []vrrpAdvert{{netip.MustParseAddr("192.0.2.200"), 51}}
-	}, Error, "master-2", "192.0.2.200"},
-	{"vrid", "no ears", func(c *Cluster) { c.probes["master-2"].Heard = false }, Unknown, "master-2", "tcpdump"},
-	{"vrrp", "a firewall that does not know it", func(c *Cluster) { c.Facts["master-1"].Firewall.Nft = nftDrop }, Warning, "master-1", "112"},
-	{"vrrp", "nothing can be sent yet", func(*Cluster) {}, Unknown, "", "does not run yet"},
-	{"vrrp", "two owners", func(c *Cluster) {
+		c.probes["master-2"].VRRP.Adverts = []vrrpAdvert{{stranger, 3, 51}}
+	}, Error, "master-2", "192.0.2.200 sends VRRP adverts (version 3) with virtual router id 51"},
+	{"vrid", "on a running cluster", func(c *Cluster) {
+		run(c)
+		c.probes["master-3"].VRRP.Adverts = append(c.probes["master-3"].VRRP.Adverts, vrrpAdvert{stranger, 2, 51})
+	}, Error, "master-3", "192.0.2.200"},
+	{"vrid", "no ears", func(c *Cluster) { deaf(c, "master-2") }, Unknown, "master-2", "no perl"},
+	{"vrid", "no interface", func(c *Cluster) { c.probes["master-2"].VRRP = heard{} }, Unknown, "master-2", "interface"},
+	{"vrrp", "a firewall on the way", func(c *Cluster) { notLetIn(c, "master-1", "master-3", false) }, Error, "master-3", "from master-1 (192.0.2.11) does not arrive"},
+	{"vrrp", "a firewall on the host", func(c *Cluster) { notLetIn(c, "master-1", "master-3", true) }, Error, "master-3", "from master-1 (192.0.2.11) arrives, and a firewall on this host"},
+	{"vrrp", "a firewall for what leaves", func(c *Cluster) {
+		notLetIn(c, "master-1", "master-3", false)
+		c.probes["master-1"].VRRP.Unsent[c.Inv.Hosts[2].PrivateAddress] = "Operation not permitted"
+	}, Error, "master-1", "to master-3 (192.0.2.13): Operation not permitted"},
+	{"vrrp", "not at the same time", func(c *Cluster) {
+		notLetIn(c, "master-1", "master-3", false)
+		c.probes["master-1"].Clock.Offset = -900 * time.Millisecond
+	}, Unknown, "master-3", "did not listen while master-1 sent"},
+	{"vrrp", "nothing can be sent, and a firewall that does not know it", func(c *Cluster) {
+		deaf(c, "master-1")
+		c.Facts["master-1"].Firewall.Nft = nftDrop
+	}, Warning, "master-1", "112"},
+	{"vrrp", "nothing can be sent", func(c *Cluster) { deaf(c, "master-1") }, Unknown, "master-1", "no perl"},
+	{"vrrp", "two owners, and nothing can be sent", func(c *Cluster) {
+		deaf(c, "master-1")
 		for _, m := range c.Inv.Masters() {
 			c.Facts[m.Name].Processes = []string{"keepalived"}
 		}
@@ -200,6 +220,31 @@ const nftDrop = `table inet filter {
 		iif "lo" accept
 		tcp dport { 22, 8000-8100 } accept
 	}`
+
+var stranger = netip.MustParseAddr("192.0.2.200")
+
+// run lets keepalived run, with its adverts on the wire.
+func run(c *Cluster) {
+	for _, m := range c.Inv.Masters() {
+		c.Facts[m.Name].Processes = []string{"keepalived"}
+		c.probes[m.Name].VRRP.Adverts = []vrrpAdvert{{c.Inv.Hosts[0].PrivateAddress, 3, 51}}
+	}
+	holdVIP(c, "master-1")
+}
+
+// deaf is a host on which nothing could be sent or heard.
+func deaf(c *Cluster, name string) {
+	c.probes[name].VRRP = heard{Why: "there is no perl on the host"}
+}
+
+// notLetIn takes the probes of one host to another away: on the wire, or past it.
+func notLetIn(c *Cluster, from, to string, wire bool) {
+	v, a := &c.probes[to].VRRP, c.Inv.Host(from).PrivateAddress
+	other := func(b netip.Addr) bool { return b == a }
+	if v.LetIn = slices.DeleteFunc(v.LetIn, other); !wire {
+		v.Wire = slices.DeleteFunc(v.Wire, other)
+	}
+}
 
 func slow(c *Cluster, took time.Duration) {
 	for i := range c.dials {
@@ -255,11 +300,7 @@ func TestEveryCheckHasABrokenWorld(t *testing.T) {
 
 func TestBareHostsPass(t *testing.T) {
 	for id, res := range judge(t, bare(t)) {
-		want := Passed
-		if id == "vrrp" {
-			want = NotSeen // nobody can send protocol 112 yet
-		}
-		if res.State != want {
+		if res.State != Passed {
 			t.Errorf("%s is %s: %+v", id, res.State, res.Findings)
 		}
 	}
@@ -316,9 +357,57 @@ func TestRulesThatLetTheClusterInPass(t *testing.T) {
 
 func TestAdvertsOfTheMastersAreNoCollision(t *testing.T) {
 	c := bare(t)
-	c.probes["master-2"].Adverts = []vrrpAdvert{{netip.MustParseAddr("192.0.2.11"), 51}, {netip.MustParseAddr("192.0.2.200"), 52}}
+	local := netip.MustParseAddr("fe80::11")
+	eth0 := &c.Facts["master-1"].Interfaces[1]
+	eth0.Prefixes = append(eth0.Prefixes, netip.PrefixFrom(local, 64))
+	c.probes["master-2"].VRRP.Adverts = []vrrpAdvert{{netip.MustParseAddr("192.0.2.11"), 3, 51}, {local, 3, 51}, {stranger, 3, 52}}
 	if res := judge(t, c)["vrid"]; res.State != Passed {
 		t.Errorf("%s: %+v", res.State, res.Findings)
+	}
+}
+
+// A stranger that all hear is one finding; two strangers on one host are two.
+func TestEveryStrangerIsNamedOnce(t *testing.T) {
+	c := bare(t)
+	other := netip.MustParseAddr("192.0.2.201")
+	for _, m := range c.Inv.Masters() {
+		c.probes[m.Name].VRRP.Adverts = []vrrpAdvert{{stranger, 3, 51}, {other, 3, 51}, {other, 3, 60}}
+	}
+	res := judge(t, c)["vrid"]
+	if len(res.Findings) != 2 || !strings.Contains(res.Findings[1].Message, "192.0.2.201") || !strings.Contains(res.Findings[0].Hint, "51, 60") {
+		t.Errorf("%+v", res.Findings)
+	}
+}
+
+// Clocks that differ are no reason to say that hosts missed one another.
+func TestHostsWithOtherClocksListenTogether(t *testing.T) {
+	c := bare(t)
+	notLetIn(c, "master-1", "master-3", false)
+	p := c.probes["master-1"]
+	p.Clock.Offset = time.Hour
+	p.VRRP.From, p.VRRP.Until = p.VRRP.From+int64(time.Hour), p.VRRP.Until+int64(time.Hour)
+	if res := judge(t, c)["vrrp"]; res.State != Failed || len(res.Findings) != 1 {
+		t.Errorf("%s: %+v", res.State, res.Findings)
+	}
+}
+
+// Where nothing can be sent, a running cluster with one owner is proof enough.
+func TestRunningClusterShowsThatVRRPPasses(t *testing.T) {
+	c := converged(t)
+	for _, m := range c.Inv.Masters() {
+		deaf(c, m.Name)
+	}
+	if res := judge(t, c)["vrrp"]; res.State != Passed {
+		t.Errorf("%s: %+v", res.State, res.Findings)
+	}
+}
+
+func TestLoneMasterNeedsNoVRRPToPass(t *testing.T) {
+	c := bare(t)
+	c.Inv.Hosts = []inventory.Host{c.Inv.Hosts[0], c.Inv.Hosts[3]}
+	deaf(c, "master-1")
+	if found := vrrpPasses(t.Context(), c); len(found) != 0 {
+		t.Errorf("%+v", found)
 	}
 }
 
@@ -332,13 +421,13 @@ func TestPortHeldTwiceIsOneFinding(t *testing.T) {
 
 func TestNobodyIsAskedForTheVIPThatAMasterHolds(t *testing.T) {
 	c := bare(t)
-	if p := c.prelude(&c.Inv.Hosts[1]); !strings.Contains(p, "VIP=192.0.2.10\n") || !strings.Contains(p, "IFACE=eth0\n") {
+	if p := c.prelude(&c.Inv.Hosts[1]); !strings.Contains(p, "VIP=192.0.2.10\n") || !strings.Contains(p, "IFACE=eth0\n") || !strings.Contains(p, "PEERS='192.0.2.11 192.0.2.13'\n") || !strings.Contains(p, "OWN=192.0.2.12\n") {
 		t.Errorf("bare:\n%s", p)
 	}
-	if p := converged(t).prelude(&c.Inv.Hosts[1]); !strings.Contains(p, "VIP=''\n") || !strings.Contains(p, "IFACE=''\n") {
+	if p := converged(t).prelude(&c.Inv.Hosts[1]); !strings.Contains(p, "VIP=''\n") || !strings.Contains(p, "IFACE=eth0\n") {
 		t.Errorf("converged:\n%s", p)
 	}
-	if p := c.prelude(&c.Inv.Hosts[3]); !strings.Contains(p, "DIR=''\n") {
+	if p := c.prelude(&c.Inv.Hosts[3]); !strings.Contains(p, "DIR=''\n") || !strings.Contains(p, "IFACE=''\n") || !strings.HasSuffix(p, "VRRP=''\n") {
 		t.Errorf("worker:\n%s", p)
 	}
 }

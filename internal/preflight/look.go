@@ -57,11 +57,12 @@ func (c *Cluster) look(ctx context.Context) {
 }
 
 // everyHost runs f for every connected host that has not failed, at most
-// plan.Parallel at a time. mu guards what f writes.
+// plan.Parallel at a time, the masters first: they listen to one another. mu
+// guards what f writes.
 func (c *Cluster) everyHost(f func(*inventory.Host, remote.Host), mu *sync.Mutex) {
 	var wg sync.WaitGroup
 	free := make(chan struct{}, plan.Parallel)
-	for _, h := range c.all() {
+	for _, h := range slices.Concat(c.Inv.Masters(), c.Inv.Workers()) {
 		mu.Lock()
 		skip := c.Hosts[h.Name] == nil || c.failed[h.Name] != nil
 		mu.Unlock()
@@ -80,18 +81,18 @@ func (c *Cluster) everyHost(f func(*inventory.Host, remote.Host), mu *sync.Mutex
 // prelude sets the variables of the probe for a host. Workers have no etcd and
 // no VIP; whoever holds the VIP need not ask who answers for it.
 func (c *Cluster) prelude(h *inventory.Host) string {
-	var dir, vip, iface string
+	var dir, vip, iface, peers, vrrp string
 	if h.Role == inventory.ControlPlane {
 		dir = c.Inv.Etcd.DataDir
 		f := c.Facts[h.Name]
 		if len(c.holders()) == 0 {
 			vip = c.Inv.VIP.Address.String()
 		}
-		if i := c.vipInterface(host{Host: h, Facts: f}); i != nil && !f.Runs("keepalived") {
-			iface = i.Name
+		if i := c.vipInterface(host{Host: h, Facts: f}); i != nil && h.PrivateAddress.IsValid() {
+			iface, peers, vrrp = i.Name, c.vrrpPeers(h), vrrpProgram
 		}
 	}
-	vars := []string{"DIR", dir, "VIP", vip, "IFACE", iface, "LISTEN", listenFor}
+	vars := []string{"DIR", dir, "VIP", vip, "IFACE", iface, "OWN", h.PrivateAddress.String(), "PEERS", peers, "LISTEN", listenFor, "VRRP", vrrp}
 	var b strings.Builder
 	for v := range slices.Chunk(vars, 2) {
 		fmt.Fprintf(&b, "%s=%s\n", v[0], remote.Quote(v[1]))

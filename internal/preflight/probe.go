@@ -23,24 +23,17 @@ const (
 	probeTimeout = 10 * time.Second
 	maxProbe     = 256 << 10
 	maxWord      = 128
-	listenFor    = "2.2" // seconds; adverts come every second with the settings that most people keep
+	listenFor    = "1.2" // seconds; adverts come every second or more often with the settings that most people keep
 )
 
 // probe is what the second look at a host found.
 type probe struct {
 	Writes   []time.Duration // latencies of single synchronous writes, sorted; nil when not measured
 	Versions map[string]version
-	Heard    bool         // it was listened for VRRP
-	Adverts  []vrrpAdvert // what was heard
-	AskedVIP bool         // it was asked who answers for the VIP
-	Answers  string       // hardware address that answered, "" when nobody did
+	VRRP     heard
+	AskedVIP bool   // it was asked who answers for the VIP
+	Answers  string // hardware address that answered, "" when nobody did
 	Clock    clock
-}
-
-// vrrpAdvert is an advert seen on the wire.
-type vrrpAdvert struct {
-	From netip.Addr
-	VRID int
 }
 
 // clock is a host's clock against the operator's.
@@ -90,7 +83,7 @@ func parseProbe(out string, sent, received time.Time) (*probe, error) {
 	if len(out) > maxProbe {
 		return nil, fmt.Errorf("the host's answer is larger than %d bytes", maxProbe)
 	}
-	p := &probe{Versions: map[string]version{}}
+	p := &probe{Versions: map[string]version{}, VRRP: heard{Unsent: map[netip.Addr]string{}}}
 	var before, after int64
 	ended := false
 	for line := range strings.Lines(out) {
@@ -111,16 +104,14 @@ func parseProbe(out string, sent, received time.Time) (*probe, error) {
 			if v, ok := parseVersion(text); ok && len(name) < maxWord {
 				p.Versions[remote.Clean(name)] = v
 			}
-		case "vrrp":
-			p.Heard = rest == "heard"
-		case "vrrp-packet":
-			p.packet(rest)
 		case "vip":
 			p.AskedVIP = rest == "asked"
 		case "vip-neighbour":
 			p.neighbour(rest)
 		case "end":
 			ended = true
+		default:
+			err = p.VRRP.line(key, rest)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("%s: %.80q makes no sense", key, rest)
@@ -157,21 +148,6 @@ func (p *probe) sync(s string) error {
 	}
 	p.Writes = append(p.Writes, time.Duration(sec*float64(time.Second)))
 	return nil
-}
-
-// "12:00:00.0 IP 192.0.2.9 > 224.0.0.18: VRRPv3, Advertisement, vrid 51, prio 100, ..."
-var packetForm = regexp.MustCompile(`\bIP6? ([0-9A-Fa-f.:]{2,45}) > [0-9A-Fa-f.:]{2,45}: .*\bvrid (\d{1,3})\b`)
-
-func (p *probe) packet(s string) {
-	m := packetForm.FindStringSubmatch(s)
-	if m == nil {
-		return
-	}
-	from, err := netip.ParseAddr(m[1])
-	id, _ := strconv.Atoi(m[2]) // at most three digits
-	if err == nil && len(p.Adverts) < 1000 {
-		p.Adverts = append(p.Adverts, vrrpAdvert{From: from, VRID: id})
-	}
 }
 
 // neighbour reads "192.0.2.10 dev eth0 lladdr 02:00:00:00:00:01 REACHABLE": only

@@ -1,6 +1,7 @@
 # The second look at a host: what takes time to find out. The caller sets DIR
-# (etcd's data folder or "", made or not), VIP, IFACE (interfaces that VRRP
-# adverts may be seen on, "" when unknown) and LISTEN (seconds).
+# (etcd's data folder or "", made or not), VIP, IFACE (the interface of the VIP,
+# "" when there is none), OWN (this host's address for VRRP), PEERS (those of the
+# other masters), LISTEN (seconds) and VRRP (vrrp.pl).
 LC_ALL=C; export LC_ALL
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin; export PATH
 exec 2>/dev/null
@@ -11,12 +12,17 @@ trap 'exit 1' HUP INT TERM
 
 echo "clock $(date +%s%N)"
 
-# Who sends VRRP adverts on the wire.
+# Who sends VRRP adverts on the wire, and whether VRRP passes between the masters.
+# Raw sockets, and nothing to install: perl is part of every Debian and Ubuntu.
 if [ -n "$IFACE" ]; then
-	if command -v tcpdump >/dev/null; then
-		timeout "$LISTEN" tcpdump -i "$IFACE" -n -l -c 200 'ip proto 112 or ip6 proto 112' >"$T/vrrp" &
+	if command -v perl >/dev/null; then
+		{
+			echo "vrrp-from $(date +%s%N)"
+			perl -e "$VRRP" "$IFACE" "$OWN" "$LISTEN" "$PEERS" || echo "vrrp none perl could not do it"
+			echo "vrrp-until $(date +%s%N)"
+		} >"$T/vrrp" &
 	else
-		echo "vrrp none"
+		echo "vrrp none there is no perl on the host"
 	fi
 fi
 
@@ -54,7 +60,7 @@ fi
 
 wait
 cat "$T/versions"
-[ -e "$T/vrrp" ] && { echo "vrrp heard"; sed 's/^/vrrp-packet /' "$T/vrrp" | head -n 200; }
+[ -e "$T/vrrp" ] && cat "$T/vrrp"
 [ -e "$T/vip" ] && { echo "vip asked"; sed 's/^/vip-neighbour /' "$T/vip" | head -n 20; }
 echo "clock-after $(date +%s%N)"
 echo end

@@ -56,9 +56,15 @@ func TestProbeScriptIsPOSIXShell(t *testing.T) {
 }
 
 const goodProbe = `clock 1000
+vrrp-from 1100
+vrrp-wire 192.0.2.12
+vrrp-wire 192.0.2.13
+vrrp-probe 192.0.2.13
+vrrp-advert 192.0.2.200 3 51
+vrrp-advert fe80::1%eth0 2 7
+vrrp-unsent 192.0.2.13 Operation not permitted
 vrrp heard
-vrrp-packet 12:00:00.000001 IP 192.0.2.200 > 224.0.0.18: VRRPv3, Advertisement, vrid 51, prio 100, intvl 100cs, length 12
-vrrp-packet 12:00:00.000001 IP6 fe80::1 > ff02::12: VRRPv3, Advertisement, vrid 7, prio 100, intvl 100cs, length 24
+vrrp-until 1900
 vip asked
 vip-neighbour 192.0.2.10 dev eth0 lladdr 02:aa:bb:cc:dd:ee REACHABLE
 sync 0.004
@@ -75,11 +81,15 @@ func TestProbeIsRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(p.Adverts) != 2 || p.Adverts[0] != (vrrpAdvert{netip.MustParseAddr("192.0.2.200"), 51}) || p.Adverts[1].VRID != 7 {
-		t.Errorf("adverts: %v", p.Adverts)
+	v := p.VRRP
+	if len(v.Adverts) != 2 || v.Adverts[0] != (vrrpAdvert{netip.MustParseAddr("192.0.2.200"), 3, 51}) || v.Adverts[1] != (vrrpAdvert{netip.MustParseAddr("fe80::1"), 2, 7}) {
+		t.Errorf("adverts: %v", v.Adverts)
 	}
-	if !p.AskedVIP || p.Answers != "02:aa:bb:cc:dd:ee" || !p.Heard {
-		t.Errorf("VIP asked %v, answered by %q, heard %v", p.AskedVIP, p.Answers, p.Heard)
+	if !v.Heard || v.From != 1100 || v.Until != 1900 || len(v.Wire) != 2 || len(v.LetIn) != 1 || v.Unsent[netip.MustParseAddr("192.0.2.13")] != "Operation not permitted" {
+		t.Errorf("VRRP: %+v", v)
+	}
+	if !p.AskedVIP || p.Answers != "02:aa:bb:cc:dd:ee" {
+		t.Errorf("VIP asked %v, answered by %q", p.AskedVIP, p.Answers)
 	}
 	if len(p.Writes) != 2 || p.Writes[0] != 25*time.Microsecond || p.Versions["kubelet"] != (version{1, 36, 3}) || p.Versions["etcd"] != (version{3, 6, 16}) {
 		t.Errorf("writes %v, versions %v", p.Writes, p.Versions)
@@ -111,6 +121,12 @@ func TestProbeThatMakesNoSenseIsRefused(t *testing.T) {
 		"write takes ages":  "clock 1\nsync 1e300\nclock-after 3\nend\n",
 		"write takes words": "clock 1\nsync long\nclock-after 3\nend\n",
 		"too many writes":   "clock 1\n" + strings.Repeat("sync 0\n", 2000) + "clock-after 3\nend\n",
+		"advert cut short":  "clock 1\nvrrp-advert 192.0.2.9 3\nclock-after 3\nend\n",
+		"advert of nobody":  "clock 1\nvrrp-advert me 3 51\nclock-after 3\nend\n",
+		"advert of no id":   "clock 1\nvrrp-advert 192.0.2.9 3 256\nclock-after 3\nend\n",
+		"probe of nobody":   "clock 1\nvrrp-probe me\nclock-after 3\nend\n",
+		"unsent to nobody":  "clock 1\nvrrp-unsent me\nclock-after 3\nend\n",
+		"listened at noon":  "clock 1\nvrrp-from noon\nclock-after 3\nend\n",
 		"too much":          "clock 1\n" + strings.Repeat("x\n", maxProbe) + "clock-after 3\nend\n",
 	} {
 		if p, err := parseProbe(out, time.Now(), time.Now()); err == nil {
@@ -134,13 +150,17 @@ func TestP99LeavesOutTheSlowestOfAHundred(t *testing.T) {
 
 func FuzzParseProbe(f *testing.F) {
 	f.Add(goodProbe)
+	f.Add("clock 1\nvrrp none \x1b[31mno perl\nclock-after 3\nend\n")
 	f.Add("clock 1\nversion \x1b[31m v1.2.3\nclock-after 3\nend\n")
 	f.Fuzz(func(t *testing.T, s string) {
 		p, err := parseProbe(s, time.Unix(0, 0), time.Unix(1, 0))
 		if err != nil {
 			return
 		}
-		if text := fmt.Sprint(p.Answers, p.Versions, p.Adverts); remote.Clean(text) != text {
+		if p.VRRP.Heard && p.VRRP.Why != "" || len(p.VRRP.Wire)+len(p.VRRP.LetIn)+len(p.VRRP.Adverts)+len(p.VRRP.Unsent) > 4*maxHeard {
+			t.Errorf("%+v", p.VRRP)
+		}
+		if text := fmt.Sprint(p.Answers, p.Versions, p.VRRP); remote.Clean(text) != text {
 			t.Errorf("control characters came through: %q", text)
 		}
 	})

@@ -2,7 +2,6 @@ package preflight
 
 import (
 	"context"
-	"slices"
 	"strings"
 )
 
@@ -57,34 +56,4 @@ func vipUnused(_ context.Context, c *Cluster) []Finding {
 		}
 		return nil
 	})
-}
-
-// vridUnused needs ears on the wire. With keepalived running, our own adverts are
-// what is heard, and keepalived itself logs those of strangers.
-func vridUnused(_ context.Context, c *Cluster) []Finding {
-	var strange []string
-	return c.eachMaster(func(h host) []Finding {
-		if h.Facts.Runs("keepalived") {
-			return nil
-		}
-		if h.Probe == nil || !h.Probe.Heard {
-			return unknown("not listened for VRRP: there is no tcpdump on the host")
-		}
-		for _, a := range h.Probe.Adverts {
-			if a.VRID == c.Inv.VIP.VirtualRouterID && !c.isMaster(a) && !slices.Contains(strange, a.From.String()) {
-				strange = append(strange, a.From.String())
-				return one(says("%s sends VRRP adverts with virtual router id %d", a.From, a.VRID).as(Error))
-			}
-		}
-		return nil
-	})
-}
-
-func (c *Cluster) isMaster(a vrrpAdvert) bool {
-	for _, m := range c.Inv.Masters() {
-		if m.PrivateAddress == a.From {
-			return true
-		}
-	}
-	return false
 }

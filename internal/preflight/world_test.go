@@ -14,7 +14,7 @@ import (
 )
 
 // bare is three masters and a worker as they come from the installer: every
-// check passes, but that VRRP cannot be looked at before keepalived is there.
+// check passes.
 func bare(t *testing.T) *Cluster {
 	t.Helper()
 	inv := inventorytest.ThreeWithWorkers(t, 1)
@@ -26,7 +26,7 @@ func bare(t *testing.T) *Cluster {
 		h := &inv.Hosts[i]
 		c.Hosts[h.Name] = remote.NewFake(h.Name, nil)
 		c.Facts[h.Name] = factsOf(i, h)
-		c.probes[h.Name] = probeOf()
+		c.probes[h.Name] = probeOf(inv, h)
 	}
 	c.dials = c.wanted()
 	for i := range c.dials {
@@ -63,10 +63,18 @@ func factsOf(i int, h *inventory.Host) *facts.Facts {
 	return f
 }
 
-func probeOf() *probe {
-	p := &probe{Versions: map[string]version{}, Heard: true, AskedVIP: true, Clock: clock{Error: time.Millisecond}}
+func probeOf(inv *inventory.Inventory, h *inventory.Host) *probe {
+	p := &probe{Versions: map[string]version{}, AskedVIP: true, Clock: clock{Error: time.Millisecond}}
 	for range 100 {
 		p.Writes = append(p.Writes, 2*time.Millisecond)
+	}
+	if h.Role == inventory.ControlPlane {
+		p.VRRP = heard{Heard: true, From: int64(time.Second), Until: int64(2 * time.Second), Unsent: map[netip.Addr]string{}}
+		for _, m := range inv.Masters() {
+			if m.Name != h.Name {
+				p.VRRP.Wire, p.VRRP.LetIn = append(p.VRRP.Wire, m.PrivateAddress), append(p.VRRP.LetIn, m.PrivateAddress)
+			}
+		}
 	}
 	return p
 }
@@ -97,7 +105,8 @@ func converged(t *testing.T) *Cluster {
 			listen(f, "kube-controller", 10257)
 			listen(f, "kube-scheduler", 10259)
 			c.probes[h.Name].Versions["etcd"] = version{3, 6, 16}
-			c.probes[h.Name].Heard, c.probes[h.Name].AskedVIP = false, false
+			c.probes[h.Name].AskedVIP = false
+			c.probes[h.Name].VRRP.Adverts = []vrrpAdvert{{netip.MustParseAddr("192.0.2.11"), 3, 51}}
 		}
 	}
 	i := c.Facts["master-1"].InterfaceOf(netip.MustParseAddr("192.0.2.11"))

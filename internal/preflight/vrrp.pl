@@ -1,0 +1,101 @@
+# Run by probe.sh: INTERFACE OWN-ADDRESS SECONDS "PEER...". For that long it
+# listens on the interface for VRRP adverts, and tries IP protocol 112 between
+# this host and its peers. It joins the groups of VRRP and leaves nothing behind.
+#
+# The probes are no adverts: version 0, type 0, virtual router id 0 (there is no
+# such router) and the ordinary TTL. keepalived looks for the id first and drops
+# an unknown one without a word; RFC 9568 has the rest dropped as well.
+use strict;
+use Socket qw(:DEFAULT inet_pton inet_ntop);
+use POSIX ();
+
+my ($dev, $own, $seconds, $peers) = @ARGV;
+my $probe = pack('C2 x6 a*', 0, 0, 'hactl preflight');
+my ($protocol, $af_packet, $bind_to_device, $attach_filter) = (112, 17, 25, 26);
+
+sub none { print 'vrrp none ', @_, "\n"; exit 0 }
+
+open(my $sys, '<', "/sys/class/net/$dev/ifindex") or none("$dev: $!");
+my $index = int <$sys>;
+
+# What the firewall of this host lets in, on the interface as keepalived binds it.
+my $family = $own =~ /:/ ? AF_INET6 : AF_INET;
+sub address {
+	my $ip = inet_pton($family, $_[0]) or none("$_[0] is no address");
+	return $family == AF_INET6 ? pack_sockaddr_in6(0, $ip) : pack_sockaddr_in(0, $ip);
+}
+socket(my $raw, $family, SOCK_RAW, $protocol) or none("raw socket: $!");
+setsockopt($raw, SOL_SOCKET, $bind_to_device, "$dev\0") or none("bind to $dev: $!");
+bind($raw, address($own)) or none("bind to $own: $!");
+
+# What comes to the interface, before any firewall. The kernel passes on
+# protocol 112 alone: ldb [where]; jeq 112; ret all; ret nothing.
+sub wire {
+	my ($type, $where) = @_;
+	my $code = join '', map { pack('SCCL', @$_) } [0x30, 0, 0, $where], [0x15, 0, 1, $protocol], [6, 0, 0, 0xffff], [6, 0, 0, 0];
+	socket(my $s, $af_packet, SOCK_DGRAM, 0) or none("packet socket: $!");
+	setsockopt($s, SOL_SOCKET, $attach_filter, pack('S x!8 P', 4, $code)) or none("filter: $!");
+	bind($s, pack('S n i x12', $af_packet, $type, $index)) or none("bind to $dev: $!");
+	return $s;
+}
+my %wire = (AF_INET, wire(0x0800, 9), AF_INET6, wire(0x86dd, 6));
+
+# Network cards and switches hand on what somebody asked for: 224.0.0.18, ff02::12.
+my @joined;
+for ([AF_INET, 0, 35, pack('a4 x4 i', inet_pton(AF_INET, '224.0.0.18'), $index)],
+	[AF_INET6, 41, 20, pack('a16 i', inet_pton(AF_INET6, 'ff02::12'), $index)]) {
+	my ($af, $level, $join, $group) = @$_;
+	my $s;
+	push @joined, $s if socket($s, $af, SOCK_DGRAM, 0) && setsockopt($s, $level, $join, $group);
+}
+
+my %said;
+sub say_once { my $line = "@_\n"; print $line if keys %said < 200 && !$said{$line}++ }
+
+# A packet from its IP header on, as (source, VRRP).
+sub parse {
+	my ($af, $packet) = @_;
+	return (inet_ntop($af, substr($packet, 8, 16)), substr($packet, 40)) if $af == AF_INET6 && length $packet >= 40;
+	my $header = 4 * (ord($packet) & 15);
+	return (inet_ntop($af, substr($packet, 12, 4)), substr($packet, $header)) if $af == AF_INET && length $packet >= $header && $header >= 20;
+	return;
+}
+
+sub on_wire {
+	my ($af) = @_;
+	recv($wire{$af}, my $packet, 2048, MSG_DONTWAIT) // return;
+	my ($from, $vrrp) = parse($af, $packet) or return;
+	return say_once('vrrp-wire', $from) if index($vrrp, $probe) == 0;
+	my ($kind, $id) = unpack('C2', $vrrp) or return;
+	say_once('vrrp-advert', $from, $kind >> 4, $id) if $kind == 0x21 || $kind == 0x31;
+}
+
+sub let_in {
+	my $from = recv($raw, my $packet, 2048, MSG_DONTWAIT) // return;
+	my $vrrp = $packet;
+	$vrrp = (parse(AF_INET, $packet))[1] // '' if $family == AF_INET;
+	my (undef, $ip) = $family == AF_INET6 ? unpack_sockaddr_in6($from) : unpack_sockaddr_in($from);
+	say_once('vrrp-probe', inet_ntop($family, $ip)) if index($vrrp, $probe) == 0;
+}
+
+# Ten probes a second to each peer: hosts do not begin at the same moment.
+my (%sent, %unsent);
+sub send_all {
+	for my $peer (split ' ', $peers) {
+		if (defined send($raw, $probe, 0, address($peer))) { $sent{$peer} = 1 } else { $unsent{$peer} = "$!" }
+	}
+}
+
+sub now { return (POSIX::times())[0] / POSIX::sysconf(POSIX::_SC_CLK_TCK()) }
+my $next = now();
+my $end = $next + $seconds;
+while ((my $now = now()) < $end) {
+	if ($now >= $next) { send_all(); $next = $now + 0.1 }
+	my $ready = '';
+	vec($ready, fileno $_, 1) = 1 for $raw, values %wire;
+	next unless select($ready, undef, undef, 0.05) > 0;
+	let_in() if vec($ready, fileno $raw, 1);
+	for my $af (keys %wire) { on_wire($af) if vec($ready, fileno $wire{$af}, 1) }
+}
+$sent{$_} or say_once('vrrp-unsent', $_, $unsent{$_}) for keys %unsent;
+print "vrrp heard\n";

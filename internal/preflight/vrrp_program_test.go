@@ -1,0 +1,113 @@
+package preflight
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// onLoopback are shell lines that run in a network of their own. There, two
+// hosts are two addresses of the loopback; PROGRAM is what hosts run.
+const onLoopback = `set -e
+ip link set lo up
+for a in 192.0.2.1/32 192.0.2.2/32 2001:db8::1/128 2001:db8::2/128; do ip addr add $a dev lo; done
+run() { perl -e "$(cat "$PROGRAM")" lo "$@"; }
+# A host's adverts and rubbish: SOURCE HEX-OF-A-PACKET...
+send() {
+	perl -e 'use Socket qw(:DEFAULT inet_pton); my $own = shift; my $six = $own =~ /:/; my $f = $six ? AF_INET6 : AF_INET;
+		sub a { my $ip = inet_pton($f, shift); $six ? pack_sockaddr_in6(0, $ip) : pack_sockaddr_in(0, $ip) }
+		my $s; socket($s, $f, SOCK_RAW, 112) && bind($s, a($own)) or die $!;
+		for (1 .. 4) { select(undef, undef, undef, 0.1); defined send($s, pack("H*", $_), 0, a($six ? "2001:db8::1" : "192.0.2.1")) or die $! for @ARGV }' "$@" &
+}
+`
+
+// hears runs shell lines and returns the lines that they print.
+func hears(t *testing.T, script string) []string {
+	t.Helper()
+	if runtime.GOOS != "linux" {
+		t.Skip("no Linux")
+	}
+	for _, tool := range []string{"perl", "unshare", "ip"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skipf("%s is missing", tool)
+		}
+	}
+	own := []string{"-n"}
+	if os.Getuid() != 0 {
+		own = []string{"-rn"}
+	}
+	if err := exec.CommandContext(t.Context(), "unshare", append(own, "true")...).Run(); err != nil {
+		t.Skipf("no network of its own: %v", err)
+	}
+	program, err := filepath.Abs("vrrp.pl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), "unshare", append(own, "sh", "-c", onLoopback+script)...)
+	cmd.Env = append(os.Environ(), "PROGRAM="+program)
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%v\n%s\n%s", err, out, stderr.String())
+	}
+	if stderr.Len() > 0 {
+		t.Errorf("it complains: %s", stderr.String())
+	}
+	return strings.Split(strings.TrimSpace(string(out)), "\n")
+}
+
+func wants(t *testing.T, lines, want, not []string) {
+	t.Helper()
+	for _, w := range want {
+		if !slices.Contains(lines, w) {
+			t.Errorf("no line %q in:\n%s", w, strings.Join(lines, "\n"))
+		}
+	}
+	for _, n := range not {
+		for _, l := range lines {
+			if strings.HasPrefix(l, n) {
+				t.Errorf("line %q", l)
+			}
+		}
+	}
+}
+
+func TestVRRPProgramHearsAdvertsOfEveryKindAndNothingElse(t *testing.T) {
+	lines := hears(t, `
+send 192.0.2.2 3133640100640000 2107640100010000 # version 3 and 2
+send 192.0.2.2 00 3200000000000000 4133640100640000 0000 # too short, no advert, no known version
+send 2001:db8::2 31ff640100640000
+run 192.0.2.1 0.9 ""`)
+	wants(t, lines, []string{"vrrp-advert 192.0.2.2 3 51", "vrrp-advert 192.0.2.2 2 7", "vrrp-advert 2001:db8::2 3 255", "vrrp heard"}, []string{"vrrp-wire", "vrrp-probe", "vrrp-unsent"})
+	if len(lines) != 4 {
+		t.Errorf("%d lines:\n%s", len(lines), strings.Join(lines, "\n"))
+	}
+}
+
+func TestVRRPProgramsHearOneAnother(t *testing.T) {
+	for _, a := range []struct{ own, other string }{{"192.0.2.1", "192.0.2.2"}, {"2001:db8::1", "2001:db8::2"}} {
+		lines := hears(t, "run "+a.other+" 0.9 "+a.own+" >/dev/null & run "+a.own+" 0.9 "+a.other)
+		wants(t, lines, []string{"vrrp-wire " + a.other, "vrrp-probe " + a.other, "vrrp heard"}, []string{"vrrp-advert", "vrrp-unsent", "vrrp-probe " + a.own})
+	}
+}
+
+func TestVRRPProgramTellsAFirewallFromAWireThatIsCut(t *testing.T) {
+	if _, err := exec.LookPath("nft"); err != nil {
+		t.Skip("nft is missing")
+	}
+	const pair = "run 192.0.2.2 0.9 192.0.2.1 >/dev/null & run 192.0.2.1 0.9 192.0.2.2"
+	lines := hears(t, "nft 'add table inet t; add chain inet t i { type filter hook input priority 0; }; add rule inet t i ip protocol vrrp drop'\n"+pair)
+	wants(t, lines, []string{"vrrp-wire 192.0.2.2", "vrrp heard"}, []string{"vrrp-probe", "vrrp-unsent"})
+	lines = hears(t, "nft 'add table inet t; add chain inet t o { type filter hook output priority 0; }; add rule inet t o ip protocol vrrp drop'\n"+pair)
+	wants(t, lines, []string{"vrrp-unsent 192.0.2.2 Operation not permitted", "vrrp heard"}, []string{"vrrp-probe", "vrrp-wire"})
+}
+
+func TestVRRPProgramSaysWhyItCannot(t *testing.T) {
+	wants(t, hears(t, "run 192.0.2.99 0.1 ''"), []string{"vrrp none bind to 192.0.2.99: Cannot assign requested address"}, []string{"vrrp heard"})
+	wants(t, hears(t, `perl -e "$(cat "$PROGRAM")" eth7 192.0.2.1 0.1 ""`), []string{"vrrp none eth7: No such file or directory"}, []string{"vrrp heard"})
+}
