@@ -1,6 +1,7 @@
 # Run by probe.sh: INTERFACE OWN-ADDRESS SECONDS "PEER...". For that long it
 # listens on the interface for VRRP adverts, and tries IP protocol 112 between
-# this host and its peers. It joins the groups of VRRP and leaves nothing behind.
+# this host and its peers, on whatever interface they are. It joins the groups of
+# VRRP and leaves nothing behind.
 #
 # The probes are no adverts: version 0, type 0, virtual router id 0 (there is no
 # such router) and the ordinary TTL. keepalived looks for the id first and drops
@@ -11,31 +12,31 @@ use POSIX ();
 
 my ($dev, $own, $seconds, $peers) = @ARGV;
 my $probe = pack('C2 x6 a*', 0, 0, 'hactl preflight');
-my ($protocol, $af_packet, $bind_to_device, $attach_filter) = (112, 17, 25, 26);
+my ($protocol, $af_packet, $attach_filter, $get_index) = (112, 17, 26, 0x8933);
 
 sub none { print 'vrrp none ', @_, "\n"; exit 0 }
 
-open(my $sys, '<', "/sys/class/net/$dev/ifindex") or none("$dev: $!");
-my $index = int <$sys>;
-
-# What the firewall of this host lets in, on the interface as keepalived binds it.
+# What the firewall of this host lets in. keepalived binds its sockets for
+# unicast to the address, not to an interface.
 my $family = $own =~ /:/ ? AF_INET6 : AF_INET;
 sub address {
 	my $ip = inet_pton($family, $_[0]) or none("$_[0] is no address");
 	return $family == AF_INET6 ? pack_sockaddr_in6(0, $ip) : pack_sockaddr_in(0, $ip);
 }
 socket(my $raw, $family, SOCK_RAW, $protocol) or none("raw socket: $!");
-setsockopt($raw, SOL_SOCKET, $bind_to_device, "$dev\0") or none("bind to $dev: $!");
 bind($raw, address($own)) or none("bind to $own: $!");
+my $request = pack('a15 x25', $dev);
+ioctl($raw, $get_index, $request) or none("$dev: $!");
+my $index = unpack('x16 i', $request);
 
-# What comes to the interface, before any firewall. The kernel passes on
+# What comes to any interface, before any firewall. The kernel passes on
 # protocol 112 alone: ldb [where]; jeq 112; ret all; ret nothing.
 sub wire {
 	my ($type, $where) = @_;
 	my $code = join '', map { pack('SCCL', @$_) } [0x30, 0, 0, $where], [0x15, 0, 1, $protocol], [6, 0, 0, 0xffff], [6, 0, 0, 0];
 	socket(my $s, $af_packet, SOCK_DGRAM, 0) or none("packet socket: $!");
 	setsockopt($s, SOL_SOCKET, $attach_filter, pack('S x!8 P', 4, $code)) or none("filter: $!");
-	bind($s, pack('S n i x12', $af_packet, $type, $index)) or none("bind to $dev: $!");
+	bind($s, pack('S n x16', $af_packet, $type)) or none("bind to all interfaces: $!");
 	return $s;
 }
 my %wire = (AF_INET, wire(0x0800, 9), AF_INET6, wire(0x86dd, 6));
@@ -63,9 +64,10 @@ sub parse {
 
 sub on_wire {
 	my ($af) = @_;
-	recv($wire{$af}, my $packet, 2048, MSG_DONTWAIT) // return;
+	my $on = recv($wire{$af}, my $packet, 2048, MSG_DONTWAIT) // return;
 	my ($from, $vrrp) = parse($af, $packet) or return;
 	return say_once('vrrp-wire', $from) if index($vrrp, $probe) == 0;
+	return if (unpack('S n i', $on))[2] != $index;
 	my ($kind, $id) = unpack('C2', $vrrp) or return;
 	say_once('vrrp-advert', $from, $kind >> 4, $id) if $kind == 0x21 || $kind == 0x31;
 }

@@ -96,6 +96,16 @@ func TestVRRPProgramsHearOneAnother(t *testing.T) {
 	}
 }
 
+// The VIP may be on another interface than the address of the host: routers
+// there are not in its way, and the masters hear one another all the same.
+func TestVRRPProgramHearsPeersOnAnotherInterface(t *testing.T) {
+	lines := hears(t, `ip link add d0 type veth peer name d1
+send 192.0.2.2 3133640100640000
+run 192.0.2.2 0.9 192.0.2.1 >/dev/null &
+perl -e "$(cat "$PROGRAM")" d0 192.0.2.1 0.9 192.0.2.2`)
+	wants(t, lines, []string{"vrrp-wire 192.0.2.2", "vrrp-probe 192.0.2.2", "vrrp heard"}, []string{"vrrp-advert"})
+}
+
 func TestVRRPProgramTellsAFirewallFromAWireThatIsCut(t *testing.T) {
 	if _, err := exec.LookPath("nft"); err != nil {
 		t.Skip("nft is missing")
@@ -109,5 +119,5 @@ func TestVRRPProgramTellsAFirewallFromAWireThatIsCut(t *testing.T) {
 
 func TestVRRPProgramSaysWhyItCannot(t *testing.T) {
 	wants(t, hears(t, "run 192.0.2.99 0.1 ''"), []string{"vrrp none bind to 192.0.2.99: Cannot assign requested address"}, []string{"vrrp heard"})
-	wants(t, hears(t, `perl -e "$(cat "$PROGRAM")" eth7 192.0.2.1 0.1 ""`), []string{"vrrp none eth7: No such file or directory"}, []string{"vrrp heard"})
+	wants(t, hears(t, `perl -e "$(cat "$PROGRAM")" eth7 192.0.2.1 0.1 ""`), []string{"vrrp none eth7: No such device"}, []string{"vrrp heard"})
 }
