@@ -35,6 +35,7 @@ type vrrpAdvert struct {
 	From    netip.Addr
 	Version int
 	VRID    int
+	For     []netip.Addr // the addresses that it claims, the first twenty
 }
 
 // line reads a line of the probe that is about VRRP.
@@ -65,10 +66,11 @@ func (v *heard) line(key, rest string) (err error) {
 	return err
 }
 
-// advert reads "192.0.2.9 3 51": source, version, virtual router id.
+// advert reads "192.0.2.9 3 51 192.0.2.10...": source, version, virtual router
+// id, addresses.
 func (v *heard) advert(s string) error {
 	w := strings.Fields(s)
-	if len(w) != 3 {
+	if len(w) < 3 || len(v.Adverts) >= maxHeard {
 		return strconv.ErrSyntax
 	}
 	from, err := address(w[0])
@@ -80,10 +82,17 @@ func (v *heard) advert(s string) error {
 		return err
 	}
 	id, err := strconv.ParseUint(w[2], 10, 8)
-	if err == nil && len(v.Adverts) < maxHeard {
-		v.Adverts = append(v.Adverts, vrrpAdvert{From: from, Version: int(version), VRID: int(id)})
+	if err != nil {
+		return err
 	}
-	return err
+	a := vrrpAdvert{From: from, Version: int(version), VRID: int(id)}
+	for _, s := range w[3:] {
+		if a.For, err = oneMore(a.For, s); err != nil {
+			return err
+		}
+	}
+	v.Adverts = append(v.Adverts, a)
+	return nil
 }
 
 // address reads an address; a zone would be the host's own affair.

@@ -155,16 +155,25 @@ var broken = []struct {
 	{"vip-network", "another network", func(c *Cluster) { c.Inv.VIP.Address = netip.MustParseAddr("192.0.3.10") }, Error, "master-1", "192.0.2.0/24"},
 	{"vip-network", "no such interface", func(c *Cluster) { c.Inv.VIP.Interface = "bond0" }, Error, "master-1", "no interface"},
 	{"vip-unused", "a stranger answers", func(c *Cluster) { c.probes["master-2"].Answers = "02:aa:bb:cc:dd:ee" }, Error, "master-2", "02:aa:bb:cc:dd:ee"},
+	{"vip-unused", "a stranger claims it by VRRP", func(c *Cluster) {
+		run(c)
+		c.probes["master-3"].VRRP.Adverts = append(c.probes["master-3"].VRRP.Adverts, advert(stranger, 7, netip.MustParseAddr("192.0.2.9"), c.Inv.VIP.Address))
+	}, Error, "master-3", "192.0.2.200, no master of this cluster, claims the VIP 192.0.2.10"},
 	{"vip-unused", "left on an interface", func(c *Cluster) { holdVIP(c, "master-2") }, Error, "master-2", "no keepalived"},
 	{"vip-unused", "on a worker", func(c *Cluster) { holdVIP(c, "worker-1") }, Error, "worker-1", "no master"},
 	{"vip-unused", "not asked", func(c *Cluster) { c.probes["master-2"].AskedVIP = false }, Unknown, "master-2", "not asked"},
 	{"vrid", "another cluster on the wire", func(c *Cluster) {
-		c.probes["master-2"].VRRP.Adverts = []vrrpAdvert{{stranger, 3, 51}}
-	}, Error, "master-2", "192.0.2.200 sends VRRP adverts (version 3) with virtual router id 51"},
+		c.probes["master-2"].VRRP.Adverts = []vrrpAdvert{advert(stranger, 51)}
+	}, Warning, "master-2", "192.0.2.200, no master of this cluster, sends VRRP adverts (version 3) with virtual router id 51"},
 	{"vrid", "on a running cluster", func(c *Cluster) {
 		run(c)
-		c.probes["master-3"].VRRP.Adverts = append(c.probes["master-3"].VRRP.Adverts, vrrpAdvert{stranger, 2, 51})
-	}, Error, "master-3", "192.0.2.200"},
+		c.probes["master-3"].VRRP.Adverts = append(c.probes["master-3"].VRRP.Adverts, advert(stranger, 51))
+	}, Warning, "master-3", "192.0.2.200"},
+	{"vrid", "a lone master, which yields to it", func(c *Cluster) {
+		c.Inv.Hosts = c.Inv.Hosts[:1]
+		c.dials = nil
+		c.probes["master-1"].VRRP.Adverts = []vrrpAdvert{advert(stranger, 51)}
+	}, Error, "master-1", "192.0.2.200"},
 	{"vrid", "no ears", func(c *Cluster) { deaf(c, "master-2") }, Unknown, "master-2", "no perl"},
 	{"vrid", "no interface", func(c *Cluster) { c.probes["master-2"].VRRP = heard{} }, Unknown, "master-2", "interface"},
 	{"vrrp", "a firewall on the way", func(c *Cluster) { notLetIn(c, "master-1", "master-3", false) }, Error, "master-3", "from master-1 (192.0.2.11) does not arrive"},
@@ -223,11 +232,15 @@ const nftDrop = `table inet filter {
 
 var stranger = netip.MustParseAddr("192.0.2.200")
 
+func advert(from netip.Addr, id int, claims ...netip.Addr) vrrpAdvert {
+	return vrrpAdvert{From: from, Version: 3, VRID: id, For: claims}
+}
+
 // run lets keepalived run, with its adverts on the wire.
 func run(c *Cluster) {
 	for _, m := range c.Inv.Masters() {
 		c.Facts[m.Name].Processes = []string{"keepalived"}
-		c.probes[m.Name].VRRP.Adverts = []vrrpAdvert{{c.Inv.Hosts[0].PrivateAddress, 3, 51}}
+		c.probes[m.Name].VRRP.Adverts = []vrrpAdvert{advert(c.Inv.Hosts[0].PrivateAddress, 51, c.Inv.VIP.Address)}
 	}
 	holdVIP(c, "master-1")
 }
@@ -360,7 +373,7 @@ func TestAdvertsOfTheMastersAreNoCollision(t *testing.T) {
 	local := netip.MustParseAddr("fe80::11")
 	eth0 := &c.Facts["master-1"].Interfaces[1]
 	eth0.Prefixes = append(eth0.Prefixes, netip.PrefixFrom(local, 64))
-	c.probes["master-2"].VRRP.Adverts = []vrrpAdvert{{netip.MustParseAddr("192.0.2.11"), 3, 51}, {local, 3, 51}, {stranger, 3, 52}}
+	c.probes["master-2"].VRRP.Adverts = []vrrpAdvert{advert(netip.MustParseAddr("192.0.2.11"), 51), advert(local, 51), advert(stranger, 52)}
 	if res := judge(t, c)["vrid"]; res.State != Passed {
 		t.Errorf("%s: %+v", res.State, res.Findings)
 	}
@@ -371,7 +384,7 @@ func TestEveryStrangerIsNamedOnce(t *testing.T) {
 	c := bare(t)
 	other := netip.MustParseAddr("192.0.2.201")
 	for _, m := range c.Inv.Masters() {
-		c.probes[m.Name].VRRP.Adverts = []vrrpAdvert{{stranger, 3, 51}, {other, 3, 51}, {other, 3, 60}}
+		c.probes[m.Name].VRRP.Adverts = []vrrpAdvert{advert(stranger, 51), advert(other, 60), advert(other, 51)}
 	}
 	res := judge(t, c)["vrid"]
 	if len(res.Findings) != 2 || !strings.Contains(res.Findings[1].Message, "192.0.2.201") || !strings.Contains(res.Findings[0].Hint, "51, 60") {

@@ -60,7 +60,7 @@ vrrp-from 1100
 vrrp-wire 192.0.2.12
 vrrp-wire 192.0.2.13
 vrrp-probe 192.0.2.13
-vrrp-advert 192.0.2.200 3 51
+vrrp-advert 192.0.2.200 3 51 192.0.2.10 192.0.2.99
 vrrp-advert fe80::1%eth0 2 7
 vrrp-unsent 192.0.2.13 Operation not permitted
 vrrp heard
@@ -82,7 +82,7 @@ func TestProbeIsRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	v := p.VRRP
-	if len(v.Adverts) != 2 || v.Adverts[0] != (vrrpAdvert{netip.MustParseAddr("192.0.2.200"), 3, 51}) || v.Adverts[1] != (vrrpAdvert{netip.MustParseAddr("fe80::1"), 2, 7}) {
+	if fmt.Sprint(v.Adverts) != "[{192.0.2.200 3 51 [192.0.2.10 192.0.2.99]} {fe80::1 2 7 []}]" {
 		t.Errorf("adverts: %v", v.Adverts)
 	}
 	if !v.Heard || v.From != 1100 || v.Until != 1900 || len(v.Wire) != 2 || len(v.LetIn) != 1 || v.Unsent[netip.MustParseAddr("192.0.2.13")] != "Operation not permitted" {
@@ -122,6 +122,7 @@ func TestProbeThatMakesNoSenseIsRefused(t *testing.T) {
 		"write takes words": "clock 1\nsync long\nclock-after 3\nend\n",
 		"too many writes":   "clock 1\n" + strings.Repeat("sync 0\n", 2000) + "clock-after 3\nend\n",
 		"advert cut short":  "clock 1\nvrrp-advert 192.0.2.9 3\nclock-after 3\nend\n",
+		"advert for no one": "clock 1\nvrrp-advert 192.0.2.9 3 51 me\nclock-after 3\nend\n",
 		"advert of nobody":  "clock 1\nvrrp-advert me 3 51\nclock-after 3\nend\n",
 		"advert of no id":   "clock 1\nvrrp-advert 192.0.2.9 3 256\nclock-after 3\nend\n",
 		"probe of nobody":   "clock 1\nvrrp-probe me\nclock-after 3\nend\n",

@@ -33,7 +33,7 @@ func vipNetwork(_ context.Context, c *Cluster) []Finding {
 func vipUnused(_ context.Context, c *Cluster) []Finding {
 	vip := c.Inv.VIP.Address
 	holders := c.holders()
-	var out []Finding
+	out := c.vipClaims()
 	for _, h := range holders {
 		switch {
 		case !h.master():
@@ -47,7 +47,7 @@ func vipUnused(_ context.Context, c *Cluster) []Finding {
 	if len(holders) > 0 {
 		return out
 	}
-	return c.eachMaster(func(h host) []Finding {
+	return append(out, c.eachMaster(func(h host) []Finding {
 		switch {
 		case h.Probe == nil || !h.Probe.AskedVIP:
 			return unknown("it was not asked who has %s", vip)
@@ -55,5 +55,5 @@ func vipUnused(_ context.Context, c *Cluster) []Finding {
 			return one(says("%s answers for %s, and is none of the hosts", h.Probe.Answers, vip))
 		}
 		return nil
-	})
+	})...)
 }

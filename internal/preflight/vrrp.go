@@ -117,36 +117,66 @@ func together(a, b *probe) time.Duration {
 	return time.Duration(until-from) - a.Clock.Error - b.Clock.Error
 }
 
-// vridUnused asks who else was heard. Our own keepalived's adverts are ours.
+// foreign are the adverts that a host heard of others than the masters. Our own
+// keepalived's are ours.
+func (c *Cluster) foreign(h *inventory.Host) []vrrpAdvert {
+	p := c.probes[h.Name]
+	if p == nil {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(p.VRRP.Adverts), func(a vrrpAdvert) bool { return c.isMaster(a.From) })
+}
+
+// vridUnused asks who else uses the id. Masters speak to one another by unicast
+// and drop what strangers say, so it costs no more than their log lines; a lone
+// master speaks by multicast, and yields to whoever has a higher priority.
 func vridUnused(_ context.Context, c *Cluster) []Finding {
-	var strange, ids []string
+	severity := Warning
+	if len(c.Inv.Masters()) == 1 {
+		severity = Error
+	}
+	var ids []string
 	for _, h := range c.Inv.Masters() {
-		if p := c.probes[h.Name]; p != nil {
-			for _, a := range p.VRRP.Adverts {
-				ids = append(ids, strconv.Itoa(a.VRID))
-			}
+		for _, a := range c.foreign(h) {
+			ids = append(ids, strconv.Itoa(a.VRID))
 		}
 	}
 	slices.Sort(ids)
 	taken := strings.Join(slices.Compact(ids), ", ")
+	told := map[netip.Addr]bool{}
 	return c.eachMaster(func(h host) []Finding {
 		if h.Probe == nil {
-			return unknown("not listened for VRRP")
+			return unknown("it was not listened for VRRP")
 		}
 		var out []Finding
-		for _, a := range h.Probe.VRRP.Adverts {
-			if a.VRID != c.Inv.VIP.VirtualRouterID || c.isMaster(a.From) || slices.Contains(strange, a.From.String()) {
-				continue
+		for _, a := range c.foreign(h.Host) {
+			if a.VRID == c.Inv.VIP.VirtualRouterID && !told[a.From] {
+				out = append(out, says("%s, no master of this cluster, sends VRRP adverts (version %d) with virtual router id %d", a.From, a.Version, a.VRID).
+					as(severity).do("set vip.virtualRouterID to a number that others do not use (heard: %s)", taken))
 			}
-			strange = append(strange, a.From.String())
-			out = append(out, says("%s sends VRRP adverts (version %d) with virtual router id %d and is no master of this cluster", a.From, a.Version, a.VRID).
-				as(Error).do("set vip.virtualRouterID to a number that is not in use; heard here: %s", taken))
+			told[a.From] = told[a.From] || a.VRID == c.Inv.VIP.VirtualRouterID
 		}
 		if len(out) == 0 && !h.Probe.VRRP.Heard {
-			return unknown("not listened for VRRP: %s", h.Probe.VRRP.why())
+			return unknown("it was not listened for VRRP: %s", h.Probe.VRRP.why())
 		}
 		return out
 	})
+}
+
+// vipClaims finds strangers whose adverts claim the VIP: two would have it.
+func (c *Cluster) vipClaims() []Finding {
+	var out []Finding
+	told := map[netip.Addr]bool{}
+	for _, h := range c.Inv.Masters() {
+		for _, a := range c.foreign(h) {
+			if !told[a.From] && slices.Contains(a.For, c.Inv.VIP.Address) {
+				told[a.From] = true
+				out = append(out, says("%s, no master of this cluster, claims the VIP %s by VRRP (virtual router id %d)", a.From, c.Inv.VIP.Address, a.VRID).
+					on(h.Name).do("stop keepalived on %s, or write another address into vip.address", a.From))
+			}
+		}
+	}
+	return out
 }
 
 // isMaster reports whether an address is on a master: that of the inventory, or

@@ -68,8 +68,14 @@ sub on_wire {
 	my ($from, $vrrp) = parse($af, $packet) or return;
 	return say_once('vrrp-wire', $from) if index($vrrp, $probe) == 0;
 	return if (unpack('S n i', $on))[2] != $index;
-	my ($kind, $id) = unpack('C2', $vrrp) or return;
-	say_once('vrrp-advert', $from, $kind >> 4, $id) if $kind == 0x21 || $kind == 0x31;
+	my ($kind, $id, undef, $count) = unpack('C4', $vrrp);
+	return if length $vrrp < 8 || $kind != 0x21 && $kind != 0x31;
+	my $size = $af == AF_INET6 ? 16 : 4;
+	my @addresses;
+	for (my $at = 8; @addresses < $count && @addresses < 20 && $at + $size <= length $vrrp; $at += $size) {
+		push @addresses, inet_ntop($af, substr($vrrp, $at, $size));
+	}
+	say_once('vrrp-advert', $from, $kind >> 4, $id, @addresses);
 }
 
 sub let_in {

@@ -21,7 +21,7 @@ send() {
 	perl -e 'use Socket qw(:DEFAULT inet_pton); my $own = shift; my $six = $own =~ /:/; my $f = $six ? AF_INET6 : AF_INET;
 		sub a { my $ip = inet_pton($f, shift); $six ? pack_sockaddr_in6(0, $ip) : pack_sockaddr_in(0, $ip) }
 		my $s; socket($s, $f, SOCK_RAW, 112) && bind($s, a($own)) or die $!;
-		for (1 .. 4) { select(undef, undef, undef, 0.1); defined send($s, pack("H*", $_), 0, a($six ? "2001:db8::1" : "192.0.2.1")) or die $! for @ARGV }' "$@" &
+		for (1 .. 4) { select(undef, undef, undef, 0.1); defined send($s, pack("H*", tr/_//dr), 0, a($six ? "2001:db8::1" : "192.0.2.1")) or die $! for @ARGV }' "$@" &
 }
 `
 
@@ -79,11 +79,11 @@ func wants(t *testing.T, lines, want, not []string) {
 
 func TestVRRPProgramHearsAdvertsOfEveryKindAndNothingElse(t *testing.T) {
 	lines := hears(t, `
-send 192.0.2.2 3133640100640000 2107640100010000 # version 3 and 2
+send 192.0.2.2 3133640100640000 2107640200010000c000020ac0000263000000 # version 3; 2 with addresses and more
 send 192.0.2.2 00 3200000000000000 4133640100640000 0000 # too short, no advert, no known version
-send 2001:db8::2 31ff640100640000
+send 2001:db8::2 31ff6402006400002001_0db8_0000_0000_0000_0000_0000_0010_2001 # cut short
 run 192.0.2.1 0.9 ""`)
-	wants(t, lines, []string{"vrrp-advert 192.0.2.2 3 51", "vrrp-advert 192.0.2.2 2 7", "vrrp-advert 2001:db8::2 3 255", "vrrp heard"}, []string{"vrrp-wire", "vrrp-probe", "vrrp-unsent"})
+	wants(t, lines, []string{"vrrp-advert 192.0.2.2 3 51", "vrrp-advert 192.0.2.2 2 7 192.0.2.10 192.0.2.99", "vrrp-advert 2001:db8::2 3 255 2001:db8::10", "vrrp heard"}, []string{"vrrp-wire", "vrrp-probe", "vrrp-unsent"})
 	if len(lines) != 4 {
 		t.Errorf("%d lines:\n%s", len(lines), strings.Join(lines, "\n"))
 	}

@@ -106,7 +106,7 @@ func converged(t *testing.T) *Cluster {
 			listen(f, "kube-scheduler", 10259)
 			c.probes[h.Name].Versions["etcd"] = version{3, 6, 16}
 			c.probes[h.Name].AskedVIP = false
-			c.probes[h.Name].VRRP.Adverts = []vrrpAdvert{{netip.MustParseAddr("192.0.2.11"), 3, 51}}
+			c.probes[h.Name].VRRP.Adverts = []vrrpAdvert{advert(netip.MustParseAddr("192.0.2.11"), 51, c.Inv.VIP.Address)}
 		}
 	}
 	i := c.Facts["master-1"].InterfaceOf(netip.MustParseAddr("192.0.2.11"))
