@@ -27,10 +27,11 @@ if [ -n "$IFACE" ]; then
 fi
 
 # Whether somebody answers for the VIP: asking for its hardware address needs no
-# open port. Only the neighbour table tells, whatever became of the connection.
+# open port. Only the neighbour table tells, whatever became of the connection; what
+# it remembers of a former owner says nothing, so it is made to ask anew.
 if [ -n "$VIP" ]; then
 	if command -v bash >/dev/null; then
-		{ timeout 1 bash -c ": </dev/tcp/$VIP/9"; ip neigh show to "$VIP" >"$T/vip"; } &
+		{ ip neigh flush to "$VIP"; timeout 1 bash -c ": </dev/tcp/$VIP/9"; ip neigh show to "$VIP" >"$T/vip"; } &
 	else
 		echo "vip none"
 	fi
