@@ -114,13 +114,15 @@ func (a *app) printPreflight(rep *preflight.Report) error {
 		if r.State == preflight.Passed {
 			t.Add(r.ID, string(r.State), "", r.Title)
 		}
-		for _, g := range r.Grouped() {
+		groups := r.Grouped()
+		for i, g := range groups {
 			state := string(g.Severity)
 			if r.State == preflight.Ignored {
 				state = string(r.State)
 			}
 			t.Add(r.ID, state, strings.Join(g.Hosts, ", "), g.Message)
-			if g.Hint != "" {
+			// A hint that holds for the next line as well is given once, after it.
+			if last := i == len(groups)-1; g.Hint != "" && (last || groups[i+1].Hint != g.Hint) {
 				t.Add("", "", "", "hint: "+g.Hint)
 			}
 		}

@@ -23,7 +23,7 @@ const maxHeard = 1000 // adverts and probes that one host may report
 type heard struct {
 	Heard       bool   // it was listened, and probes were sent
 	Why         string // why not
-	From, Until int64  // when, in ns of the host's clock
+	From, Until int64  // when, in ns of the host's clock, at the least
 	Adverts     []vrrpAdvert
 	Wire        []netip.Addr          // whose probes came to the interface
 	LetIn       []netip.Addr          // whose probes got past the host's firewall

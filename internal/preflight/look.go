@@ -92,7 +92,7 @@ func (c *Cluster) prelude(h *inventory.Host) string {
 			iface, peers, vrrp = i.Name, c.vrrpPeers(h), vrrpProgram
 		}
 	}
-	vars := []string{"DIR", dir, "VIP", vip, "IFACE", iface, "OWN", h.PrivateAddress.String(), "PEERS", peers, "LISTEN", listenFor, "VRRP", vrrp}
+	vars := []string{"DIR", dir, "VIP", vip, "IFACE", iface, "OWN", h.PrivateAddress.String(), "PEERS", peers, "LISTEN", listenFor, "MOST", listenMost, "VRRP", vrrp}
 	var b strings.Builder
 	for v := range slices.Chunk(vars, 2) {
 		fmt.Fprintf(&b, "%s=%s\n", v[0], remote.Quote(v[1]))

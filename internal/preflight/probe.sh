@@ -1,7 +1,7 @@
 # The second look at a host: what takes time to find out. The caller sets DIR
 # (etcd's data folder or "", made or not), VIP, IFACE (the interface of the VIP,
 # "" when there is none), OWN (this host's address for VRRP), PEERS (those of the
-# other masters), LISTEN (seconds) and VRRP (vrrp.pl).
+# other masters), LISTEN and MOST (seconds) and VRRP (vrrp.pl).
 LC_ALL=C; export LC_ALL
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin; export PATH
 exec 2>/dev/null
@@ -16,11 +16,7 @@ echo "clock $(date +%s%N)"
 # Raw sockets, and nothing to install: perl is part of every Debian and Ubuntu.
 if [ -n "$IFACE" ]; then
 	if command -v perl >/dev/null; then
-		{
-			echo "vrrp-from $(date +%s%N)"
-			perl -e "$VRRP" "$IFACE" "$OWN" "$LISTEN" "$PEERS" || echo "vrrp none perl could not do it"
-			echo "vrrp-until $(date +%s%N)"
-		} >"$T/vrrp" &
+		{ perl -e "$VRRP" "$IFACE" "$OWN" "$LISTEN" "$MOST" "$PEERS" || echo "vrrp none perl could not do it"; } >"$T/vrrp" &
 	else
 		echo "vrrp none there is no perl on the host"
 	fi

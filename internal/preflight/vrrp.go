@@ -13,8 +13,8 @@ import (
 )
 
 // vrrpOverlap is for how long two hosts must have been at it together before
-// silence means something: two of the probes, which come every 100 ms.
-const vrrpOverlap = 200 * time.Millisecond
+// silence means something: five of the probes, which come every 100 ms.
+const vrrpOverlap = 500 * time.Millisecond
 
 // vrrpPeers are the other masters that take part.
 func (c *Cluster) vrrpPeers(h *inventory.Host) string {

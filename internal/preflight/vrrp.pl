@@ -1,16 +1,18 @@
-# Run by probe.sh: INTERFACE OWN-ADDRESS SECONDS "PEER...". For that long it
-# listens on the interface for VRRP adverts, and tries IP protocol 112 between
-# this host and its peers, on whatever interface they are. It joins the groups of
-# VRRP and leaves nothing behind.
+# Run by probe.sh: INTERFACE OWN-ADDRESS LEAST MOST "PEER...". It listens on the
+# interface for VRRP adverts, and tries IP protocol 112 between this host and its
+# peers, on whatever interface they are. It joins the groups of VRRP and leaves
+# nothing behind.
 #
 # The probes are no adverts: version 0, type 0, virtual router id 0 (there is no
 # such router) and the ordinary TTL. keepalived looks for the id first and drops
-# an unknown one without a word; RFC 9568 has the rest dropped as well.
+# an unknown one without a word; RFC 9568 has the rest dropped as well. A probe
+# names whom its sender has heard, so a host knows when it may stop: after LEAST
+# seconds if it hears all peers and they hear it, or else after MOST.
 use strict;
 use Socket qw(:DEFAULT inet_pton inet_ntop);
 use POSIX ();
 
-my ($dev, $own, $seconds, $peers) = @ARGV;
+my ($dev, $own, $least, $most, $peers) = @ARGV;
 my $probe = pack('C2 x6 a*', 0, 0, 'hactl preflight');
 my ($protocol, $af_packet, $attach_filter, $get_index) = (112, 17, 26, 0x8933);
 
@@ -25,6 +27,7 @@ sub address {
 }
 socket(my $raw, $family, SOCK_RAW, $protocol) or none("raw socket: $!");
 bind($raw, address($own)) or none("bind to $own: $!");
+$_ = inet_ntop($family, inet_pton($family, $_)) for $own;
 my $request = pack('a15 x25', $dev);
 ioctl($raw, $get_index, $request) or none("$dev: $!");
 my $index = unpack('x16 i', $request);
@@ -78,32 +81,50 @@ sub on_wire {
 	say_once('vrrp-advert', $from, $kind >> 4, $id, @addresses);
 }
 
+my (%heard, %hears_us);
 sub let_in {
 	my $from = recv($raw, my $packet, 2048, MSG_DONTWAIT) // return;
 	my $vrrp = $packet;
 	$vrrp = (parse(AF_INET, $packet))[1] // '' if $family == AF_INET;
 	my (undef, $ip) = $family == AF_INET6 ? unpack_sockaddr_in6($from) : unpack_sockaddr_in($from);
-	say_once('vrrp-probe', inet_ntop($family, $ip)) if index($vrrp, $probe) == 0;
+	return if index($vrrp, $probe) != 0;
+	$ip = inet_ntop($family, $ip);
+	$heard{$ip} = 1;
+	say_once('vrrp-probe', $ip);
+	for (split ' ', substr($vrrp, length $probe)) { $hears_us{$ip} = 1 if $_ eq $own }
 }
 
-# Ten probes a second to each peer: hosts do not begin at the same moment.
 my (%sent, %unsent);
+my @peers = split ' ', $peers;
 sub send_all {
-	for my $peer (split ' ', $peers) {
-		if (defined send($raw, $probe, 0, address($peer))) { $sent{$peer} = 1 } else { $unsent{$peer} = "$!" }
+	for my $peer (@peers) {
+		if (defined send($raw, join(' ', $probe, keys %heard), 0, address($peer))) { $sent{$peer} = 1 } else { $unsent{$peer} = "$!" }
 	}
 }
 
 sub now { return (POSIX::times())[0] / POSIX::sysconf(POSIX::_SC_CLK_TCK()) }
-my $next = now();
-my $end = $next + $seconds;
-while ((my $now = now()) < $end) {
-	if ($now >= $next) { send_all(); $next = $now + 0.1 }
+sub done {
+	my $took = now() - $_[0];
+	return $took >= ((grep { !$heard{$_} || !$hears_us{$_} } @peers) ? $most : $least);
+}
+sub listen_for {
 	my $ready = '';
 	vec($ready, fileno $_, 1) = 1 for $raw, values %wire;
-	next unless select($ready, undef, undef, 0.05) > 0;
+	return unless select($ready, undef, undef, $_[0]) > 0;
 	let_in() if vec($ready, fileno $raw, 1);
 	for my $af (keys %wire) { on_wire($af) if vec($ready, fileno $wire{$af}, 1) }
 }
+
+# The times between which probes were sent and heard for sure.
+my $began = now();
+send_all();
+print 'vrrp-from ', `date +%s%N`;
+my $next = now();
+until (done($began)) {
+	if (now() >= $next) { send_all(); $next = now() + 0.1 }
+	listen_for(0.05);
+}
+print 'vrrp-until ', `date +%s%N`;
+for (1 .. 3) { send_all(); listen_for(0.01) for 1 .. 3 } # who is heard last is told as well
 $sent{$_} or say_once('vrrp-unsent', $_, $unsent{$_}) for keys %unsent;
 print "vrrp heard\n";

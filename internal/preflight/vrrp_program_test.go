@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // onLoopback are shell lines that run in a network of their own. There, two
@@ -82,17 +83,40 @@ func TestVRRPProgramHearsAdvertsOfEveryKindAndNothingElse(t *testing.T) {
 send 192.0.2.2 3133640100640000 2107640200010000c000020ac0000263000000 # version 3; 2 with addresses and more
 send 192.0.2.2 00 3200000000000000 4133640100640000 0000 # too short, no advert, no known version
 send 2001:db8::2 31ff6402006400002001_0db8_0000_0000_0000_0000_0000_0010_2001 # cut short
-run 192.0.2.1 0.9 ""`)
+run 192.0.2.1 0.9 0.9 ""`)
 	wants(t, lines, []string{"vrrp-advert 192.0.2.2 3 51", "vrrp-advert 192.0.2.2 2 7 192.0.2.10 192.0.2.99", "vrrp-advert 2001:db8::2 3 255 2001:db8::10", "vrrp heard"}, []string{"vrrp-wire", "vrrp-probe", "vrrp-unsent"})
-	if len(lines) != 4 {
+	if len(lines) != 6 { // and two times
 		t.Errorf("%d lines:\n%s", len(lines), strings.Join(lines, "\n"))
 	}
 }
 
 func TestVRRPProgramsHearOneAnother(t *testing.T) {
 	for _, a := range []struct{ own, other string }{{"192.0.2.1", "192.0.2.2"}, {"2001:db8::1", "2001:db8::2"}} {
-		lines := hears(t, "run "+a.other+" 0.9 "+a.own+" >/dev/null & run "+a.own+" 0.9 "+a.other)
+		lines := hears(t, "run "+a.other+" 0.3 9 "+a.own+" >/dev/null & run "+a.own+" 0.3 9 "+a.other)
 		wants(t, lines, []string{"vrrp-wire " + a.other, "vrrp-probe " + a.other, "vrrp heard"}, []string{"vrrp-advert", "vrrp-unsent", "vrrp-probe " + a.own})
+	}
+}
+
+// Hosts begin seconds apart when they are busy, and some are done early.
+func TestVRRPProgramWaitsForALatePeerNoLongerThanItMust(t *testing.T) {
+	const late = "run 192.0.2.1 0.1 9 192.0.2.2 >early & sleep 1.5; run 192.0.2.2 0.1 9 192.0.2.1 >late; wait; cat "
+	dir := "cd " + t.TempDir() + "\n"
+	began := time.Now()
+	wants(t, hears(t, dir+late+"early"), []string{"vrrp-probe 192.0.2.2", "vrrp heard"}, nil)
+	wants(t, hears(t, dir+late+"late"), []string{"vrrp-probe 192.0.2.1", "vrrp heard"}, nil)
+	if took := time.Since(began); took > 9*time.Second {
+		t.Errorf("two runs took %s, as long as they may take without an answer", took)
+	}
+	lines := hears(t, "run 192.0.2.1 0.1 1 192.0.2.2")
+	var v heard
+	for _, l := range lines {
+		key, rest, _ := strings.Cut(l, " ")
+		if err := v.line(key, rest); err != nil {
+			t.Error(err)
+		}
+	}
+	if took := time.Duration(v.Until - v.From); !v.Heard || took < 900*time.Millisecond || took > 5*time.Second {
+		t.Errorf("without an answer it took %s: %+v", took, v)
 	}
 }
 
@@ -101,8 +125,8 @@ func TestVRRPProgramsHearOneAnother(t *testing.T) {
 func TestVRRPProgramHearsPeersOnAnotherInterface(t *testing.T) {
 	lines := hears(t, `ip link add d0 type veth peer name d1
 send 192.0.2.2 3133640100640000
-run 192.0.2.2 0.9 192.0.2.1 >/dev/null &
-perl -e "$(cat "$PROGRAM")" d0 192.0.2.1 0.9 192.0.2.2`)
+run 192.0.2.2 0.6 9 192.0.2.1 >/dev/null &
+perl -e "$(cat "$PROGRAM")" d0 192.0.2.1 0.6 9 192.0.2.2`)
 	wants(t, lines, []string{"vrrp-wire 192.0.2.2", "vrrp-probe 192.0.2.2", "vrrp heard"}, []string{"vrrp-advert"})
 }
 
@@ -110,7 +134,7 @@ func TestVRRPProgramTellsAFirewallFromAWireThatIsCut(t *testing.T) {
 	if _, err := exec.LookPath("nft"); err != nil {
 		t.Skip("nft is missing")
 	}
-	const pair = "run 192.0.2.2 0.9 192.0.2.1 >/dev/null & run 192.0.2.1 0.9 192.0.2.2"
+	const pair = "run 192.0.2.2 0.1 2 192.0.2.1 >/dev/null & run 192.0.2.1 0.1 2 192.0.2.2"
 	lines := hears(t, "nft 'add table inet t; add chain inet t i { type filter hook input priority 0; }; add rule inet t i ip protocol vrrp drop'\n"+pair)
 	wants(t, lines, []string{"vrrp-wire 192.0.2.2", "vrrp heard"}, []string{"vrrp-probe", "vrrp-unsent"})
 	lines = hears(t, "nft 'add table inet t; add chain inet t o { type filter hook output priority 0; }; add rule inet t o ip protocol vrrp drop'\n"+pair)
@@ -118,6 +142,6 @@ func TestVRRPProgramTellsAFirewallFromAWireThatIsCut(t *testing.T) {
 }
 
 func TestVRRPProgramSaysWhyItCannot(t *testing.T) {
-	wants(t, hears(t, "run 192.0.2.99 0.1 ''"), []string{"vrrp none bind to 192.0.2.99: Cannot assign requested address"}, []string{"vrrp heard"})
-	wants(t, hears(t, `perl -e "$(cat "$PROGRAM")" eth7 192.0.2.1 0.1 ""`), []string{"vrrp none eth7: No such device"}, []string{"vrrp heard"})
+	wants(t, hears(t, "run 192.0.2.99 0.1 0.1 ''"), []string{"vrrp none bind to 192.0.2.99: Cannot assign requested address"}, []string{"vrrp heard"})
+	wants(t, hears(t, `perl -e "$(cat "$PROGRAM")" eth7 192.0.2.1 0.1 0.1 ""`), []string{"vrrp none eth7: No such device"}, []string{"vrrp heard"})
 }
