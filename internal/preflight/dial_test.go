@@ -5,11 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"hactl/internal/plan"
 	"hactl/internal/remote"
+	"hactl/inventory"
+	"hactl/inventory/inventorytest"
 )
 
 // sshd's words for what became of a connection, as remote hands them on.
@@ -133,6 +138,34 @@ func TestRunLooksAtAllHostsInOneRoundTripEach(t *testing.T) {
 		if runs != 1 {
 			t.Errorf("%s: %d round trips with the facts at hand, want 1", name, runs)
 		}
+	}
+}
+
+// Masters listen to one another: in a large inventory, too, they are asked at once.
+func TestMastersAreAskedAtOnceAndFirst(t *testing.T) {
+	inv := inventorytest.ThreeWithWorkers(t, 2*plan.Parallel)
+	slices.Reverse(inv.Hosts)
+	c := &Cluster{Inv: inv, Hosts: plan.Hosts{}}
+	for _, h := range inv.Hosts {
+		c.Hosts[h.Name] = remote.NewFake(h.Name, nil)
+	}
+	var mu sync.Mutex
+	begun, full := map[string]bool{}, make(chan struct{})
+	c.everyHost(func(h *inventory.Host, _ remote.Host) {
+		mu.Lock()
+		if begun[h.Name] = true; len(begun) == plan.Parallel {
+			for _, m := range inv.Masters() {
+				if !begun[m.Name] {
+					t.Errorf("%s waits for workers", m.Name)
+				}
+			}
+			close(full)
+		}
+		mu.Unlock()
+		<-full
+	}, &mu)
+	if len(begun) != len(inv.Hosts) {
+		t.Errorf("%d of %d hosts were asked", len(begun), len(inv.Hosts))
 	}
 }
 

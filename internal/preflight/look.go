@@ -69,8 +69,8 @@ func (c *Cluster) everyHost(f func(*inventory.Host, remote.Host), mu *sync.Mutex
 		if skip {
 			continue
 		}
+		free <- struct{}{}
 		wg.Go(func() {
-			free <- struct{}{}
 			defer func() { <-free }()
 			f(h, c.Hosts[h.Name])
 		})
