@@ -53,7 +53,8 @@ func (c *Cluster) vrrpTo(to *inventory.Host) (found, blind []Finding) {
 	case t == nil:
 		return nil, one(says("the host could not be looked at").as(Unknown).on(to.Name))
 	case !t.VRRP.Heard:
-		return nil, one(says("VRRP was not tried: %s", t.VRRP.why()).as(Unknown).on(to.Name))
+		return nil, one(says("VRRP was not tried: %s", t.VRRP.why()).as(Unknown).on(to.Name).
+			do("install perl there to have it tried, or see for yourself that IP protocol 112 passes between the masters"))
 	}
 	var dropped, lost []string
 	for _, from := range c.Inv.Masters() {
@@ -70,7 +71,7 @@ func (c *Cluster) vrrpTo(to *inventory.Host) (found, blind []Finding) {
 		case slices.Contains(t.VRRP.Wire, a):
 			dropped = append(dropped, who)
 		case together(f, t) < vrrpOverlap:
-			blind = append(blind, says("did not listen while %s sent", from.Name).as(Unknown).on(to.Name))
+			blind = append(blind, says("did not listen while %s sent", from.Name).as(Unknown).on(to.Name).do("run hactl preflight again: one of them was slow"))
 		default:
 			lost = append(lost, who)
 		}
