@@ -112,6 +112,22 @@ func TestLostAcknowledgedWriteIsFound(t *testing.T) {
 	}
 }
 
+// A cluster that was just broken refuses a while longer. What was written is
+// still read back, and removed, in parts that an apiserver can do.
+func TestBusyAPIServersAreAskedAgain(t *testing.T) {
+	simTest(t, func(t *testing.T, s *sim) {
+		s.onFault = func(string) { s.mu.Lock(); s.busy = 3; s.mu.Unlock() }
+		rep, err := s.drill(testScenario(clearChunk*40*time.Millisecond, gap(vipReady, time.Second))).Run(t.Context())
+		run := rep.Scenarios[0].Runs[0]
+		if err != nil || len(run.Problems) > 0 || run.Acked <= clearChunk {
+			t.Fatalf("got %v, problems %q, %d writes", err, run.Problems, run.Acked)
+		}
+		if s.busy != 0 || len(s.objects) != 0 {
+			t.Errorf("%d refusals and %d objects are left", s.busy, len(s.objects))
+		}
+	})
+}
+
 func TestTwoOwnersAreFound(t *testing.T) {
 	simTest(t, func(t *testing.T, s *sim) {
 		s.onFault = func(string) {

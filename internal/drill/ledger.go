@@ -75,21 +75,24 @@ func (l *ledger) put(e Etcd) probe {
 const readBackBound = time.Minute
 
 // readBack asks every apiserver and etcd for every acknowledged write and
-// returns those that are missing somewhere. The error says what could not be asked.
+// returns those that are missing somewhere. It asks again for a minute, all in all.
+// The error says what could not be asked.
 func (l *ledger) readBack(ctx context.Context, c *Cluster, dial dialFunc) (lost []string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, readBackBound)
 	defer cancel()
 	client := newClient(dial, c.TLS, false)
 	var errs []error
 	for _, m := range c.Masters() {
-		have, err := (&kube{client: client, at: m.API}).names(ctx, mapsPath, runLabel+"="+l.run)
+		have, err := persistently(ctx, func() (map[string]bool, error) {
+			return (&kube{client: client, at: m.API}).names(ctx, mapsPath, runLabel+"="+l.run)
+		})
 		if err != nil {
 			errs = append(errs, fmt.Errorf("read back from %s: %w", m.Name, err))
 			continue
 		}
 		lost = append(lost, missing(l.acked[inKubernetes], have, m.Name)...)
 	}
-	keys, err := c.Etcd.Keys(ctx, etcdPrefix+l.run+"/")
+	keys, err := persistently(ctx, func() ([]string, error) { return c.Etcd.Keys(ctx, etcdPrefix+l.run+"/") })
 	if err != nil {
 		errs = append(errs, fmt.Errorf("read back from etcd: %w", err))
 	} else {
@@ -101,6 +104,17 @@ func (l *ledger) readBack(ctx context.Context, c *Cluster, dial dialFunc) (lost 
 	}
 	slices.Sort(lost)
 	return lost, errors.Join(errs...)
+}
+
+// persistently asks until there is an answer, or until ctx ends: an apiserver
+// that lost etcd for a while fills its cache anew and answers 429 meanwhile.
+func persistently[T any](ctx context.Context, ask func() (T, error)) (T, error) {
+	for {
+		out, err := ask()
+		if err == nil || !pause(ctx, 250*time.Millisecond) {
+			return out, err
+		}
+	}
 }
 
 func missing(acked []string, have map[string]bool, where string) []string {

@@ -18,6 +18,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -43,6 +44,7 @@ type sim struct {
 	owners   map[string]bool
 	leader   string
 	etcdUp   bool
+	busy     int                    // lists and removals of objects that are answered 429 from now on
 	forget   func(name string) bool // acknowledged but not kept
 	changed  *sync.Cond
 	servers  map[string]*pipes
@@ -294,19 +296,41 @@ func (s *sim) api() http.Handler {
 	mux.HandleFunc("GET "+mapsPath, func(w http.ResponseWriter, _ *http.Request) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
+		if s.refuses(w) {
+			return
+		}
 		var items []object
 		for n := range s.objects {
 			items = append(items, object{"metadata": object{"name": n}})
 		}
 		_ = json.NewEncoder(w).Encode(object{"items": items})
 	})
-	mux.HandleFunc("DELETE "+mapsPath, func(w http.ResponseWriter, _ *http.Request) {
+	mux.HandleFunc("DELETE "+mapsPath, func(w http.ResponseWriter, r *http.Request) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		clear(s.objects)
+		if s.refuses(w) {
+			return
+		}
+		most, _ := strconv.Atoi(r.URL.Query().Get("limit"))
+		for n := range s.objects {
+			if most--; most < 0 {
+				break
+			}
+			delete(s.objects, n)
+		}
 		fmt.Fprint(w, "{}")
 	})
 	return mux
+}
+
+// refuses answers 429 as often as the test wants; the lock is held.
+func (s *sim) refuses(w http.ResponseWriter) bool {
+	if s.busy == 0 {
+		return false
+	}
+	s.busy--
+	w.WriteHeader(http.StatusTooManyRequests)
+	return true
 }
 
 // Put, Keys, Clear and Leads make the sim its own etcd.
