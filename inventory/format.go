@@ -52,6 +52,7 @@ var formats = map[string]format{
 	"hostkey":    {help: "a host key such as 'ssh-ed25519 AAAA...' or 'SHA256:...' as ssh-keyscan and ssh-keygen -lf print it", pattern: `^(SHA256:[A-Za-z0-9+/]{43}=?|[a-z0-9@.-]+ [A-Za-z0-9+/]+={0,2}( .*)?)$`, check: checkHostKey},
 	"url":        {help: "a URL such as https://mirror.example.com/hactl", pattern: `^https?://[^\s]+$`, check: checkURL},
 	"word":       {help: "a word of letters, digits and dashes", pattern: `^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$`},
+	"drillcheck": {help: "a scenario such as owner-cut-off, or one of its checks such as owner-cut-off/vip/write/new", pattern: `^[a-z0-9][-a-z0-9]*(/[a-z0-9][-a-z0-9]*)*$`},
 	"flag":       {help: "the name of a flag without dashes in front, such as audit-log-path", pattern: `^[a-z0-9][-a-z0-9]*$`},
 	"labelkey":   {help: "a label key such as topology.kubernetes.io/zone", pattern: `^(` + domainPattern + `/)?` + namePattern + `$`, most: 317, check: checkLabelKey},
 	"labelvalue": {help: "letters, digits, dashes, dots and underscores, at most 63, in quotes where it looks like a number", pattern: `^(` + namePattern + `)?$`, most: 63},

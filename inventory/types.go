@@ -146,7 +146,7 @@ type Artifacts struct {
 
 // Drill bounds the client-visible gaps that hactl drill accepts.
 type Drill struct {
-	Bounds map[string]Duration `yaml:"bounds,omitempty" keys:"word" doc:"Largest accepted gap per scenario (see hactl drill --list), such as vip-owner-cut-off: 500ms." example:"{vip-owner-cut-off: 500ms}"`
+	Bounds map[string]Duration `yaml:"bounds,omitempty" keys:"drillcheck" doc:"Largest accepted gap per scenario (see hactl drill --list), or per scenario and check." example:"{owner-cut-off: 500ms, owner-cut-off/vip/write/new: 2s}"`
 }
 
 // Host is one machine.

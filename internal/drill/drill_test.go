@@ -76,6 +76,12 @@ func TestBoundOfTheInventoryCounts(t *testing.T) {
 		if rep, err := d.Run(t.Context()); err != nil {
 			t.Fatalf("%v: %+v", err, rep.Scenarios[0].Checks)
 		}
+		for _, bad := range []string{"owner-cut-off/vip/ready/new", "owner-cut-off"} { // the check's own bound goes first
+			d.Options.Bounds = map[string]time.Duration{"owner-cut-off": time.Minute, "owner-cut-off/vip/ready/new": time.Minute, bad: time.Millisecond}
+			if _, err := d.Run(t.Context()); (err != nil) != (bad != "owner-cut-off") {
+				t.Errorf("%s of a millisecond: got %v", bad, err)
+			}
+		}
 		d.Options.Bounds = map[string]time.Duration{"owner-cut": time.Second}
 		if _, err := d.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "owner-cut") {
 			t.Errorf("a bound of no scenario: got %v", err)

@@ -1,6 +1,7 @@
 package drill
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -98,14 +99,18 @@ func Find(names ...string) ([]Scenario, error) {
 	return out, nil
 }
 
+// Key is the check's part of a bound's name in the inventory: the stream or
+// lease, or the kind of a check of the VIP.
+func (c Check) Key() string { return cmp.Or(c.Of, string(c.Kind)) }
+
 // bounded returns the scenario with bounds from the inventory: its own name
-// sets the first check, name/stream the check of that stream. For a check that
-// allows no failed request a bound above 0 allows a gap of that length.
+// sets the first check, name/Key any of them. For a check that allows
+// no failed request a bound above 0 allows a gap of that length.
 func (s Scenario) bounded(bounds map[string]time.Duration) Scenario {
 	s.Checks = slices.Clone(s.Checks)
 	for i := range s.Checks {
 		c := &s.Checks[i]
-		b, ok := bounds[s.Name+"/"+c.Of]
+		b, ok := bounds[s.Name+"/"+c.Key()]
 		if i == 0 && !ok {
 			b, ok = bounds[s.Name]
 		}
@@ -128,7 +133,7 @@ func CheckBounds(bounds map[string]time.Duration) error {
 	for _, s := range Scenarios() {
 		known[s.Name] = true
 		for _, c := range s.Checks {
-			known[s.Name+"/"+c.Of] = true
+			known[s.Name+"/"+c.Key()] = true
 		}
 	}
 	var bad []string
