@@ -327,3 +327,16 @@ func TestFaultIsNotDoneWhenAnUndoCannotBeArmed(t *testing.T) {
 		}
 	})
 }
+
+// Each check can be given a bound of its own.
+func TestKeysOfChecksDiffer(t *testing.T) {
+	for _, s := range Scenarios() {
+		seen := map[string]bool{}
+		for _, c := range s.Checks {
+			if seen[c.Key()] {
+				t.Errorf("%s has two checks called %s", s.Name, c.Key())
+			}
+			seen[c.Key()] = true
+		}
+	}
+}

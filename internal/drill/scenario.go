@@ -1,7 +1,6 @@
 package drill
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -99,9 +98,17 @@ func Find(names ...string) ([]Scenario, error) {
 	return out, nil
 }
 
-// Key is the check's part of a bound's name in the inventory: the stream or
-// lease, or the kind of a check of the VIP.
-func (c Check) Key() string { return cmp.Or(c.Of, string(c.Kind)) }
+// Key is the check's part of a bound's name in the inventory: the stream, with
+// the kind before it unless that is the gap.
+func (c Check) Key() string {
+	switch {
+	case c.Kind == Gap || c.Kind == Failures:
+		return c.Of
+	case c.Of == "":
+		return string(c.Kind)
+	}
+	return string(c.Kind) + "/" + c.Of
+}
 
 // bounded returns the scenario with bounds from the inventory: its own name
 // sets the first check, name/Key any of them. For a check that allows
