@@ -5,9 +5,12 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"strconv"
+	"strings"
 	"testing"
+	"time"
 
 	"hactl/internal/lab"
 )
@@ -42,6 +45,56 @@ func TestSweepEveryCut(t *testing.T) {
 			t.Logf("a bring-up makes %d calls", n-1)
 			return
 		}
+	}
+}
+
+// TestSweepRandomInstants kills hactl HACTL_SWEEP_RANDOM times, each time at a
+// random instant and once a run: every first kill hits a bring-up from bare hosts,
+// every second one a change of the configuration that restarts etcd and the
+// apiservers of the cluster which came of it. After each kill the next run
+// converges, and what was written to the API between the two is still there.
+func TestSweepRandomInstants(t *testing.T) {
+	if os.Getenv("HACTL_SWEEP_RANDOM") == "" {
+		t.Skip("runs with HACTL_SWEEP_RANDOM=100 (make sweep)")
+	}
+	want, masters := sweepNumber(t, "HACTL_SWEEP_RANDOM", 100), sweepNumber(t, "HACTL_SWEEP_MASTERS", 1)
+	seed := uint64(time.Now().UnixNano()) //nolint:gosec // any number will do
+	t.Logf("seed %d", seed)
+	rnd := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // not for secrets
+	bringUp, change := 0, 0
+	defer func() {
+		t.Logf("killed at random instants: %d bring-ups, %d changes of a running cluster", bringUp, change)
+	}()
+	upTakes, changeTakes := 25*time.Second, 15*time.Second // at first; then what the last one took
+	for i := 0; bringUp+change < want && !t.Failed(); i++ {
+		t.Run(fmt.Sprintf("round %d", i+1), func(t *testing.T) {
+			r := newRig(t, lab.Config{Name: named("random"), Masters: masters})
+			soon := func(whole time.Duration) time.Duration { return time.Duration(rnd.Int64N(int64(whole))) }
+			start := time.Now()
+			n := r.killedSoon(t, soon(upTakes))
+			bringUp += n
+			r.converges(t, masters)
+			if n == 0 {
+				upTakes = time.Since(start) // it was over before the kill
+			}
+			if _, err := r.kubectl(t, "", "create", "configmap", "kept", "--from-literal=round="+strconv.Itoa(i)); err != nil {
+				t.Fatal(err)
+			}
+			r.inventory(t, "inventory.yaml", func(s string) string {
+				flags := fmt.Sprintf("kubernetes:\n  apiServerExtraArgs: {max-requests-inflight: \"%d\"}\n", 401+i)
+				return strings.Replace(s, "kubernetes:\n", flags, 1) + fmt.Sprintf("etcd: {quotaBackendBytes: %d}\n", 4<<30+i)
+			})
+			start = time.Now()
+			n = r.killedSoon(t, soon(changeTakes))
+			change += n
+			r.converges(t, masters)
+			if n == 0 {
+				changeTakes = time.Since(start)
+			}
+			if got, err := r.kubectl(t, "", "get", "configmap", "kept", "-o", "jsonpath={.data.round}"); err != nil || got != strconv.Itoa(i) {
+				t.Errorf("an acknowledged write is lost: %q, %v", got, err)
+			}
+		})
 	}
 }
 
