@@ -37,6 +37,11 @@ func TestMeasuredGapIsTheInjectedOutage(t *testing.T) {
 				t.Errorf("%s: gap %.0f ms, expected %v to %.0f", name, got, outage, most)
 			}
 		}
+		for _, st := range run.Streams { // asked less often, not out more often
+			if strings.HasPrefix(st.Name, "master-") && len(st.Outages) > 0 {
+				t.Errorf("%s was never out: %v", st.Name, st.Outages)
+			}
+		}
 		if held := longest(spansOf(run.Owners), 0, time.Hour, func(n int) bool { return n > 1 }); held > 0 {
 			t.Errorf("two owners for %v", held)
 		}
@@ -338,5 +343,15 @@ func TestKeysOfChecksDiffer(t *testing.T) {
 			}
 			seen[c.Key()] = true
 		}
+	}
+}
+
+func TestHeadlineIsWhatWasMissed(t *testing.T) {
+	met, missed := Outcome{Check: "met", Met: true}, Outcome{Check: "missed"}
+	if got := headline([]Outcome{met, missed}).Check; got != "missed" {
+		t.Errorf("got %s", got)
+	}
+	if got := headline([]Outcome{met, met}).Check; got != "met" {
+		t.Errorf("got %s", got)
 	}
 }

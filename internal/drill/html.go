@@ -31,11 +31,12 @@ type card struct {
 // no font, no picture from anywhere.
 func (r *Report) WriteHTML(w io.Writer) error {
 	t, err := template.New("report").Funcs(template.FuncMap{
-		"format": func(o Outcome, v float64) string { return o.Format(v) },
-		"bar":    barWidth,
-		"when":   func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
-		"ms":     func(v float64) string { return fmt.Sprintf("%.1f", v) },
-		"add":    func(a, b float64) float64 { return round1(a + b) },
+		"format":   func(o Outcome, v float64) string { return o.Format(v) },
+		"bar":      barWidth,
+		"headline": headline,
+		"when":     func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
+		"ms":       func(v float64) string { return fmt.Sprintf("%.1f", v) },
+		"add":      func(a, b float64) float64 { return round1(a + b) },
 	}).Parse(reportHTML)
 	if err != nil {
 		return err
@@ -67,4 +68,15 @@ func barWidth(o Outcome, v float64) float64 {
 		return 0
 	}
 	return round1(min(100, 100*v/o.Bound))
+}
+
+// headline is the check that a scenario's line in the overview shows: the first
+// one that was missed, or the first one.
+func headline(checks []Outcome) Outcome {
+	for _, c := range checks {
+		if !c.Met {
+			return c
+		}
+	}
+	return checks[0]
 }

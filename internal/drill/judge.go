@@ -116,10 +116,11 @@ func (r *runner) streamReport(s *Stream) StreamReport {
 		}
 	}
 	out.P50MS, out.P99MS = percentile(took, 50), percentile(took, 99)
-	for _, g := range gaps(samples, 0, r.end, outageFrom(r.opt.Interval)) {
+	pace := r.opt.Interval * time.Duration(s.every)
+	for _, g := range gaps(samples, 0, r.end, outageFrom(pace)) {
 		out.Outages = append(out.Outages, spanMS(g))
 	}
-	out.Failures = failing(samples, 4*r.opt.Interval)
+	out.Failures = failing(samples, 4*pace)
 	if err := s.err(); err != nil {
 		out.LastErr = err.Error()
 	}
@@ -128,7 +129,7 @@ func (r *runner) streamReport(s *Stream) StreamReport {
 
 // outageFrom is the shortest gap that pictures show as an outage: below it,
 // a late answer or two look the same.
-func outageFrom(interval time.Duration) time.Duration { return max(5*interval, 80*time.Millisecond) }
+func outageFrom(pace time.Duration) time.Duration { return max(5*pace, 80*time.Millisecond) }
 
 // failing merges failed requests closer than join into stretches.
 func failing(samples []Sample, join time.Duration) []SpanMS {
