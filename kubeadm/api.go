@@ -1,20 +1,17 @@
 package kubeadm
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/json"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/netip"
 	"strconv"
-	"strings"
 	"time"
 
+	"hactl/internal/kubeapi"
 	"hactl/internal/remote"
 	"hactl/inventory"
 	"hactl/pki"
@@ -22,13 +19,7 @@ import (
 
 // API is a client of one apiserver, dialled from a host, so that only that
 // host's ssh port must be reachable. It is safe for use by several goroutines.
-type API struct {
-	base   string
-	client *http.Client
-}
-
-// maxBody bounds what is read of an answer, in bytes.
-const maxBody = 32 << 20
+type API struct{ kubeapi.Client }
 
 // NewAPI returns a client of the apiserver at addr as seen from host, with the
 // operator's client certificate. It does not connect yet.
@@ -41,9 +32,9 @@ func NewAPI(host remote.Host, inv *inventory.Inventory, m *pki.Material, addr ne
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM(m.KubernetesCA.CertPEM)
 	hostport := net.JoinHostPort(addr.String(), strconv.Itoa(inv.VIP.Port))
-	return &API{
-		base: "https://" + hostport,
-		client: &http.Client{Transport: &http.Transport{
+	return &API{kubeapi.Client{
+		Base: "https://" + hostport,
+		HTTP: &http.Client{Transport: &http.Transport{
 			DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
 				return host.Dial(ctx, network, hostport)
 			},
@@ -51,84 +42,15 @@ func NewAPI(host remote.Host, inv *inventory.Inventory, m *pki.Material, addr ne
 			TLSHandshakeTimeout: 10 * time.Second,
 			ForceAttemptHTTP2:   true,
 		}},
-	}, nil
+	}}, nil
 }
 
 // Close drops idle connections.
-func (a *API) Close() { a.client.CloseIdleConnections() }
-
-// StatusError is an answer of the apiserver other than success.
-type StatusError struct {
-	Code    int // HTTP status
-	Message string
-}
-
-// Error gives the status and the apiserver's message.
-func (e *StatusError) Error() string {
-	return fmt.Sprintf("apiserver answered %d: %s", e.Code, remote.Clean(e.Message))
-}
+func (a *API) Close() { a.HTTP.CloseIdleConnections() }
 
 // Get reads path into out, a pointer for JSON or a *string for the plain text.
 func (a *API) Get(ctx context.Context, path string, out any) error {
-	return a.call(ctx, http.MethodGet, path, "", nil, out)
-}
-
-// Patch sends a strategic merge patch.
-func (a *API) Patch(ctx context.Context, path string, patch any) error {
-	b, err := json.Marshal(patch)
-	if err != nil {
-		return err
-	}
-	return a.call(ctx, http.MethodPatch, path, "application/strategic-merge-patch+json", b, nil)
-}
-
-func (a *API) call(ctx context.Context, method, path, contentType string, body []byte, out any) error {
-	req, err := http.NewRequestWithContext(ctx, method, a.base+path, bytes.NewReader(body))
-	if err != nil {
-		return err
-	}
-	if contentType != "" {
-		req.Header.Set("Content-Type", contentType)
-	}
-	res, err := a.client.Do(req)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = res.Body.Close() }()
-	b, err := io.ReadAll(io.LimitReader(res.Body, maxBody+1))
-	if err == nil && len(b) > maxBody {
-		err = fmt.Errorf("it is longer than %d bytes", maxBody)
-	}
-	if err != nil {
-		return fmt.Errorf("read the apiserver's answer: %w", err)
-	}
-	if res.StatusCode/100 != 2 {
-		return &StatusError{Code: res.StatusCode, Message: message(b)}
-	}
-	switch o := out.(type) {
-	case nil:
-		return nil
-	case *string:
-		*o = string(b)
-		return nil
-	}
-	if err := json.Unmarshal(b, out); err != nil {
-		return fmt.Errorf("read the apiserver's answer: %w", err)
-	}
-	return nil
-}
-
-// maxMessage bounds how much of what an apiserver says an error repeats.
-const maxMessage = 500
-
-// message is the message of a Status object, or the beginning of the text.
-func message(b []byte) string {
-	var s struct{ Message string }
-	text := string(b)
-	if json.Unmarshal(b, &s) == nil && s.Message != "" {
-		text = s.Message
-	}
-	return strings.TrimSpace(text[:min(len(text), maxMessage)])
+	return a.Do(ctx, http.MethodGet, path, nil, out)
 }
 
 // Ready asks /readyz, with etcd.
@@ -136,6 +58,8 @@ func (a *API) Ready(ctx context.Context) error {
 	var text string
 	return a.Get(ctx, "/readyz", &text)
 }
+
+const nodesPath = "/api/v1/nodes"
 
 // Node is a node as the apiserver knows it.
 type Node struct {
@@ -160,7 +84,7 @@ func (a *API) Nodes(ctx context.Context) (map[string]Node, error) {
 			}
 		}
 	}
-	if err := a.Get(ctx, "/api/v1/nodes", &list); err != nil {
+	if err := a.Get(ctx, nodesPath, &list); err != nil {
 		return nil, err
 	}
 	out := map[string]Node{}

@@ -2,25 +2,19 @@ package kubeadm
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
-	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"strings"
 	"testing"
-	"time"
 
+	"hactl/internal/kubeapi/kubeapitest"
 	"hactl/internal/remote"
 	"hactl/inventory/inventorytest"
-	"hactl/pki"
 )
 
 // apiserver serves handler at the first master's address with a certificate of
@@ -29,14 +23,7 @@ func apiserver(t *testing.T, handler http.HandlerFunc) *API {
 	t.Helper()
 	c := clusterOf(t, inventorytest.One(t), true)
 	h := c.Inv.Masters()[0]
-	srv := httptest.NewUnstartedServer(handler)
-	pool := x509.NewCertPool()
-	pool.AppendCertsFromPEM(c.PKI.KubernetesCA.CertPEM)
-	srv.TLS = &tls.Config{
-		Certificates: []tls.Certificate{serving(t, c.PKI, h.PrivateAddress.AsSlice())},
-		ClientAuth:   tls.RequireAndVerifyClientCert, ClientCAs: pool, MinVersion: tls.VersionTLS12,
-	}
-	srv.StartTLS()
+	srv := kubeapitest.Serve(t, c.PKI.KubernetesCA.CertPEM, c.PKI.KubernetesCA.KeyPEM, h.PrivateAddress.AsSlice(), handler)
 	t.Cleanup(srv.Close)
 	host := remote.NewFake(h.Name, nil)
 	host.DialWith(func(ctx context.Context, _, addr string) (net.Conn, error) {
@@ -52,31 +39,6 @@ func apiserver(t *testing.T, handler http.HandlerFunc) *API {
 	}
 	t.Cleanup(api.Close)
 	return api
-}
-
-func serving(t *testing.T, m *pki.Material, ip net.IP) tls.Certificate {
-	t.Helper()
-	ca, err := tls.X509KeyPair(m.KubernetesCA.CertPEM, m.KubernetesCA.KeyPEM)
-	if err != nil {
-		t.Fatal(err)
-	}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	leaf := &x509.Certificate{
-		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Minute), NotAfter: time.Now().Add(time.Hour),
-		IPAddresses: []net.IP{ip}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-	}
-	parent, err := x509.ParseCertificate(ca.Certificate[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	der, err := x509.CreateCertificate(rand.Reader, leaf, parent, &key.PublicKey, ca.PrivateKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
 
 func TestReadyAsksWithTheOperatorsCertificate(t *testing.T) {
@@ -96,7 +58,7 @@ func TestServerOfAnotherCAIsNotBelieved(t *testing.T) {
 	h := c.Inv.Masters()[0]
 	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") }))
 	srv.Config.ErrorLog = nil
-	srv.TLS = &tls.Config{Certificates: []tls.Certificate{serving(t, other.PKI, h.PrivateAddress.AsSlice())}, MinVersion: tls.VersionTLS12}
+	srv.TLS = &tls.Config{Certificates: []tls.Certificate{kubeapitest.Certificate(t, other.PKI.KubernetesCA.CertPEM, other.PKI.KubernetesCA.KeyPEM, h.PrivateAddress.AsSlice())}, MinVersion: tls.VersionTLS12}
 	srv.StartTLS()
 	defer srv.Close()
 	host := remote.NewFake(h.Name, nil)
@@ -112,48 +74,6 @@ func TestServerOfAnotherCAIsNotBelieved(t *testing.T) {
 	var unknown x509.UnknownAuthorityError
 	if err := api.Ready(t.Context()); !errors.As(err, &unknown) {
 		t.Fatalf("%v", err)
-	}
-}
-
-func TestStatusErrorsAreBoundedAndClean(t *testing.T) {
-	for name, c := range map[string]struct {
-		code int
-		body string
-		want string
-	}{
-		"a Status object":   {403, `{"kind":"Status","message":"nodes is forbidden"}`, "apiserver answered 403: nodes is forbidden"},
-		"plain text":        {500, "[+]ping ok\n[-]etcd failed\n", "apiserver answered 500: [+]ping ok\n[-]etcd failed"},
-		"nothing":           {503, "", "apiserver answered 503: "},
-		"an endless text":   {500, strings.Repeat("x", 1<<20), "apiserver answered 500: " + strings.Repeat("x", maxMessage)},
-		"an endless Status": {500, `{"message":"` + strings.Repeat("y", 1<<20) + `"}`, "apiserver answered 500: " + strings.Repeat("y", maxMessage)},
-		"escape sequences":  {500, "\x1b[2Jgone", "apiserver answered 500: gone"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			api := apiserver(t, func(w http.ResponseWriter, _ *http.Request) {
-				w.WriteHeader(c.code)
-				_, _ = io.WriteString(w, c.body)
-			})
-			err := api.Ready(t.Context())
-			var s *StatusError
-			if !errors.As(err, &s) || s.Code != c.code || err.Error() != c.want {
-				t.Errorf("%.300v", err)
-			}
-		})
-	}
-}
-
-func TestEndlessAnswerIsAnError(t *testing.T) {
-	api := apiserver(t, func(w http.ResponseWriter, _ *http.Request) {
-		chunk := []byte(strings.Repeat(" ", 1<<20))
-		for range maxBody>>20 + 2 {
-			if _, err := w.Write(chunk); err != nil {
-				return
-			}
-		}
-	})
-	var text string
-	if err := api.Get(t.Context(), "/x", &text); err == nil || !strings.Contains(err.Error(), "longer than") {
-		t.Errorf("%d bytes, %v", len(text), err)
 	}
 }
 
@@ -187,12 +107,5 @@ func TestNodesAndWorkloads(t *testing.T) {
 	loads, err := api.SystemWorkloads(t.Context())
 	if err != nil || len(loads) != 2 || loads[0] != (Workload{"coredns", 2, 1}) || loads[1] != (Workload{"kube-proxy", 3, 3}) {
 		t.Errorf("%+v, %v", loads, err)
-	}
-}
-
-func TestAnswerThatIsNoJSONIsAnError(t *testing.T) {
-	api := apiserver(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "<html>") })
-	if _, err := api.Nodes(t.Context()); err == nil {
-		t.Error("a page passes for a list of nodes")
 	}
 }

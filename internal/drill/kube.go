@@ -1,17 +1,17 @@
 package drill
 
 import (
-	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
-	"encoding/json"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/url"
 	"strconv"
 	"time"
+
+	"hactl/internal/kubeapi"
 )
 
 // requestDeadline is how long one probe waits for its answer.
@@ -61,66 +61,10 @@ type kube struct {
 	scheme string // "https" unless it is a service of pods
 }
 
-// statusError is an answer that is not a success.
-type statusError struct {
-	Code int
-	Path string
-	Body string
-}
-
-// Error names the path and the status.
-func (e *statusError) Error() string { return fmt.Sprintf("%s: status %d: %s", e.Path, e.Code, e.Body) }
-
-const maxAnswer = 64 << 20
-
-// do sends in as JSON and decodes the answer into out; both may be nil.
+// do sends in as JSON and reads the answer into out; both may be nil.
 func (k *kube) do(ctx context.Context, method, path string, in, out any) error {
-	var body io.Reader
-	if in != nil {
-		b, err := json.Marshal(in)
-		if err != nil {
-			return fmt.Errorf("encode the request: %w", err)
-		}
-		body = bytes.NewReader(b)
-	}
-	scheme := k.scheme
-	if scheme == "" {
-		scheme = "https"
-	}
-	req, err := http.NewRequestWithContext(ctx, method, scheme+"://"+k.at+path, body)
-	if err != nil {
-		return fmt.Errorf("make the request: %w", err)
-	}
-	req.Header.Set("Accept", "application/json")
-	if in != nil {
-		req.Header.Set("Content-Type", "application/json")
-	}
-	res, err := k.client.Do(req)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = res.Body.Close() }()
-	b, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
-	if err != nil {
-		return fmt.Errorf("read the answer: %w", err)
-	}
-	if res.StatusCode/100 != 2 {
-		return &statusError{Code: res.StatusCode, Path: path, Body: firstBytes(b, 200)}
-	}
-	if out == nil {
-		return nil
-	}
-	if err := json.Unmarshal(b, out); err != nil {
-		return fmt.Errorf("decode %s: %w", path, err)
-	}
-	return nil
-}
-
-func firstBytes(b []byte, n int) string {
-	if len(b) > n {
-		b = b[:n]
-	}
-	return string(b)
+	c := kubeapi.Client{HTTP: k.client, Base: cmp.Or(k.scheme, "https") + "://" + k.at}
+	return c.Do(ctx, method, path, in, out)
 }
 
 // names lists the names of the objects at path that carry the label.
@@ -168,7 +112,7 @@ func (k *kube) ensureNamespace(ctx context.Context) error {
 	err := k.do(ctx, http.MethodPost, "/api/v1/namespaces", object{
 		"apiVersion": "v1", "kind": "Namespace", "metadata": object{"name": namespace},
 	}, nil)
-	if err != nil && !hasStatus(err, http.StatusConflict) {
+	if err != nil && !kubeapi.HasStatus(err, http.StatusConflict) {
 		return fmt.Errorf("make the namespace %s: %w", namespace, err)
 	}
 	return nil

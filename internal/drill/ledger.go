@@ -8,6 +8,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"hactl/internal/kubeapi"
 )
 
 // ledger remembers every acknowledged write. Each write makes an object or a
@@ -47,7 +49,7 @@ func (l *ledger) create(k *kube, stream string) probe {
 			"apiVersion": "v1", "kind": "ConfigMap",
 			"metadata": object{"name": name, "labels": object{runLabel: l.run}},
 		}, nil)
-		if hasStatus(err, http.StatusConflict) {
+		if kubeapi.HasStatus(err, http.StatusConflict) {
 			err = nil // the client sent it twice: it is there
 		}
 		if err == nil {

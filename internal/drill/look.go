@@ -187,8 +187,3 @@ const readyPath = "/readyz?exclude=etcd&exclude=etcd-readiness"
 func (k *kube) ready(ctx context.Context) error {
 	return k.do(ctx, http.MethodGet, readyPath, nil, nil)
 }
-
-func hasStatus(err error, code int) bool {
-	var s *statusError
-	return errors.As(err, &s) && s.Code == code
-}

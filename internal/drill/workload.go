@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"time"
 
+	"hactl/internal/kubeapi"
 	"hactl/internal/remote"
 )
 
@@ -74,10 +75,10 @@ func (w *workload) create(ctx context.Context, path string, o object) error {
 	defer cancel()
 	for {
 		err := w.k.do(ctx, http.MethodPost, path, o, nil)
-		if err == nil || hasStatus(err, http.StatusConflict) { // an interrupted drill left it
+		if err == nil || kubeapi.HasStatus(err, http.StatusConflict) { // an interrupted drill left it
 			return nil
 		}
-		var s *statusError
+		var s *kubeapi.StatusError
 		if errors.As(err, &s) && s.Code < 500 || !pause(ctx, 500*time.Millisecond) {
 			return err
 		}
@@ -177,7 +178,7 @@ func (w *workload) remove(ctx context.Context) error {
 		err := w.k.do(ctx, http.MethodDelete, path+"/"+demoName, object{
 			"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background",
 		}, nil)
-		if err != nil && !hasStatus(err, http.StatusNotFound) {
+		if err != nil && !kubeapi.HasStatus(err, http.StatusNotFound) {
 			errs = append(errs, fmt.Errorf("remove the demo: %w", err))
 		}
 	}
