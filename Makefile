@@ -47,6 +47,7 @@ e2e-drill: deps bundle ## of these the drill alone: every scenario, killed drill
 	$(GO) test -tags e2e -count=1 -timeout 80m -v -run '^TestDrill$$' ./e2e/...
 
 sweep: deps bundle ## hactl cut at every call it makes, and killed at 100 random instants; hours (root)
+	HACTL_SWEEP=1 $(GO) test -count=1 -timeout 1h -v -run '^TestRunCutAtAnyCommand' ./cmd
 	HACTL_SWEEP=1 HACTL_SWEEP_RANDOM=100 $(GO) test -tags e2e -count=1 -timeout 24h -v -run '^TestSweep' ./e2e/...
 
 demo: deps bundle ## three masters and a worker on this machine, then power one off (root)

@@ -7,9 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -29,8 +27,9 @@ var applets = strings.Fields("awk base64 basename cat chmod command cp cut dirna
 // as their root, in namespaces of their own. What is not files (systemd, apt,
 // containerd, kubeadm) is played by small scripts that keep files.
 type rootHost struct {
-	name string
-	run  *serial
+	name   string
+	run    *serial
+	serves serves
 
 	mu   sync.Mutex
 	root string
@@ -193,20 +192,6 @@ func (h *rootHost) Send(_ context.Context, u remote.Upload) (bool, error) {
 func hexSum(b []byte) string {
 	s := sha256.Sum256(b)
 	return hex.EncodeToString(s[:])
-}
-
-// Dial implements remote.Host: a member that runs answers its health check.
-func (h *rootHost) Dial(_ context.Context, _, addr string) (net.Conn, error) {
-	if _, err := os.Stat(filepath.Join(h.dir(), "state/units/etcd.service.pid")); err != nil || addr != "127.0.0.1:2381" {
-		return nil, errors.New("dial " + addr + ": connection refused")
-	}
-	near, far := net.Pipe()
-	go func() {
-		defer func() { _ = far.Close() }()
-		_, _ = far.Read(make([]byte, 4096))
-		_, _ = io.WriteString(far, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
-	}()
-	return near, nil
 }
 
 // copyTo makes a copy of the machine's disk, with modes; the programs, which

@@ -38,6 +38,7 @@ type session struct {
 	disks    map[string]etcd.Disk
 	subnets  map[string]netip.Prefix
 	material *pki.Material
+	control  *kubeadm.Control // one connection to the control plane, for every look of the run
 }
 
 // connect opens the session: inventory, store, every host. It fails only for
@@ -67,6 +68,7 @@ func (a *app) connect(ctx context.Context, run *verbRun) (*session, error) {
 
 // close hangs up.
 func (s *session) close() {
+	s.control.Close()
 	for _, c := range s.counted {
 		c.Close()
 	}
@@ -147,6 +149,8 @@ func (s *session) gather(ctx context.Context) error {
 // secrets registers everything secret of the store, so that no text shows it.
 func (s *session) secrets(m *pki.Material) {
 	s.material = m
+	s.control.Close()
+	s.control = &kubeadm.Control{Inv: s.inv, Hosts: s.hosts, PKI: m}
 	for _, b := range m.Secrets() {
 		s.Redact.Add(string(b))
 	}

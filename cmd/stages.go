@@ -2,6 +2,7 @@ package cmd
 
 import (
 	"context"
+	"slices"
 
 	"hactl/etcd"
 	"hactl/internal/bundle"
@@ -68,6 +69,9 @@ func (c *cluster) stages() ([]plan.Stage, error) {
 	b.stage("workers and pod network")
 	b.each(workers, c.joinWorker)
 	b.each(c.firstMaster(), c.podNetwork)
+
+	b.stage("labels and taints")
+	b.each(c.firstMaster(), c.labels)
 	return b.out, b.err
 }
 
@@ -193,8 +197,12 @@ func (c *cluster) nodes() kubeadm.Cluster {
 
 func (c *cluster) initMaster(h *inventory.Host) ([]plan.Step, error) {
 	k := c.nodes()
+	first, err := k.Init(h)
+	if err != nil {
+		return nil, err
+	}
 	kubelet, err := k.Kubelet(h)
-	return []plan.Step{k.Init(h), kubelet}, err
+	return []plan.Step{first, kubelet}, err
 }
 
 func (c *cluster) manifests(h *inventory.Host) ([]plan.Step, error) {
@@ -210,3 +218,9 @@ func (c *cluster) joinWorker(h *inventory.Host) ([]plan.Step, error) {
 }
 
 func (c *cluster) podNetwork(h *inventory.Host) ([]plan.Step, error) { return c.nodes().Manifest(h) }
+
+// labels works on the nodes of the hosts that are connected.
+func (c *cluster) labels(h *inventory.Host) ([]plan.Step, error) {
+	connected := slices.DeleteFunc(c.all(), func(h *inventory.Host) bool { return c.hosts[h.Name] == nil })
+	return []plan.Step{c.nodes().Labels(h, connected, c.control)}, nil
+}

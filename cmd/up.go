@@ -140,7 +140,7 @@ func (s *session) finishUp(ctx context.Context, applied *plan.Applied) error {
 
 // verified is the cluster as verify wants it.
 func (s *session) verified(write bool) verify.Cluster {
-	return verify.Cluster{Inv: s.inv, Hosts: s.hosts, Down: s.down, PKI: s.material, Write: write}
+	return verify.Cluster{Inv: s.inv, Hosts: s.hosts, Down: s.down, PKI: s.material, Control: s.control, Write: write}
 }
 
 // makePlan asks and looks. Before anything is made or changed, mayStart is

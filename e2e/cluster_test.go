@@ -33,6 +33,7 @@ func TestThreeMastersAndAWorker(t *testing.T) {
 	then(t, "a second up changes nothing in at most ten round trips", r.secondUp)
 	then(t, "preflight of the running cluster passes, and keepalived does not notice", r.preflightBesideKeepalived)
 	then(t, "drift of every kind is named and undone, and nothing else", r.everyDrift)
+	then(t, "labels and taints follow the inventory, and somebody else's stay", r.labelsEdited)
 	then(t, "a removed package is named", r.packageRemoved)
 	then(t, "another CA on a host is never replaced", r.foreignCA)
 	t.Run("etcd refuses a connection without a client certificate", r.etcdWantsCertificate)

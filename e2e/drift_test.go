@@ -55,6 +55,52 @@ func (r *rig) everyDrift(t *testing.T) {
 	t.Logf("kinds of drift tried: %d", len(drifts))
 }
 
+// labelsEdited changes a worker's labels and taints in the inventory of a
+// running cluster, and takes a label away by hand.
+func (r *rig) labelsEdited(t *testing.T) {
+	const on, step = "worker-1", "kubeadm/master-1/labels"
+	was := r.inv
+	defer func() { r.inv = was }()
+	edit := func(lines string) {
+		r.inventory(t, "inventory.yaml", func(s string) string {
+			head, list, _ := strings.Cut(s, "  - name: "+on+"\n")
+			return head + "  - name: " + on + "\n" + lines + list
+		})
+	}
+	// follows asks for the plan to name exactly that, for up to do it and for
+	// kubectl to show it.
+	follows := func(summary, labels, taints string) {
+		t.Helper()
+		items := r.pending(t)
+		if i := items[step]; len(items) != 1 || i.Summary != on+": "+summary {
+			t.Errorf("%+v, want %s", items, summary)
+		}
+		r.must(t, 0, "up", "--yes")
+		out, err := r.kubectl(t, "", "get", "node", on, "-o", `jsonpath={.metadata.labels.disk},{.metadata.labels.team} {.spec.taints[*].key}`)
+		if err != nil || out != labels+" "+taints {
+			t.Errorf("the node has %q, %v", out, err)
+		}
+		r.inSync(t)
+	}
+	if _, err := r.kubectl(t, "", "label", "node", on, "team=theirs"); err != nil {
+		t.Fatal(err)
+	}
+	r.inSync(t)
+	edit("    labels: {disk: ssd}\n    taints: [{key: dedicated, value: x, effect: PreferNoSchedule}]\n")
+	follows("label disk=ssd, taint dedicated=x:PreferNoSchedule", "ssd,theirs", "dedicated")
+	if _, err := r.kubectl(t, "", "label", "node", on, "disk-"); err != nil {
+		t.Fatal(err)
+	}
+	follows("label disk=ssd", "ssd,theirs", "dedicated")
+	edit("    labels: {disk: hdd}\n")
+	follows(`label disk=hdd in place of "ssd", remove taint dedicated=x:PreferNoSchedule`, "hdd,theirs", "")
+	edit("")
+	follows("remove label disk=hdd", ",theirs", "")
+	if _, err := r.kubectl(t, "", "label", "node", on, "team-"); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // pending is a plan that is not empty, by step.
 func (r *rig) pending(t *testing.T) map[string]ui.PlanItem {
 	t.Helper()

@@ -128,7 +128,7 @@ type Etcd struct {
 // Kubernetes configures kubeadm and the kubelets.
 type Kubernetes struct {
 	ExtraSANs           []string          `yaml:"extraSANs,omitempty" format:"san" doc:"Further names and addresses for the apiserver certificate." example:"[api.example.com]"`
-	SchedulableMasters  *bool             `yaml:"schedulableMasters,omitempty" doc:"Leave the control-plane taint off. Default false, true when there is no worker."`
+	SchedulableMasters  *bool             `yaml:"schedulableMasters,omitempty" doc:"Leave the control-plane taint off; running masters follow. Default false, true when there is no worker."`
 	IgnorePreflight     []string          `yaml:"ignorePreflight,omitempty" format:"word" doc:"kubeadm preflight checks to ignore beyond those hactl covers itself." example:"[NumCPU, Mem]"`
 	APIServerExtraArgs  map[string]string `yaml:"apiServerExtraArgs,omitempty" keys:"flag" format:"line" doc:"Further flags of kube-apiserver, without dashes." example:"{audit-log-maxage: \"30\"}"`
 	ControllerExtraArgs map[string]string `yaml:"controllerManagerExtraArgs,omitempty" keys:"flag" format:"line" doc:"Further flags of kube-controller-manager." example:"{node-monitor-grace-period: 40s}"`
@@ -157,8 +157,8 @@ type Host struct {
 	Interface      string            `yaml:"interface,omitempty" format:"interface" doc:"Interface with the private address. Left out, found on the host." example:"eth0"`
 	Role           Role              `yaml:"role" enum:"control-plane,worker" doc:"control-plane or worker."`
 	SSH            SSH               `yaml:"ssh,omitempty" doc:"Overrides of the ssh defaults." example:"{user: admin, port: 2222}"`
-	Labels         map[string]string `yaml:"labels,omitempty" keys:"labelkey" format:"labelvalue" doc:"Node labels." example:"{topology.kubernetes.io/zone: a}"`
-	Taints         []Taint           `yaml:"taints,omitempty" doc:"Node taints." example:"[{key: dedicated, value: gpu, effect: NoSchedule}]"`
+	Labels         map[string]string `yaml:"labels,omitempty" keys:"labelkey" format:"labelvalue" doc:"Node labels. Running nodes follow; labels that somebody else set are left alone." example:"{topology.kubernetes.io/zone: a}"`
+	Taints         []Taint           `yaml:"taints,omitempty" doc:"Node taints. Running nodes follow; taints that somebody else set are left alone." example:"[{key: dedicated, value: gpu, effect: NoSchedule}]"`
 }
 
 // Taint is a node taint.

@@ -80,8 +80,9 @@ func (c Cluster) apiAddress(m *inventory.Host) string {
 //
 // It is run again as it is after a run that was cut off: kubeadm takes the
 // certificates and kubeconfigs it finds and writes the manifests anew.
-func (c Cluster) Init(h *inventory.Host) plan.Step {
+func (c Cluster) Init(h *inventory.Host) (plan.Step, error) {
 	api := c.apiAddress(h)
+	from, err := c.madeFrom(h)
 	run := `set -e
 mkdir -p ` + kubeDir + `/manifests
 systemctl daemon-reload
@@ -119,8 +120,8 @@ wait $early
 for f in admin.conf kubelet.conf controller-manager.conf scheduler.conf pki/apiserver.crt pki/apiserver-kubelet-client.crt pki/front-proxy-client.crt; do
 [ -s ` + kubeDir + `/$f ] || { echo "$f is missing"; exit 0; }; done
 [ -s /var/lib/kubelet/config.yaml ] && echo ok || echo "kubelet has no configuration"`,
-		Run: run + record,
-	}.Step()
+		Run: run + record(from),
+	}.Step(), err
 }
 
 // addons begins to apply kube-proxy and CoreDNS, through this host's own

@@ -4,6 +4,7 @@
 package kubeadm
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"net"
 	"net/netip"
@@ -111,10 +112,21 @@ func (c Cluster) ignorePreflight() []string {
 
 // InitConfig renders the kubeadm configuration of one master.
 func (c Cluster) InitConfig(h *inventory.Host) ([]byte, error) {
+	return c.initConfig(h, c.Taints(h), labels(h))
+}
+
+// madeFrom names the configuration that static pods are made from: without the
+// node's labels and taints, which reach a running node through the API.
+func (c Cluster) madeFrom(h *inventory.Host) (string, error) {
+	conf, err := c.initConfig(h, nil, "")
+	return fmt.Sprintf("%x", sha256.Sum256(conf)), err
+}
+
+func (c Cluster) initConfig(h *inventory.Host, taints []inventory.Taint, labels string) ([]byte, error) {
 	inv := c.Inv
 	return templates.Render("kubeadm-init.yaml.tmpl", map[string]any{
 		"Cluster": inv.Cluster, "Name": h.Name, "Address": h.PrivateAddress.String(), "Port": inv.VIP.Port,
-		"Taints": c.Taints(h), "Labels": labels(h), "IgnorePreflight": c.ignorePreflight(),
+		"Taints": taints, "Labels": labels, "IgnorePreflight": c.ignorePreflight(),
 		"Version": inv.Versions.Kubernetes, "Endpoint": Endpoint(inv), "Algorithm": algorithm(inv.PKI.Algorithm),
 		"DNSDomain": inv.Network.DNSDomain, "ServiceSubnet": inv.Network.ServiceSubnet.String(),
 		"PodSubnet": c.podSubnet(), "ClusterCIDR": inv.Network.PodSubnet.String(), "ProxyMode": inv.Network.ProxyMode,
@@ -169,18 +181,41 @@ func (c Cluster) Taints(h *inventory.Host) []inventory.Taint {
 	s := c.Inv.Kubernetes.SchedulableMasters
 	schedulable := s != nil && *s || s == nil && len(c.Inv.Workers()) == 0
 	if h.Role == inventory.ControlPlane && !schedulable {
-		t = append(t, inventory.Taint{Key: "node-role.kubernetes.io/control-plane", Effect: "NoSchedule"})
+		t = append(t, controlPlaneTaint)
 	}
 	return t
 }
 
+// labels are those that the node registers with. Others it gets when it is
+// there: a kubelet that is told to set them itself does not start.
 func labels(h *inventory.Host) string {
 	parts := make([]string, 0, len(h.Labels))
 	for k, v := range h.Labels {
-		parts = append(parts, k+"="+v)
+		if ownLabel(k) {
+			parts = append(parts, k+"="+v)
+		}
 	}
 	sort.Strings(parts)
 	return strings.Join(parts, ",")
+}
+
+// ownLabel reports whether a kubelet may give its own node that label: in the
+// domains of Kubernetes only those that the NodeRestriction admission lists.
+func ownLabel(key string) bool {
+	domain, _, ok := strings.Cut(key, "/")
+	if !ok || !within(domain, "kubernetes.io") && !within(domain, "k8s.io") || within(domain, "kubelet.kubernetes.io") || within(domain, "node.kubernetes.io") {
+		return true
+	}
+	switch key {
+	case "kubernetes.io/hostname", "kubernetes.io/arch", "kubernetes.io/os", "beta.kubernetes.io/arch", "beta.kubernetes.io/os", "beta.kubernetes.io/instance-type",
+		"topology.kubernetes.io/zone", "topology.kubernetes.io/region", "failure-domain.beta.kubernetes.io/zone", "failure-domain.beta.kubernetes.io/region":
+		return true
+	}
+	return false
+}
+
+func within(domain, parent string) bool {
+	return domain == parent || strings.HasSuffix(domain, "."+parent)
 }
 
 // algorithm translates to kubeadm's spelling.

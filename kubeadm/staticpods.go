@@ -2,7 +2,6 @@ package kubeadm
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"time"
@@ -16,8 +15,10 @@ const apiserverTimeout = 3 * time.Minute
 
 // record writes, after kubeadm succeeded, which configuration it ran with and
 // what it made of the static pods' manifests.
-const record = `{ sha256sum ` + initFile + ` ` + kubeDir + `/manifests/kube-apiserver.yaml ` + kubeDir + `/manifests/kube-controller-manager.yaml ` +
-	kubeDir + `/manifests/kube-scheduler.yaml; } >` + markerFile + `.new && sync ` + markerFile + `.new && mv ` + markerFile + `.new ` + markerFile
+func record(madeFrom string) string {
+	return `{ echo "` + madeFrom + `  ` + initFile + `"; sha256sum ` + kubeDir + `/manifests/kube-apiserver.yaml ` + kubeDir + `/manifests/kube-controller-manager.yaml ` +
+		kubeDir + `/manifests/kube-scheduler.yaml; } >` + markerFile + `.new && sync ` + markerFile + `.new && mv ` + markerFile + `.new ` + markerFile
+}
 
 // rewrite has kubeadm write the apiserver's certificate anew (kubeadm keeps an
 // old one whatever names it has) and then the manifests. A run that is cut off
@@ -47,7 +48,7 @@ const upload = `kubeadm init phase upload-config kubeadm --config ` + initFile +
 // what kubeadm made of the wanted configuration, and has kubeadm write them
 // again. It restarts the apiserver, so it wants a stage that is serial.
 func (c Cluster) Manifests(h *inventory.Host) (plan.Step, error) {
-	conf, err := c.InitConfig(h)
+	from, err := c.madeFrom(h)
 	if err != nil {
 		return plan.Step{}, err
 	}
@@ -60,10 +61,10 @@ func (c Cluster) Manifests(h *inventory.Host) (plan.Step, error) {
 		// Asked about the wanted configuration, not the one on the disk: what
 		// rewrites that file must not be followed by a second run.
 		Look: fmt.Sprintf(`[ -e %[1]s ] || { echo "not initialised"; exit 0; }
-grep -q '^%[2]x  ' %[1]s || { echo "made from another configuration"; exit 0; }
+grep -q '^%[2]s  ' %[1]s || { echo "made from another configuration"; exit 0; }
 o=$(grep manifests/ %[1]s | sha256sum --check --quiet 2>/dev/null) && echo ok || echo "changed: $(printf '%%s' "$o" | sed 's/:.*//' | tr '\n' ' ')"`,
-			markerFile, sha256.Sum256(conf)),
-		Summary: "write static pod manifests", Run: run + record,
+			markerFile, from),
+		Summary: "write static pod manifests", Run: run + record(from),
 	}.Step()
 	st.Guard = func(ctx context.Context, env plan.Env) error { return c.spare(ctx, env, h) }
 	st.Ready = func(ctx context.Context, env plan.Env) error { return c.awaitAPI(ctx, env, h) }

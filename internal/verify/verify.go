@@ -54,6 +54,8 @@ type Cluster struct {
 	Hosts plan.Hosts
 	Down  map[string]error
 	PKI   *pki.Material
+	// Control is who is asked for nodes and workloads; a client of its own when nil.
+	Control *kubeadm.Control
 	// Write also asks for one acknowledged etcd write.
 	Write bool
 }
@@ -193,37 +195,32 @@ func throughVIP(ctx context.Context, c Cluster) Check {
 	return Check{Area: "apiserver", What: "through the VIP", State: Unknown, Detail: "no host to ask from"}
 }
 
-// clusterChecks asks the first apiserver that answers for nodes and workloads.
+// clusterChecks asks whichever apiserver answers for nodes and workloads.
 func clusterChecks(ctx context.Context, c Cluster) []Check {
-	last := errors.New("no master is connected")
-	for _, m := range c.Inv.Masters() {
-		h := c.Hosts[m.Name]
-		if h == nil {
-			if err := c.Down[m.Name]; err != nil {
-				last = err
-			}
-			continue
-		}
-		api, err := kubeadm.NewAPI(h, c.Inv, c.PKI, m.PrivateAddress)
-		if err != nil {
-			last = err
-			continue
-		}
-		nodes, err := api.Nodes(ctx)
-		if err == nil {
-			var loads []kubeadm.Workload
-			if loads, err = api.SystemWorkloads(ctx); err == nil {
-				api.Close()
-				return append(nodeChecks(c.Inv, nodes), workloadChecks(loads)...)
-			}
-			last = err
-			api.Close()
-			return append(nodeChecks(c.Inv, nodes), failed("workload", "kube-system", Bad, err))
-		}
-		api.Close()
-		last = err
+	control := c.Control
+	if control == nil {
+		control = &kubeadm.Control{Inv: c.Inv, Hosts: c.Hosts, PKI: c.PKI}
+		defer control.Close()
 	}
-	return []Check{failed("node", "all", Unknown, fmt.Errorf("no apiserver answers: %w", last))}
+	var out []Check
+	err := control.Ask(ctx, func(ctx context.Context, api *kubeadm.API) error {
+		nodes, err := api.Nodes(ctx)
+		if err != nil {
+			return err
+		}
+		out = nodeChecks(c.Inv, nodes)
+		loads, err := api.SystemWorkloads(ctx)
+		if err != nil {
+			out = append(out, failed("workload", "kube-system", Bad, err))
+			return nil
+		}
+		out = append(out, workloadChecks(loads)...)
+		return nil
+	})
+	if err != nil {
+		return []Check{failed("node", "all", Unknown, fmt.Errorf("no apiserver answers: %w", err))}
+	}
+	return out
 }
 
 func nodeChecks(inv *inventory.Inventory, nodes map[string]kubeadm.Node) []Check {

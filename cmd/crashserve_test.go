@@ -1,0 +1,132 @@
+package cmd
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"testing"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+
+	"hactl/etcd"
+	"hactl/internal/kubeapi/kubeapitest"
+	"hactl/inventory"
+	"hactl/pki"
+)
+
+// Dial implements remote.Host: a member that runs answers its health check and
+// lists the members, an apiserver that runs knows the nodes.
+func (h *rootHost) Dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	to := ""
+	switch _, port, _ := net.SplitHostPort(addr); {
+	case port == "2381" && h.has("state/units/etcd.service.pid"):
+		near, far := net.Pipe()
+		go func() {
+			defer func() { _ = far.Close() }()
+			_, _ = far.Read(make([]byte, 4096))
+			_, _ = io.WriteString(far, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
+		}()
+		return near, nil
+	case port == "2379" && h.has("state/units/etcd.service.pid"):
+		to = h.serves.etcd
+	case port == "6443" && h.has("state/units/kubelet.service.pid") && h.has("etc/kubernetes/manifests/kube-apiserver.yaml"):
+		to = h.serves.api
+	}
+	if to == "" {
+		return nil, errors.New("dial " + addr + ": connection refused")
+	}
+	return (&net.Dialer{}).DialContext(ctx, network, to)
+}
+
+func (h *rootHost) has(path string) bool {
+	_, err := os.Stat(filepath.Join(h.dir(), path))
+	return err == nil
+}
+
+// serves is where the servers of a world listen.
+type serves struct{ api, etcd string }
+
+// serveAPI starts the apiserver of a world. Its nodes are files on the first
+// master's disk, so that they are cut off and resumed like everything else. A
+// host whose kubelet runs is a node.
+func (w *crashWorld) serveAPI(t *testing.T) *httptest.Server {
+	t.Helper()
+	nodes := &kubeapitest.Nodes{Dir: filepath.Join(w.hosts[0].dir(), "state/nodes")}
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		w.run.Lock()
+		defer w.run.Unlock()
+		for _, h := range w.hosts {
+			if h.has("state/units/kubelet.service.pid") && h.has("etc/kubernetes/kubelet.conf") {
+				if err := nodes.Register(h.name); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+		nodes.ServeHTTP(rw, r)
+		if r.Method == http.MethodPatch {
+			w.run.done(w.hosts[0].name, "PATCH "+r.URL.Path)
+		}
+	}))
+	srv.TLS = &tls.Config{Certificates: []tls.Certificate{w.apiCert}, MinVersion: tls.VersionTLS12}
+	srv.StartTLS()
+	return srv
+}
+
+// apiCertificate is of all masters' apiservers.
+func apiCertificate(t *testing.T, inv *inventory.Inventory, m *pki.Material) tls.Certificate {
+	t.Helper()
+	var ips []net.IP
+	for _, h := range inv.Masters() {
+		ips = append(ips, h.PrivateAddress.AsSlice())
+	}
+	return kubeapitest.Certificate(t, m.KubernetesCA.CertPEM, m.KubernetesCA.KeyPEM, ips...)
+}
+
+// members is etcd as far as a world asks it: every master is a voter.
+type members struct {
+	pb.UnimplementedClusterServer
+	list []*pb.Member
+}
+
+// MemberList implements etcd's Cluster service.
+func (m *members) MemberList(context.Context, *pb.MemberListRequest) (*pb.MemberListResponse, error) {
+	return &pb.MemberListResponse{Header: &pb.ResponseHeader{ClusterId: 1}, Members: m.list}, nil
+}
+
+// serveEtcd starts one server that is every member: it never changes, so that
+// all worlds share it.
+func serveEtcd(t *testing.T, inv *inventory.Inventory, m *pki.Material) string {
+	t.Helper()
+	all := &members{}
+	for i, h := range inv.Masters() {
+		all.list = append(all.list, &pb.Member{ID: uint64(i + 1), Name: h.Name, PeerURLs: []string{etcd.PeerURL(h)}})
+	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(m.EtcdCA.CertPEM)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	srv := grpc.NewServer(grpc.Creds(credentials.NewTLS(&tls.Config{
+		MinVersion: tls.VersionTLS12, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: pool, NextProtos: []string{"h2"},
+		GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+			pair, err := m.EtcdServer(hello.ServerName)
+			if err != nil {
+				return nil, err
+			}
+			c, err := tls.X509KeyPair(pair.CertPEM, pair.KeyPEM)
+			return &c, err
+		},
+	})))
+	pb.RegisterClusterServer(srv, all)
+	go func() { _ = srv.Serve(ln) }()
+	t.Cleanup(srv.Stop)
+	return ln.Addr().String()
+}

@@ -1,0 +1,92 @@
+package kubeadm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"hactl/internal/kubeapi"
+	"hactl/internal/plan"
+	"hactl/inventory"
+	"hactl/pki"
+)
+
+// askTimeout bounds one question to one apiserver.
+const askTimeout = 5 * time.Second
+
+// Control is the control plane as one client: whichever apiserver answers. The
+// connection to that one is kept, so that the next question costs no dial. It
+// is safe for use by several goroutines; Close ends it.
+type Control struct {
+	Inv   *inventory.Inventory
+	Hosts plan.Hosts // masters without a connection are missing
+	PKI   *pki.Material
+
+	mu   sync.Mutex
+	kept *API
+}
+
+// Ask calls f with the apiserver that answered last, and then with one after
+// the other until f succeeds or one refuses: an answer below 500 is final. f
+// may be called more than once.
+func (c *Control) Ask(ctx context.Context, f func(context.Context, *API) error) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var errs []error
+	if c.kept != nil {
+		err := bounded(ctx, c.kept, f)
+		if err == nil || final(err) {
+			return err
+		}
+		c.kept.Close()
+		c.kept = nil
+	}
+	for _, m := range c.Inv.Masters() {
+		h := c.Hosts[m.Name]
+		if h == nil {
+			continue
+		}
+		api, err := NewAPI(h, c.Inv, c.PKI, m.PrivateAddress)
+		if err != nil {
+			return err
+		}
+		err = bounded(ctx, api, f)
+		if err == nil || final(err) {
+			c.kept = api
+			return err
+		}
+		api.Close()
+		errs = append(errs, fmt.Errorf("%s: %w", m.Name, err))
+	}
+	if len(errs) == 0 {
+		return errors.New("no master is connected")
+	}
+	return errors.Join(errs...)
+}
+
+func bounded(ctx context.Context, api *API, f func(context.Context, *API) error) error {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	return f(ctx, api)
+}
+
+// final reports whether another apiserver would say the same.
+func final(err error) bool {
+	var s *kubeapi.StatusError
+	return errors.As(err, &s) && s.Code < 500
+}
+
+// Close drops the connection.
+func (c *Control) Close() {
+	if c == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.kept != nil {
+		c.kept.Close()
+		c.kept = nil
+	}
+}
