@@ -3,6 +3,7 @@ package kubeadm
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"io"
 	"maps"
 	"net/netip"
@@ -75,9 +76,10 @@ func TestFilesOfANode(t *testing.T) {
 	}{
 		"one": {inventorytest.One(t), true}, "three": {inventorytest.Three(t), true}, "five": {inventorytest.Five(t), true},
 		"three-ipv6": {inventorytest.ThreeIPv6(t), true}, "three-cgroup-v1": {inventorytest.Three(t), false},
-		"three-flannel": {with(inventorytest.Three(t), func(i *inventory.Inventory) { i.Network.Preset = "flannel" }), true},
-		"three-rsa":     {with(inventorytest.Three(t), func(i *inventory.Inventory) { i.PKI.Algorithm = "rsa-2048" }), true},
-		"worker":        {inventorytest.ThreeWithWorkers(t, 1), true},
+		"three-flannel":      {with(inventorytest.Three(t), func(i *inventory.Inventory) { i.Network.Preset = "flannel" }), true},
+		"three-flannel-ipv6": {with(inventorytest.ThreeIPv6(t), func(i *inventory.Inventory) { i.Network.Preset = "flannel" }), true},
+		"three-rsa":          {with(inventorytest.Three(t), func(i *inventory.Inventory) { i.PKI.Algorithm = "rsa-2048" }), true},
+		"worker":             {inventorytest.ThreeWithWorkers(t, 1), true},
 		"everything-set": {with(inventorytest.Three(t), func(i *inventory.Inventory) {
 			i.VIP.Port = 8443
 			i.Kubernetes.ExtraSANs = []string{"api.example.com", "master-1"}
@@ -146,7 +148,7 @@ func documents(t *testing.T, name string, b []byte) []map[string]any {
 	for d := yaml.NewDecoder(bytes.NewReader(b)); ; {
 		var doc map[string]any
 		err := d.Decode(&doc)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return out
 		}
 		if err != nil || doc["kind"] == nil || doc["apiVersion"] == nil {
