@@ -40,7 +40,7 @@ func newCrashWorld(t *testing.T, masters, workers int) *crashWorld {
 	w0.Labels, w0.Taints = map[string]string{"disk": "ssd"}, []inventory.Taint{{Key: "dedicated", Value: "gpu", Effect: "NoSchedule"}}
 	store, err := pki.Open(inv)
 	must(t, err)
-	m, _, err := store.Ensure(t.Context())
+	m, _, err := store.Preview(t.Context())
 	must(t, err)
 	w := &crashWorld{run: &serial{}, bundle: tinyBundle(t), prober: filepath.Join(t.TempDir(), "hactl-prober")}
 	must(t, os.WriteFile(w.prober, []byte("the prober"), 0o755))

@@ -35,7 +35,7 @@ func agreeable(t *testing.T, inv *inventory.Inventory, manager string, asked fun
 	t.Helper()
 	store, err := pki.Open(inv)
 	must(t, err)
-	m, _, err := store.Ensure(t.Context())
+	m, _, err := store.Preview(t.Context())
 	must(t, err)
 	s := &session{inv: inv, store: store, material: m, hosts: plan.Hosts{}, facts: map[string]*facts.Facts{}, disks: map[string]etcd.Disk{}}
 	c := &cluster{session: s, bundle: tinyBundle(t), prober: "testdata/host/prelude.sh"}

@@ -17,7 +17,7 @@ func planOf(t *testing.T, inv *inventory.Inventory) *Plan {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, _, err := store.Ensure(t.Context())
+	m, _, err := store.Preview(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -26,7 +26,7 @@ func clusterOf(t *testing.T, inv *inventory.Inventory, cgroupV2 bool) Cluster {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, _, err := store.Ensure(t.Context())
+	m, _, err := store.Preview(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,7 +1,6 @@
 package pki
 
 import (
-	"context"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -77,7 +76,7 @@ func TestExternalIntermediateCASignsAndItsChainGoesAlong(t *testing.T) {
 	root, rootKey := testAuthority(t, "root", later, nil, nil, true)
 	inter, interKey := testAuthority(t, "intermediate", later, root, rootKey, true)
 	inv.PKI.ExternalCA.Etcd = place(t, inv, interKey, inter, root)
-	m, created := ensure(t, open(t, inv))
+	m, created := kept(t, open(t, inv))
 	for _, c := range created {
 		if strings.HasPrefix(c, "etcd-ca") {
 			t.Errorf("made %q beside the external CA", c)
@@ -103,7 +102,7 @@ func TestExternalIntermediateCASignsAndItsChainGoesAlong(t *testing.T) {
 	if s, c := handshake(t, etcdLike(t, m), func() *tls.Config { client.RootCAs = pool(inter); return client }()); s != nil || c != nil {
 		t.Errorf("trusting the intermediate: server %v, client %v", s, c)
 	}
-	if _, created := ensure(t, open(t, inv)); len(created) != 0 {
+	if _, created := kept(t, open(t, inv)); len(created) != 0 {
 		t.Errorf("second run made %q", created)
 	}
 }
@@ -146,7 +145,7 @@ func TestUnusableExternalCAIsRefused(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			inv := testInventory(t)
 			inv.PKI.ExternalCA.Kubernetes = c.files(t, inv)
-			_, _, err := open(t, inv).Ensure(context.Background())
+			_, _, err := keep(open(t, inv))
 			if err == nil || !strings.Contains(err.Error(), c.want) || remote.HintOf(err) == "" {
 				t.Errorf("got %v with hint %q", err, remote.HintOf(err))
 			}
@@ -156,10 +155,10 @@ func TestUnusableExternalCAIsRefused(t *testing.T) {
 
 func TestExternalCADoesNotSilentlyReplaceOurOwn(t *testing.T) {
 	inv := testInventory(t)
-	ensure(t, open(t, inv))
+	kept(t, open(t, inv))
 	root, key := testAuthority(t, "root", later, nil, nil, true)
 	inv.PKI.ExternalCA.Etcd = place(t, inv, key, root)
-	if _, _, err := open(t, inv).Ensure(context.Background()); err == nil || !strings.Contains(err.Error(), "already has another etcd-ca") {
+	if _, _, err := keep(open(t, inv)); err == nil || !strings.Contains(err.Error(), "already has another etcd-ca") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -168,9 +167,9 @@ func TestRemovedExternalCAIsNotReplacedByANewOne(t *testing.T) {
 	inv := testInventory(t)
 	root, key := testAuthority(t, "root", later, nil, nil, true)
 	inv.PKI.ExternalCA.Etcd = place(t, inv, key, root)
-	ensure(t, open(t, inv))
+	kept(t, open(t, inv))
 	inv.PKI.ExternalCA.Etcd = nil
-	if _, _, err := open(t, inv).Ensure(context.Background()); err == nil || !strings.Contains(remote.HintOf(err), "pki.externalCA") {
+	if _, _, err := keep(open(t, inv)); err == nil || !strings.Contains(remote.HintOf(err), "pki.externalCA") {
 		t.Errorf("got %v with hint %q", err, remote.HintOf(err))
 	}
 }

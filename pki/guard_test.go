@@ -14,7 +14,7 @@ import (
 
 func TestStoreIsPrivate(t *testing.T) {
 	s := open(t, testInventory(t))
-	ensure(t, s)
+	kept(t, s)
 	err := filepath.WalkDir(s.Dir(), func(p string, e fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -76,14 +76,14 @@ func TestOpenRefusesAnUnsafeStore(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			inv := testInventory(t)
 			s := open(t, inv)
-			ensure(t, s)
+			kept(t, s)
 			c.spoil(t, s.Dir())
 			_, err := Open(inv)
 			if err == nil || !strings.Contains(err.Error(), c.err) || !strings.Contains(remote.HintOf(err), c.hint) {
 				t.Errorf("got %v with hint %q", err, remote.HintOf(err))
 			}
-			if _, _, err := s.Ensure(context.Background()); err == nil {
-				t.Error("ensure went on")
+			if _, _, err := keep(s); err == nil {
+				t.Error("keep went on")
 			}
 		})
 	}
@@ -110,7 +110,7 @@ func link(t *testing.T, path string) {
 
 func TestLockIsWaitedForWithinTheContext(t *testing.T) {
 	s := open(t, testInventory(t))
-	ensure(t, s)
+	kept(t, s)
 	held, release := make(chan struct{}), make(chan struct{})
 	done := make(chan error, 1)
 	go func() {
@@ -137,7 +137,7 @@ func TestEveryFileAndFolderIsSynced(t *testing.T) {
 	s.inv.Hosts = s.inv.Hosts[:1]
 	synced := 0
 	s.fsync = func(f *os.File) error { synced++; return f.Sync() }
-	ensure(t, s)
+	kept(t, s)
 	// Eight files and five folders of authorities; two files and a folder for
 	// each of five pairs; the store itself after each of the six renames.
 	if want := 8 + 5 + 5*(2+1) + 6; synced != want {

@@ -14,7 +14,7 @@ import (
 )
 
 func TestEveryCertificateVerifiesForItsPurpose(t *testing.T) {
-	m, _ := ensure(t, open(t, testInventory(t)))
+	m, _ := kept(t, open(t, testInventory(t)))
 	both := []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
 	client := []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
 	server, err := m.EtcdServer("m2")
@@ -71,7 +71,7 @@ func TestEveryCertificateVerifiesForItsPurpose(t *testing.T) {
 func TestLifetimesFollowTheInventory(t *testing.T) {
 	inv := testInventory(t)
 	inv.PKI.Expiry, inv.PKI.CAExpiry = 43800*time.Hour, 20000*time.Hour
-	m, _ := ensure(t, open(t, inv))
+	m, _ := kept(t, open(t, inv))
 	if d := time.Until(m.EtcdCA.NotAfter()) - inv.PKI.CAExpiry; d.Abs() > 10*time.Minute {
 		t.Errorf("CA ends %s off", d)
 	}
@@ -87,8 +87,8 @@ func TestTwoClustersHaveDifferentCASubjects(t *testing.T) {
 	blue := testInventory(t)
 	green := testInventory(t)
 	green.Cluster = "green"
-	a, _ := ensure(t, open(t, blue))
-	b, _ := ensure(t, open(t, green))
+	a, _ := kept(t, open(t, blue))
+	b, _ := kept(t, open(t, green))
 	for i, pair := range [][2]*CA{{a.EtcdCA, b.EtcdCA}, {a.KubernetesCA, b.KubernetesCA}, {a.FrontProxyCA, b.FrontProxyCA}} {
 		if pair[0].certs[0].Subject.String() == pair[1].certs[0].Subject.String() {
 			t.Errorf("CA %d: both have subject %s", i, pair[0].certs[0].Subject)
@@ -192,8 +192,8 @@ func etcdLike(t *testing.T, m *Material) *tls.Config {
 }
 
 func TestMutualTLSHandshake(t *testing.T) {
-	m, _ := ensure(t, open(t, testInventory(t)))
-	other, _ := ensure(t, open(t, testInventory(t)))
+	m, _ := kept(t, open(t, testInventory(t)))
+	other, _ := kept(t, open(t, testInventory(t)))
 	config := func(m *Material) *tls.Config {
 		c, err := m.TLSConfig()
 		if err != nil {

@@ -41,9 +41,18 @@ func open(t *testing.T, inv *inventory.Inventory) *Store {
 	return s
 }
 
-func ensure(t *testing.T, s *Store) (*Material, []string) {
+// keep does what up does with a store.
+func keep(s *Store) (*Material, []string, error) {
+	m, created, err := s.Preview(context.Background())
+	if err == nil && len(created) > 0 {
+		err = s.Keep(context.Background(), m)
+	}
+	return m, created, err
+}
+
+func kept(t *testing.T, s *Store) (*Material, []string) {
 	t.Helper()
-	m, created, err := s.Ensure(context.Background())
+	m, created, err := keep(s)
 	if err != nil {
 		t.Fatal(err)
 	}

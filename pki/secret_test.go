@@ -18,7 +18,7 @@ import (
 )
 
 func TestSecretsDoNotPrint(t *testing.T) {
-	m, _ := ensure(t, open(t, testInventory(t)))
+	m, _ := kept(t, open(t, testInventory(t)))
 	p := m.Operator()
 	text, err := json.Marshal(p)
 	if err != nil {
@@ -40,7 +40,7 @@ func TestSecretsDoNotPrint(t *testing.T) {
 
 func TestSecretsCoverEveryKeyOfTheStore(t *testing.T) {
 	s := open(t, testInventory(t))
-	m, _ := ensure(t, s)
+	m, _ := kept(t, s)
 	secrets := m.Secrets()
 	redacted := func(text []byte) []byte {
 		for _, s := range secrets {
@@ -81,7 +81,7 @@ func TestSecretsCoverEveryKeyOfTheStore(t *testing.T) {
 
 func TestReportListsTheNextToExpireFirst(t *testing.T) {
 	s := open(t, testInventory(t))
-	m, _ := ensure(t, s)
+	m, _ := kept(t, s)
 	r := m.Report()
 	if len(r) != 3+2*3+3 || r[0].Name != "admin" || r[0].CA || r[0].Days != 364 {
 		t.Errorf("%+v", r)
@@ -98,9 +98,9 @@ func TestReportListsTheNextToExpireFirst(t *testing.T) {
 
 func TestForeignCAOnAHostIsNamed(t *testing.T) {
 	s := open(t, testInventory(t))
-	fresh, _ := ensure(t, s)
-	m, _ := ensure(t, s)
-	other, _ := ensure(t, open(t, testInventory(t)))
+	fresh, _ := kept(t, s)
+	m, _ := kept(t, s)
+	other, _ := kept(t, open(t, testInventory(t)))
 	const host, path = "m1", "/etc/kubernetes/pki/ca.crt"
 	for name, c := range map[string]struct {
 		found   []byte

@@ -22,7 +22,7 @@ func clusterOf(t *testing.T, hosts plan.Hosts, down map[string]error) Cluster {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, _, err := store.Ensure(t.Context())
+	m, _, err := store.Preview(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

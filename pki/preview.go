@@ -22,27 +22,16 @@ var commonNames = map[string]string{
 	nameFrontProxyCA: "front-proxy-ca",
 }
 
-// Ensure makes what the store lacks and returns everything in it. It holds the
-// store's lock meanwhile, and can be killed at any moment: the next run goes
-// on. CAs are made once, all at once, and never again. A certificate is issued
-// again, with a new key, when it is missing, about to expire, of another CA,
-// or no longer says what the inventory says; created names each with the
-// reason, such as "etcd-server-master-1: expires in 12 days".
-func (s *Store) Ensure(ctx context.Context) (m *Material, created []string, err error) {
-	err = s.locked(ctx, true, func(d *disk) error {
-		w := &work{store: s, disk: d, publish: d.publish}
-		m, err = w.run(ctx)
-		created = w.created
-		return err
-	})
-	return m, created, err
-}
-
-// Preview is Ensure without a change: what it would make is in the Material
-// (CA.New and Key.New say so) and is forgotten afterwards, unless Keep is called
-// with it.
+// Preview returns everything in the store and makes what it lacks, without a
+// change to it: what is new (CA.New and Key.New say so) is forgotten afterwards,
+// unless Keep is called with it. CAs are made once, all at once, and never again.
+// A certificate is issued again, with a new key, when it is missing, about to
+// expire, of another CA, or no longer says what the inventory says; created names
+// each with the reason, such as "etcd-server-master-1: expires in 12 days".
 func (s *Store) Preview(ctx context.Context) (m *Material, created []string, err error) {
+	looked := false
 	preview := func(d *disk) error {
+		looked = true
 		var unsaved []folder
 		w := &work{store: s, disk: d, publish: func(name string, files map[string][]byte) error {
 			unsaved = append(unsaved, folder{name, files})
@@ -55,8 +44,8 @@ func (s *Store) Preview(ctx context.Context) (m *Material, created []string, err
 		return err
 	}
 	err = s.locked(ctx, false, preview)
-	if errors.Is(err, fs.ErrNotExist) && m == nil {
-		err = preview(nil)
+	if errors.Is(err, fs.ErrNotExist) && !looked {
+		err = preview(nil) // no store, which is not the same as one that lost a file
 	}
 	return m, created, err
 }
@@ -67,8 +56,9 @@ type folder struct {
 	files map[string][]byte
 }
 
-// Keep saves what Preview made, as Ensure would have done. It fails when
-// somebody else made the CAs meanwhile; those stay as they are.
+// Keep saves what Preview made. It holds the store's lock meanwhile, and can be
+// killed at any moment: the next run goes on. It fails when somebody else made
+// the CAs since; those stay as they are.
 func (s *Store) Keep(ctx context.Context, m *Material) error {
 	return s.locked(ctx, true, func(d *disk) error {
 		for _, f := range m.unsaved {

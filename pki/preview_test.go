@@ -15,16 +15,16 @@ import (
 	"hactl/inventory"
 )
 
-func TestSecondEnsureMakesNothing(t *testing.T) {
+func TestSecondRunMakesNothing(t *testing.T) {
 	inv := testInventory(t)
-	first, created := ensure(t, open(t, inv))
+	first, created := kept(t, open(t, inv))
 	if want := 3 + 1 + 2*3 + 3; len(created) != want {
 		t.Errorf("first run made %d things, want %d: %q", len(created), want, created)
 	}
 	if !first.EtcdCA.New || !first.ServiceAccount.New {
 		t.Error("first run does not call its CAs new")
 	}
-	second, created := ensure(t, open(t, inv))
+	second, created := kept(t, open(t, inv))
 	if len(created) != 0 {
 		t.Errorf("second run made %q", created)
 	}
@@ -53,7 +53,7 @@ func TestPreviewWritesNothing(t *testing.T) {
 	if _, err := os.Lstat(s.Dir()); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("preview made the store: %v", err)
 	}
-	made, _ := ensure(t, s)
+	made, _ := kept(t, s)
 	inv.Hosts[0].PrivateAddress = netip.MustParseAddr("192.0.2.99")
 	before := snapshot(t, s.Dir())
 	m, created, err = s.Preview(context.Background())
@@ -144,9 +144,9 @@ func TestCertificatesAreIssuedAgainForAReason(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := open(t, testInventory(t))
-			before, _ := ensure(t, s)
+			before, _ := kept(t, s)
 			c.change(t, s)
-			after, created := ensure(t, s)
+			after, created := kept(t, s)
 			if fingerprints(before) != fingerprints(after) {
 				t.Error("a CA or the service-account key changed")
 			}
@@ -168,7 +168,7 @@ func TestCertificatesAreIssuedAgainForAReason(t *testing.T) {
 					t.Errorf("%s changed without a reason given", name)
 				}
 			}
-			if _, created := ensure(t, s); len(created) != 0 {
+			if _, created := kept(t, s); len(created) != 0 {
 				t.Errorf("the run after that made %q", created)
 			}
 		})
@@ -179,9 +179,9 @@ func TestCertificateBoundByItsCAIsNotRenewedForEver(t *testing.T) {
 	inv := testInventory(t)
 	inv.PKI.CAExpiry = 40 * 24 * time.Hour
 	s := open(t, inv)
-	ensure(t, s)
+	kept(t, s)
 	s.now = clock(20 * 24 * time.Hour)
-	m, created := ensure(t, s)
+	m, created := kept(t, s)
 	if len(created) != 0 {
 		t.Errorf("made %q though nothing can outlive the CA", created)
 	}
@@ -246,12 +246,12 @@ func TestDamagedAuthoritiesAreNeverMadeAgain(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := open(t, testInventory(t))
-			ensure(t, s)
+			kept(t, s)
 			damage(t, s)
 			before := snapshot(t, s.Dir())
 			for verb, run := range map[string]func() error{
-				"ensure": func() error { _, _, err := s.Ensure(context.Background()); return err },
-				"load":   func() error { _, err := s.Load(context.Background()); return err },
+				"keep": func() error { _, _, err := keep(s); return err },
+				"load": func() error { _, err := s.Load(context.Background()); return err },
 			} {
 				err := run()
 				if err == nil || !strings.Contains(remote.HintOf(err), "backup") {
@@ -268,9 +268,9 @@ func TestDamagedAuthoritiesAreNeverMadeAgain(t *testing.T) {
 func TestStoreOfAnotherClusterIsRefused(t *testing.T) {
 	inv := testInventory(t)
 	inv.PKI.Store = "shared"
-	ensure(t, open(t, inv))
+	kept(t, open(t, inv))
 	inv.Cluster = "green"
-	if _, _, err := open(t, inv).Ensure(context.Background()); err == nil || !strings.Contains(err.Error(), `belongs to cluster "blue"`) {
+	if _, _, err := keep(open(t, inv)); err == nil || !strings.Contains(err.Error(), `belongs to cluster "blue"`) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -299,8 +299,8 @@ func TestKeepSavesWhatThePreviewMade(t *testing.T) {
 	if err := s.Keep(context.Background(), m); err != nil {
 		t.Errorf("the second time there is nothing to do: %v", err)
 	}
-	kept, again := ensure(t, s)
-	if len(created) == 0 || len(again) != 0 || fingerprints(kept) != fingerprints(m) || string(kept.Operator().KeyPEM) != string(m.Operator().KeyPEM) {
+	now, again := kept(t, s)
+	if len(created) == 0 || len(again) != 0 || fingerprints(now) != fingerprints(m) || string(now.Operator().KeyPEM) != string(m.Operator().KeyPEM) {
 		t.Errorf("previewed %q, then made %q", created, again)
 	}
 	before := snapshot(t, s.Dir())
