@@ -46,7 +46,7 @@ in_hub "$hactl" up --yes -i "$dir/inventory.yaml" >"$out/up" 2>&1 || { cat "$out
 cut=$(gap owner-cut-off --repeat "$repeat")
 killed=$(gap apiserver-killed --repeat "$repeat")
 for m in $masters; do
-    { echo "set -- $m 10.77.0.100"; cat e2e/article-vip.sh; } | "$hactl" lab exec --name "$lab" "$m" -- sh
+    { echo "set -- $m 10.77.0.100"; cat e2e/article-keepalived.sh e2e/article-vip.sh; } | "$hactl" lab exec --name "$lab" "$m" -- sh
 done
 settled
 article_cut=$(gap owner-cut-off --accept-risk=drift)

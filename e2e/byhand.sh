@@ -5,6 +5,7 @@
 # folder, then the masters' addresses. Run in the lab's hub. The last line is
 # "by-hand: SECONDS"; lines before it are cumulative.
 set -eu
+. "$(dirname "$0")/article-keepalived.sh"
 lab=$1
 shift
 vip=10.77.0.100
@@ -114,42 +115,13 @@ done
 mark images
 
 # 4: keepalived, the article's configuration
-prio=101
+state=MASTER
 for m; do
-    cat >keepalived.conf <<CONF
-vrrp_script check_apiserver {
-    script "/etc/keepalived/check_apiserver.sh"
-    interval 3
-    weight -2
-    fall 10
-    rise 2
-}
-vrrp_instance VI_1 {
-    state $([ $prio = 101 ] && echo MASTER || echo BACKUP)
-    interface $(on "$m" "ip -o -4 addr show to $m" | awk '{print $2}')
-    virtual_router_id 51
-    priority $prio
-    authentication {
-        auth_type PASS
-        auth_pass 4be37dc3
-    }
-    virtual_ipaddress {
-        $vip
-    }
-    track_script {
-        check_apiserver
-    }
-}
-CONF
-    cat >check.sh <<CHECK
-#!/bin/sh
-curl --silent --max-time 2 --insecure https://localhost:6443/ -o /dev/null || exit 1
-if ip addr | grep -q $vip; then curl --silent --max-time 2 --insecure https://$vip:6443/ -o /dev/null || exit 1; fi
-CHECK
+    article_keepalived . "$(on "$m" "ip -o -4 addr show to $m" | awk '{print $2}')" $vip $state
     put keepalived.conf "$m" /etc/keepalived/keepalived.conf
-    put check.sh "$m" /etc/keepalived/check_apiserver.sh
+    put check_apiserver.sh "$m" /etc/keepalived/check_apiserver.sh
     on "$m" 'chmod +x /etc/keepalived/check_apiserver.sh; systemctl enable -q keepalived; systemctl restart keepalived'
-    prio=100
+    state=BACKUP
 done
 mark keepalived
 
