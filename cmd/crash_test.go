@@ -19,7 +19,7 @@ import (
 	"hactl/inventory"
 	"hactl/inventory/inventorytest"
 	"hactl/kubeadm"
-	"hactl/pki"
+	"hactl/pki/pkitest"
 )
 
 // crashWorld is masters and workers that go through the real list of stages.
@@ -38,14 +38,11 @@ func newCrashWorld(t *testing.T, masters, workers int) *crashWorld {
 	inv := inventorytest.Load(t, inventorytest.Text(masters, workers, false))
 	w0 := inv.Workers()[0]
 	w0.Labels, w0.Taints = map[string]string{"disk": "ssd"}, []inventory.Taint{{Key: "dedicated", Value: "gpu", Effect: "NoSchedule"}}
-	store, err := pki.Open(inv)
-	must(t, err)
-	m, _, err := store.Preview(t.Context())
-	must(t, err)
+	m := pkitest.Material(t, inv)
 	w := &crashWorld{run: &serial{}, bundle: tinyBundle(t), prober: filepath.Join(t.TempDir(), "hactl-prober")}
 	must(t, os.WriteFile(w.prober, []byte("the prober"), 0o755))
 	w.etcd, w.apiCert = serveEtcd(t, inv, m), apiCertificate(t, inv, m)
-	w.s = &session{inv: inv, store: store, material: m, hosts: plan.Hosts{}, facts: map[string]*facts.Facts{}}
+	w.s = &session{inv: inv, material: m, hosts: plan.Hosts{}, facts: map[string]*facts.Facts{}}
 	for i := range inv.Hosts {
 		h := &inv.Hosts[i]
 		w.hosts = append(w.hosts, newRootHost(t, h.Name, w.run))

@@ -11,11 +11,13 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/peer"
 
 	"hactl/etcd"
 	"hactl/internal/kubeapi/kubeapitest"
@@ -94,7 +96,17 @@ func apiCertificate(t *testing.T, inv *inventory.Inventory, m *pki.Material) tls
 // members is etcd as far as a world asks it: every master is a voter.
 type members struct {
 	pb.UnimplementedClusterServer
+	pb.UnimplementedMaintenanceServer
 	list []*pb.Member
+}
+
+// Status implements etcd's Maintenance service: the member that was dialled is
+// well, and the first one leads.
+func (m *members) Status(ctx context.Context, _ *pb.StatusRequest) (*pb.StatusResponse, error) {
+	p, _ := peer.FromContext(ctx)
+	name := p.AuthInfo.(credentials.TLSInfo).State.ServerName
+	i := slices.IndexFunc(m.list, func(e *pb.Member) bool { return e.Name == name })
+	return &pb.StatusResponse{Header: &pb.ResponseHeader{ClusterId: 1, MemberId: m.list[i].ID}, Version: "3.6.16", Leader: 1, RaftIndex: 1, RaftAppliedIndex: 1, RaftTerm: 1}, nil
 }
 
 // MemberList implements etcd's Cluster service.
@@ -126,6 +138,7 @@ func serveEtcd(t *testing.T, inv *inventory.Inventory, m *pki.Material) string {
 		},
 	})))
 	pb.RegisterClusterServer(srv, all)
+	pb.RegisterMaintenanceServer(srv, all)
 	go func() { _ = srv.Serve(ln) }()
 	t.Cleanup(srv.Stop)
 	return ln.Addr().String()

@@ -2,8 +2,6 @@ package cmd
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"net"
 	"net/netip"
@@ -18,7 +16,7 @@ import (
 	"hactl/internal/drill"
 	"hactl/internal/remote"
 	"hactl/inventory"
-	"hactl/pki"
+	"hactl/kubeadm"
 )
 
 // drillCluster is the session's cluster as a drill wants it.
@@ -28,7 +26,7 @@ func (s *session) drillCluster(ctx context.Context, o *drillOptions) (*drill.Clu
 		return nil, nil, remote.Hint(err, "the PKI store is made by hactl up")
 	}
 	s.secrets(m)
-	conf, err := adminTLS(m)
+	conf, err := kubeadm.AdminTLS(m)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -65,18 +63,6 @@ func (s *session) drillMember(h *inventory.Host) *drill.Member {
 }
 
 func hostPort(a netip.Addr, port int) string { return net.JoinHostPort(a.String(), strconv.Itoa(port)) }
-
-// adminTLS trusts the Kubernetes CA and shows the operator's certificate.
-func adminTLS(m *pki.Material) (*tls.Config, error) {
-	admin := m.Admin()
-	cert, err := tls.X509KeyPair(admin.CertPEM, admin.KeyPEM)
-	if err != nil {
-		return nil, fmt.Errorf("read the operator's certificate: %w", err)
-	}
-	pool := x509.NewCertPool()
-	pool.AppendCertsFromPEM(m.KubernetesCA.CertPEM)
-	return &tls.Config{RootCAs: pool, Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}, nil
-}
 
 // drillEtcd is etcd for a drill: one client over all members.
 type drillEtcd struct{ *etcd.Cluster }

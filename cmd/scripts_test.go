@@ -18,7 +18,7 @@ import (
 	"hactl/inventory"
 	"hactl/inventory/inventorytest"
 	"hactl/kubeadm"
-	"hactl/pki"
+	"hactl/pki/pkitest"
 )
 
 // acceptedShell are shellcheck's findings that do not apply to scripts run on
@@ -33,11 +33,8 @@ var acceptedShell = []string{
 // been seen yet; asked sees what they are asked.
 func agreeable(t *testing.T, inv *inventory.Inventory, manager string, asked func(remote.Call)) *cluster {
 	t.Helper()
-	store, err := pki.Open(inv)
-	must(t, err)
-	m, _, err := store.Preview(t.Context())
-	must(t, err)
-	s := &session{inv: inv, store: store, material: m, hosts: plan.Hosts{}, facts: map[string]*facts.Facts{}, disks: map[string]etcd.Disk{}}
+	m := pkitest.Material(t, inv)
+	s := &session{inv: inv, material: m, hosts: plan.Hosts{}, facts: map[string]*facts.Facts{}, disks: map[string]etcd.Disk{}}
 	c := &cluster{session: s, bundle: tinyBundle(t), prober: "testdata/host/prelude.sh"}
 	for i := range inv.Hosts {
 		h := &inv.Hosts[i]
@@ -47,6 +44,8 @@ func agreeable(t *testing.T, inv *inventory.Inventory, manager string, asked fun
 			return &remote.Result{Stdout: []byte("abcdef.0123456789abcdef\n")}, nil
 		})
 	}
+	s.control = &kubeadm.Control{Inv: inv, Hosts: s.hosts, PKI: m}
+	var err error
 	c.subnets, err = kubeadm.Subnets(t.Context(), inv, s.hosts)
 	must(t, err)
 	return c

@@ -25,6 +25,7 @@ import (
 	"hactl/internal/remote"
 	"hactl/inventory"
 	"hactl/pki"
+	"hactl/pki/pkitest"
 )
 
 // fakeEtcd is a cluster of in-process servers that speak etcd's protocol over
@@ -102,15 +103,7 @@ func material(t *testing.T, n int) *pki.Material {
 			Name: fmt.Sprintf("m%d", i), Role: inventory.ControlPlane, PrivateAddress: netip.MustParseAddr(fmt.Sprintf("192.0.2.%d", i)),
 		})
 	}
-	store, err := pki.Open(inv)
-	if err != nil {
-		t.Fatal(err)
-	}
-	m, _, err := store.Preview(context.Background())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return m
+	return pkitest.Material(t, inv)
 }
 
 // startFake starts n members, m1 leading, and connects to them.

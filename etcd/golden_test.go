@@ -8,20 +8,12 @@ import (
 	"hactl/internal/goldentest"
 	"hactl/inventory"
 	"hactl/inventory/inventorytest"
-	"hactl/pki"
+	"hactl/pki/pkitest"
 )
 
 func planOf(t *testing.T, inv *inventory.Inventory) *Plan {
 	t.Helper()
-	store, err := pki.Open(inv)
-	if err != nil {
-		t.Fatal(err)
-	}
-	m, _, err := store.Preview(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &Plan{Inv: inv, PKI: m, Disks: map[string]Disk{}, Binary: "0123"}
+	return &Plan{Inv: inv, PKI: pkitest.Material(t, inv), Disks: map[string]Disk{}, Binary: "0123"}
 }
 
 func TestFilesOfAMember(t *testing.T) {

@@ -21,9 +21,8 @@ import (
 // host's ssh port must be reachable. It is safe for use by several goroutines.
 type API struct{ kubeapi.Client }
 
-// NewAPI returns a client of the apiserver at addr as seen from host, with the
-// operator's client certificate. It does not connect yet.
-func NewAPI(host remote.Host, inv *inventory.Inventory, m *pki.Material, addr netip.Addr) (*API, error) {
+// AdminTLS trusts the Kubernetes CA and shows the operator's certificate.
+func AdminTLS(m *pki.Material) (*tls.Config, error) {
 	admin := m.Admin()
 	cert, err := tls.X509KeyPair(admin.CertPEM, admin.KeyPEM)
 	if err != nil {
@@ -31,6 +30,17 @@ func NewAPI(host remote.Host, inv *inventory.Inventory, m *pki.Material, addr ne
 	}
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM(m.KubernetesCA.CertPEM)
+	return &tls.Config{RootCAs: pool, Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}, nil
+}
+
+// NewAPI returns a client of the apiserver at addr as seen from host, with the
+// operator's client certificate. It does not connect yet.
+func NewAPI(host remote.Host, inv *inventory.Inventory, m *pki.Material, addr netip.Addr) (*API, error) {
+	conf, err := AdminTLS(m)
+	if err != nil {
+		return nil, err
+	}
+	conf.ServerName = addr.String()
 	hostport := net.JoinHostPort(addr.String(), strconv.Itoa(inv.VIP.Port))
 	return &API{kubeapi.Client{
 		Base: "https://" + hostport,
@@ -38,7 +48,7 @@ func NewAPI(host remote.Host, inv *inventory.Inventory, m *pki.Material, addr ne
 			DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
 				return host.Dial(ctx, network, hostport)
 			},
-			TLSClientConfig:     &tls.Config{RootCAs: pool, Certificates: []tls.Certificate{cert}, ServerName: addr.String(), MinVersion: tls.VersionTLS12},
+			TLSClientConfig:     conf,
 			TLSHandshakeTimeout: 10 * time.Second,
 			ForceAttemptHTTP2:   true,
 		}},

@@ -17,20 +17,12 @@ import (
 	"hactl/internal/goldentest"
 	"hactl/inventory"
 	"hactl/inventory/inventorytest"
-	"hactl/pki"
+	"hactl/pki/pkitest"
 )
 
 func clusterOf(t *testing.T, inv *inventory.Inventory, cgroupV2 bool) Cluster {
 	t.Helper()
-	store, err := pki.Open(inv)
-	if err != nil {
-		t.Fatal(err)
-	}
-	m, _, err := store.Preview(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := Cluster{Inv: inv, PKI: m, Facts: map[string]*facts.Facts{}, KubeletSum: "0123", First: "master-1"}
+	c := Cluster{Inv: inv, PKI: pkitest.Material(t, inv), Facts: map[string]*facts.Facts{}, KubeletSum: "0123", First: "master-1"}
 	for i := range inv.Hosts {
 		c.Facts[inv.Hosts[i].Name] = &facts.Facts{CgroupV2: cgroupV2}
 	}

@@ -12,21 +12,13 @@ import (
 	"hactl/internal/remote"
 	"hactl/inventory/inventorytest"
 	"hactl/kubeadm"
-	"hactl/pki"
+	"hactl/pki/pkitest"
 )
 
 func clusterOf(t *testing.T, hosts plan.Hosts, down map[string]error) Cluster {
 	t.Helper()
 	inv := inventorytest.Three(t)
-	store, err := pki.Open(inv)
-	if err != nil {
-		t.Fatal(err)
-	}
-	m, _, err := store.Preview(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return Cluster{Inv: inv, Hosts: hosts, Down: down, PKI: m}
+	return Cluster{Inv: inv, Hosts: hosts, Down: down, PKI: pkitest.Material(t, inv)}
 }
 
 func TestVIPIsOKOnlyWithOneOwner(t *testing.T) {
