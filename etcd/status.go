@@ -173,7 +173,7 @@ func complaints(texts []string, id uint64) (alarms, errs []string) {
 // explain turns a grpc error into the cause that a person can act on. Only one
 // cause proves that the member serves nobody: its host was asked and nobody
 // listens. After every other it is unknown what others see of it.
-func (cn *conn) explain(err error) (cause error, unknown bool) {
+func (cn *conn) explain(err error) (cause error, unknown bool) { //nolint:revive // the cause is the result, not a failure to find it
 	st, _ := grpcstatus.FromError(err)
 	dial := cn.lastDial()
 	switch st.Code() {

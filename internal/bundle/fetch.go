@@ -219,9 +219,9 @@ func (f *fetcher) attempt(ctx context.Context, from, to string, limit int64, not
 		return true, because(ctx, err)
 	}
 	defer resp.Body.Close()
-	start, again, err := begin(resp, have)
-	if err != nil || again {
-		return true, errors.Join(err, restart(out, again))
+	start, again := begin(resp, have)
+	if again {
+		return true, restart(out)
 	}
 	if resp.StatusCode >= 400 {
 		return resp.StatusCode >= 500 || resp.StatusCode == http.StatusTooManyRequests, errors.New(resp.Status)
@@ -234,25 +234,22 @@ func (f *fetcher) attempt(ctx context.Context, from, to string, limit int64, not
 
 // begin says at which byte the answer's body starts; again asks for a request
 // without what is there, which is not a beginning of what the server has.
-func begin(resp *http.Response, have int64) (start int64, again bool, err error) {
+func begin(resp *http.Response, have int64) (start int64, again bool) {
 	switch resp.StatusCode {
 	case http.StatusPartialContent:
 		if _, err := fmt.Sscanf(resp.Header.Get("Content-Range"), "bytes %d-", &start); err != nil || start != have {
-			return 0, true, nil
+			return 0, true
 		}
-		return have, false, nil
+		return have, false
 	case http.StatusRequestedRangeNotSatisfiable:
-		return 0, true, nil
+		return 0, true
 	}
-	return 0, false, nil
+	return 0, false
 }
 
 var errRestart = errors.New("server cannot go on where the download stopped")
 
-func restart(out *os.File, again bool) error {
-	if !again {
-		return nil
-	}
+func restart(out *os.File) error {
 	return errors.Join(errRestart, rewind(out, 0))
 }
 

@@ -24,7 +24,6 @@ type trickster struct {
 	content []byte
 	sums    string // of the checksum file
 	tricks  []string
-	etag    string
 
 	mu   sync.Mutex
 	seen []string // Range header of each request for the file, "-" without

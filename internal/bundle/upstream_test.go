@@ -191,10 +191,11 @@ func TestUpstreamTroubleIsNamed(t *testing.T) {
 		{"a changed binary", func(_ *testing.T, m *releases, _ string) { m.files[k8s+"kubeadm"] = []byte("evil") }, "make kubeadm: checksum mismatch"},
 		{"a missing checksum file", func(_ *testing.T, m *releases, _ string) { delete(m.files, k8s+"kubeadm.sha256") }, "404"},
 		{"an archive without the file", func(t *testing.T, m *releases, _ string) {
+			t.Helper()
 			delete(m.files, "/etcd-io/etcd/releases/download/v3.6.16/SHA256SUMS")
 			m.add(etcd, tgz(t, "else/etcd", "else/etcdctl", "else/etcdutl"), "/etcd-io/etcd/releases/download/v3.6.16/SHA256SUMS", "%s  etcd-v3.6.16-linux-amd64.tar.gz\n")
 		}, "file does not exist"},
-		{"an image that is not there", func(t *testing.T, m *releases, _ string) {
+		{"an image that is not there", func(_ *testing.T, m *releases, _ string) {
 			m.blobs = registryserver.New(registryserver.Logger(discardLog()))
 		}, "fetch registry.k8s.io/coredns/coredns:v1.14.2"},
 		{"an image of another architecture", func(t *testing.T, m *releases, server string) { m.push(t, server, "pause:3.10.2", "arm64") }, "arm64"},

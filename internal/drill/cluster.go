@@ -95,14 +95,6 @@ func others(members []*Member, names ...string) []*Member {
 	return out
 }
 
-func namesOf(members []*Member) []string {
-	var out []string
-	for _, m := range members {
-		out = append(out, m.Name)
-	}
-	return out
-}
-
 type dialFunc = func(ctx context.Context, network, addr string) (net.Conn, error)
 
 // route says how traffic reaches the cluster: from this machine when it can,

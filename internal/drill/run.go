@@ -301,13 +301,13 @@ func (r *runner) warm(ctx context.Context) error {
 			return nil
 		}
 		if !pause(ctx, 50*time.Millisecond) {
-			return remote.Hint(fmt.Errorf("no steady traffic before the fault: %s: %w", strings.Join(idle, ", "), orCanceled(last, ctx)),
+			return remote.Hint(fmt.Errorf("no steady traffic before the fault: %s: %w", strings.Join(idle, ", "), orCanceled(ctx, last)),
 				"run hactl status, and look whether this machine reaches the apiservers")
 		}
 	}
 }
 
-func orCanceled(err error, ctx context.Context) error {
+func orCanceled(ctx context.Context, err error) error {
 	if err != nil {
 		return err
 	}

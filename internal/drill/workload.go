@@ -109,10 +109,9 @@ func (w *workload) expose(ctx context.Context, labels object) error {
 func (w *workload) waitReady(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, demoReady)
 	defer cancel()
-	last := errors.New("not asked yet")
 	for {
-		var n int
-		if n, last = w.readyPods(ctx, ""); last == nil {
+		n, last := w.readyPods(ctx, "")
+		if last == nil {
 			if n >= demoReplicas {
 				return nil
 			}

@@ -127,10 +127,10 @@ func (c *Cluster) dialOwn(ctx context.Context, name string) dial {
 func (c *Cluster) try(ctx context.Context, d *dial, to netip.Addr) {
 	for range dialSamples {
 		began := time.Now()
-		reach, err := dialOnce(ctx, c.Hosts[d.From], netip.AddrPortFrom(to, uint16(d.Port)))
+		got, err := dialOnce(ctx, c.Hosts[d.From], netip.AddrPortFrom(to, uint16(d.Port)))
 		took := time.Since(began)
-		d.Reach, d.Err = reach, err
-		if reach != open && reach != refused {
+		d.Reach, d.Err = got, err
+		if got != open && got != refused {
 			return
 		}
 		if d.Took == 0 || took < d.Took {

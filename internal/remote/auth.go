@@ -106,7 +106,7 @@ func (c *credentials) askAgent() []ssh.Signer {
 		c.tried = append(c.tried, "no agent (SSH_AUTH_SOCK is not set)")
 		return nil
 	}
-	conn, err := net.Dial("unix", sock)
+	conn, err := net.Dial("unix", sock) //nolint:noctx // a socket of this machine
 	if err != nil {
 		c.tried = append(c.tried, fmt.Sprintf("agent: %v", err))
 		return nil

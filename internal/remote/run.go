@@ -273,7 +273,7 @@ func (r *running) end(ended <-chan error) {
 		r.kill(pid)
 	}
 	select {
-	case <-ended:
+	case <-ended: //nolint:errcheck // how it ended is of no interest
 	case <-r.l.dead:
 	case <-time.After(endGrace):
 	}

@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// ErrHash: what arrived is not what was to be sent.
+// ErrHash says that what arrived is not what was to be sent.
 var ErrHash = errors.New("the file on the host has another SHA-256 than it should")
 
 const (
