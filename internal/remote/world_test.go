@@ -129,15 +129,6 @@ func (b *begun) see(line string) {
 	}
 }
 
-func (b *begun) wait(t *testing.T) {
-	t.Helper()
-	select {
-	case <-b.ch:
-	case <-time.After(10 * time.Second):
-		t.Fatal("the command did not begin within 10 s")
-	}
-}
-
 func write(t *testing.T, file, content string, mode os.FileMode) string {
 	t.Helper()
 	if err := os.WriteFile(file, []byte(content), mode); err != nil {
