@@ -120,13 +120,15 @@ func (p *Prober) answersBeside(t *target) bool {
 	return false
 }
 
-// verdict is 1 when another host should hold the VIP, else 0.
+// verdict is 1 when another host should hold the VIP, else 0. An apiserver that
+// only keeps silent may be as busy as all the others: then moving the address
+// would help nobody, so somebody else has to be brisk.
 func (p *Prober) verdict() int {
 	if p.local.healthy() {
 		return 0
 	}
 	for _, t := range p.peers {
-		if t.healthy() {
+		if t.healthy() && (t.brisk() || !p.local.silent()) {
 			return 1
 		}
 	}
@@ -176,6 +178,8 @@ type target struct {
 	changed chan struct{} // poked when the state changes
 	ok      atomic.Bool
 	since   atomic.Int64 // start of the probe that is running, UnixNano; 0: none
+	took    atomic.Int64 // how long the last answer took, in nanoseconds
+	quiet   atomic.Bool  // the last probe ended without any answer
 	good    int          // answers in a row; only watch touches it
 }
 
@@ -190,12 +194,26 @@ func (t *target) healthy() bool {
 	return t.ok.Load() && (s == 0 || time.Since(time.Unix(0, s)) < t.cfg.Slow)
 }
 
+// silent tells an apiserver that does not answer from one that answers that it is
+// sick, or whose connections are refused or ended.
+func (t *target) silent() bool { return t.ok.Load() || t.quiet.Load() }
+
+// brisk is true while answers take less than half of what counts as hung, the
+// one that is waited for included.
+func (t *target) brisk() bool {
+	s := t.since.Load()
+	return t.took.Load() < int64(t.cfg.Slow)/2 && (s == 0 || time.Since(time.Unix(0, s)) < t.cfg.Slow/2)
+}
+
 func (t *target) watch(ctx context.Context, every time.Duration, lost <-chan struct{}) {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for ctx.Err() == nil {
-		t.since.Store(time.Now().UnixNano())
+		start := time.Now()
+		t.since.Store(start.UnixNano())
 		err := t.probe(ctx)
+		t.took.Store(int64(time.Since(start)))
+		t.quiet.Store(errors.Is(err, context.DeadlineExceeded))
 		t.judge(err)
 		t.since.Store(0)
 		ended := lost

@@ -18,6 +18,7 @@ type apiserver struct {
 	*httptest.Server
 	status atomic.Int32
 	hang   atomic.Bool
+	delay  atomic.Int64 // before each answer, in nanoseconds
 	flaps  atomic.Bool  // every other answer is "not ready"
 	asked  atomic.Int32 // answers so far
 	conns  atomic.Int32 // connections so far
@@ -40,6 +41,7 @@ func newAPIServer(t *testing.T, status int) *apiserver {
 			}
 			return
 		}
+		time.Sleep(time.Duration(a.delay.Load()))
 		if n := a.asked.Add(1); a.flaps.Load() && n%2 == 0 {
 			w.WriteHeader(http.StatusInternalServerError)
 			return
@@ -161,6 +163,21 @@ func TestHungApiserverIsUnfitBeforeTheProbeTimesOut(t *testing.T) {
 	if took := time.Since(from); took < slow/2 || took > 2*slow {
 		t.Errorf("unfit after %v, want about %v", took, slow)
 	}
+}
+
+// Where everybody is slow, one that is slower still keeps the address, also when
+// its probes time out; it loses it to one that is not.
+func TestSilenceAmongBusyApiserversMovesNothing(t *testing.T) {
+	const slow = 400 * time.Millisecond
+	r := startWithSlow(t, http.StatusOK, http.StatusOK, slow)
+	r.settled(t)
+	r.peer.delay.Store(int64(slow * 3 / 4))
+	for before := r.peer.asked.Load(); r.peer.asked.Load() < before+2; time.Sleep(5 * time.Millisecond) { // until it is known
+	}
+	r.local.hang.Store(true)
+	r.stays(t, "0", 4*slow)
+	r.peer.delay.Store(0)
+	r.becomes(t, "1")
 }
 
 func TestFlappingApiserverStaysUnfit(t *testing.T) {
