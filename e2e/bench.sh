@@ -34,7 +34,7 @@ seconds() { # runs its arguments, prints how long they took
     "$@" >"$out/stdout" 2>"$out/stderr" || { cat "$out/stdout" "$out/stderr" >&2; exit 1; }
     echo "$(date +%s.%N) - $from" | bc
 }
-median() { sort -n "$1" | awk '{a[NR] = $1} END {print a[int((NR + 1) / 2)]}'; }
+median() { sort -n "$1" | awk '{a[NR] = $1} END {print (a[int((NR + 1) / 2)] + a[int((NR + 2) / 2)]) / 2}'; }
 worst() { sort -n "$1" | tail -1; }
 
 i=0
