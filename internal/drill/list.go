@@ -127,8 +127,7 @@ func Scenarios() []Scenario {
 		{
 			Name: "apiservers-down", Summary: "every apiserver is killed at once: the VIP stays somewhere",
 			Hits: everyMaster(signalProcess("kube-apiserver", "KILL")), Hold: 30 * s1, Heals: true, Recover: crashBackOff, Masters: 1, Risk: QuorumRisk,
-			// The kubelet backs off up to 40 s when it was killed twice before.
-			Checks: []Check{gap(vipReady, 60*s1), {Kind: Held, Bound: s1}, oneOwner()},
+			Checks: []Check{gap(vipReady, 30*s1), {Kind: Held, Bound: s1}, oneOwner()},
 		},
 		{
 			Name: "etcd-no-quorum", Summary: "the majority of etcd is stopped: writes are refused, the VIP stays",

@@ -2,7 +2,8 @@
 // the virtual IP, and tells keepalived through a file that it watches. It exists
 // because keepalived 2.2 runs scripts no more often than once a second.
 //
-// A host is unfit when its own apiserver is sick while a peer's is healthy.
+// A host is unfit when its own apiserver is sick while a peer's is healthy; when
+// it is only silent, while a peer's answers briskly.
 // When all are sick everybody is fit: the VIP stays somewhere.
 package prober
 
