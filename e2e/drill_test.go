@@ -98,13 +98,17 @@ func (r *rig) idleFault(t *testing.T) {
 // hand. What the drill must not do is call it good: the check has to fail ten
 // times, every three seconds.
 func (r *rig) articleVIP(t *testing.T) {
-	script, err := os.ReadFile("article-vip.sh")
-	if err != nil {
-		t.Fatal(err)
+	var script strings.Builder
+	for _, file := range []string{"article-keepalived.sh", "article-vip.sh"} {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		script.Write(b)
 	}
 	for i := range 3 {
 		name := fmt.Sprintf("master-%d", i+1)
-		if _, err := r.Output(t.Context(), name, "set -- "+name+" 10.77.0.100\n"+string(script)); err != nil {
+		if _, err := r.Output(t.Context(), name, "set -- "+name+" 10.77.0.100\n"+script.String()); err != nil {
 			t.Fatal(err)
 		}
 	}
