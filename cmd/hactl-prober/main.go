@@ -87,7 +87,7 @@ func client(pool *x509.CertPool, slow time.Duration, local string) (c *http.Clie
 			},
 			TLSClientConfig:     &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12},
 			TLSHandshakeTimeout: slow,
-			MaxIdleConnsPerHost: 1,
+			MaxIdleConnsPerHost: 2, // a peer is asked two questions at a time
 			IdleConnTimeout:     10 * time.Second,
 		},
 	}, lost

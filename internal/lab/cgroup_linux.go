@@ -102,7 +102,7 @@ func (l *Lab) cgroup(host string) string { return filepath.Join("hactl-lab-"+l.s
 func enterGroups(groups []hierarchy, cgroup string, pid int) error {
 	for _, g := range groups {
 		dir := g.mount
-		for _, part := range strings.Split(cgroup, "/") {
+		for depth, part := range strings.Split(cgroup, "/") {
 			if err := passOn(g, dir); err != nil {
 				return err
 			}
@@ -114,6 +114,7 @@ func enterGroups(groups []hierarchy, cgroup string, pid int) error {
 				return err
 			}
 			weigh(g, dir)
+			allowRealTime(g, dir, realTimeBudgets[depth])
 		}
 		if err := os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(strconv.Itoa(pid)), 0); err != nil {
 			return fmt.Errorf("enter cgroup: %w", err)
@@ -175,6 +176,22 @@ func weigh(g hierarchy, dir string) {
 		file, weight = "cpu.weight", "1600"
 	}
 	os.WriteFile(filepath.Join(dir, file), []byte(weight), 0) //nolint:errcheck // see above
+}
+
+// realTimeBudgets is how many microseconds of a second on each processor the
+// real-time tasks of a lab, and of each of its hosts, may run: enough for two
+// labs on one machine and six hosts in each. What a removed cgroup had comes back
+// a moment later only.
+var realTimeBudgets = [...]int{400_000, 60_000}
+
+// allowRealTime matters where the kernel was built to share out real-time too
+// (CONFIG_RT_GROUP_SCHED): there a new cgroup may use none. Elsewhere the file
+// does not exist and nobody has to ask. A host without a budget runs all the same.
+func allowRealTime(g hierarchy, dir string, micros int) {
+	file := filepath.Join(dir, "cpu.rt_runtime_us")
+	if b, err := os.ReadFile(file); err == nil && strings.TrimSpace(string(b)) == "0" {
+		os.WriteFile(file, []byte(strconv.Itoa(micros)), 0) //nolint:errcheck // see above
+	}
 }
 
 // groupProcs lists the processes below a cgroup in any hierarchy.

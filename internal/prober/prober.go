@@ -3,7 +3,7 @@
 // because keepalived 2.2 runs scripts no more often than once a second.
 //
 // A host is unfit when its own apiserver is sick while a peer's is healthy; when
-// it is only silent, while a peer's answers briskly.
+// it is only silent, while a peer's answers briskly and reaches etcd.
 // When all are sick everybody is fit: the VIP stays somewhere.
 package prober
 
@@ -53,13 +53,18 @@ type Config struct {
 // moving the VIP would not help.
 const path = "/readyz?exclude=etcd&exclude=etcd-readiness"
 
+// wholePath asks for the connection to etcd too. What it includes cannot be
+// narrowed without credentials: the paths of single checks are forbidden.
+const wholePath = "/readyz"
+
 // Prober watches one local apiserver and its peers.
 type Prober struct {
 	cfg   Config
 	peers []*target
 	local *target
-	wrote map[string]int // last value written, by file
-	whole time.Time      // since when a majority answers; zero: it does not
+	whole map[*target]*target // the peers with etcd, asked while the local one is silent
+	wrote map[string]int      // last value written, by file
+	many  time.Time           // since when a majority answers; zero: it does not
 }
 
 // settle is how long a majority has to answer before this host counts as back:
@@ -71,13 +76,17 @@ func New(cfg Config) *Prober {
 	if cfg.patience == (patience{}) {
 		cfg.patience = usual
 	}
-	p := &Prober{cfg: cfg, wrote: map[string]int{}, local: newTarget(cfg, cfg.Local)}
+	p := &Prober{cfg: cfg, wrote: map[string]int{}, local: newTarget(cfg, cfg.Local+path), whole: map[*target]*target{}}
 	for i, u := range cfg.Peers {
-		t := newTarget(cfg, u)
+		t := newTarget(cfg, u+path)
 		if len(cfg.Etcd) == len(cfg.Peers) {
 			t.etcd = cfg.Etcd[i]
 		}
 		p.peers = append(p.peers, t)
+		whole := newTarget(cfg, u+wholePath)
+		whole.cfg.Rise = 1
+		whole.rests = func() bool { return !p.local.silent() || p.local.healthy() && !p.local.late() }
+		p.whole[t] = whole
 	}
 	return p
 }
@@ -87,6 +96,7 @@ func New(cfg Config) *Prober {
 func (p *Prober) Run(ctx context.Context, alive func()) error {
 	for _, t := range p.peers {
 		go t.watch(ctx, 3*p.cfg.Interval, nil)
+		go p.whole[t].watch(ctx, 2*p.cfg.Interval, nil)
 		if t.etcd != "" {
 			go t.unstick(ctx, func() bool { return p.answersBeside(t) })
 		}
@@ -123,13 +133,16 @@ func (p *Prober) answersBeside(t *target) bool {
 
 // verdict is 1 when another host should hold the VIP, else 0. An apiserver that
 // only keeps silent may be as busy as all the others: then moving the address
-// would help nobody, so somebody else has to be brisk.
+// would help nobody, so somebody else has to be brisk. And it has to reach etcd:
+// without a leader there every apiserver opens its watches anew without a pause,
+// for half a minute (client-go's reflector after an internal error), the one that
+// gets the requests is the busiest of them, and the next one would be.
 func (p *Prober) verdict() int {
 	if p.local.healthy() {
 		return 0
 	}
 	for _, t := range p.peers {
-		if t.healthy() && (t.brisk() || !p.local.silent()) {
+		if t.healthy() && (!p.local.silent() || t.brisk() && p.whole[t].healthy()) {
 			return 1
 		}
 	}
@@ -147,12 +160,12 @@ func (p *Prober) minority(now time.Time) int {
 	}
 	switch {
 	case 2*answer <= len(p.peers)+1:
-		p.whole = time.Time{}
+		p.many = time.Time{}
 		return 1
-	case p.whole.IsZero():
-		p.whole = now
+	case p.many.IsZero():
+		p.many = now
 	}
-	if now.Sub(p.whole) < settle {
+	if now.Sub(p.many) < settle {
 		return 1
 	}
 	return 0
@@ -182,10 +195,11 @@ type target struct {
 	took    atomic.Int64 // how long the last answer took, in nanoseconds
 	quiet   atomic.Bool  // the last probe ended without any answer
 	good    int          // answers in a row; only watch touches it
+	rests   func() bool  // while true nothing is asked and nothing is known; nil: never
 }
 
-func newTarget(cfg Config, base string) *target {
-	return &target{cfg: cfg, url: base + path, changed: make(chan struct{}, 1)}
+func newTarget(cfg Config, url string) *target {
+	return &target{cfg: cfg, url: url, changed: make(chan struct{}, 1)}
 }
 
 // healthy is false also while a probe has been waiting for longer than Slow: a
@@ -201,15 +215,26 @@ func (t *target) silent() bool { return t.ok.Load() || t.quiet.Load() }
 
 // brisk is true while answers take less than half of what counts as hung, the
 // one that is waited for included.
-func (t *target) brisk() bool {
+func (t *target) brisk() bool { return t.took.Load() < int64(t.cfg.Slow)/2 && !t.late() }
+
+// late is true while an answer has been waited for half as long as counts as hung.
+func (t *target) late() bool {
 	s := t.since.Load()
-	return t.took.Load() < int64(t.cfg.Slow)/2 && (s == 0 || time.Since(time.Unix(0, s)) < t.cfg.Slow/2)
+	return s != 0 && time.Since(time.Unix(0, s)) >= t.cfg.Slow/2
 }
 
 func (t *target) watch(ctx context.Context, every time.Duration, lost <-chan struct{}) {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for ctx.Err() == nil {
+		if t.rests != nil && t.rests() {
+			t.ok.Store(false)
+			select {
+			case <-ctx.Done():
+			case <-tick.C:
+			}
+			continue
+		}
 		start := time.Now()
 		t.since.Store(start.UnixNano())
 		err := t.probe(ctx)

@@ -20,7 +20,8 @@ type apiserver struct {
 	hang   atomic.Bool
 	delay  atomic.Int64 // before each answer, in nanoseconds
 	flaps  atomic.Bool  // every other answer is "not ready"
-	asked  atomic.Int32 // answers so far
+	noEtcd atomic.Bool  // asked with etcd it is not ready
+	asked  atomic.Int32 // answers so far, to questions without etcd
 	conns  atomic.Int32 // connections so far
 }
 
@@ -30,7 +31,13 @@ func newAPIServer(t *testing.T, status int) *apiserver {
 	a.status.Store(int32(status))
 	done := make(chan struct{})
 	a.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !strings.Contains(r.URL.RawQuery, "exclude=etcd") {
+		if r.URL.RequestURI() == "/readyz" {
+			if a.noEtcd.Load() {
+				w.WriteHeader(http.StatusInternalServerError)
+			}
+			return
+		}
+		if r.URL.RequestURI() != "/readyz?exclude=etcd&exclude=etcd-readiness" {
 			w.WriteHeader(http.StatusBadRequest)
 			return
 		}
@@ -177,6 +184,24 @@ func TestSilenceAmongBusyApiserversMovesNothing(t *testing.T) {
 	r.local.hang.Store(true)
 	r.stays(t, "0", 4*slow)
 	r.peer.delay.Store(0)
+	r.becomes(t, "1")
+}
+
+// Without etcd the silent one is the one that gets the requests: the next would
+// fall silent as well. One that is dead loses the address all the same.
+func TestSilenceWithoutEtcdMovesNothing(t *testing.T) {
+	const slow = 400 * time.Millisecond
+	r := startWithSlow(t, http.StatusOK, http.StatusOK, slow)
+	r.settled(t)
+	r.peer.noEtcd.Store(true)
+	r.local.hang.Store(true)
+	r.stays(t, "0", 4*slow)
+	r.peer.noEtcd.Store(false)
+	r.becomes(t, "1")
+	r.local.hang.Store(false)
+	r.becomes(t, "0")
+	r.peer.noEtcd.Store(true)
+	r.local.status.Store(http.StatusInternalServerError)
 	r.becomes(t, "1")
 }
 
