@@ -23,12 +23,6 @@ import (
 // does not recover, a VIP that moves without a reason.
 const crowded = 5
 
-// known are checks that are missed now and then, and why: they are reported, and
-// fail nothing until the cause is mended.
-var known = map[string]string{
-	"etcd-no-quorum stays": "the apiserver that gets all the requests that hang without etcd may stop answering /readyz for seconds, while the others answer at once",
-}
-
 // wide is the drill's part of the inventory.
 func wide() string {
 	var out strings.Builder
@@ -173,19 +167,12 @@ func (r *rig) allDrills(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, s := range rep.Scenarios {
-		missed := 0
 		for _, c := range s.Checks {
-			if c.Met {
-				continue
+			if !c.Met {
+				t.Errorf("%s: %s is %v, bound %v", s.Name, c.Check, c.Max, c.Bound)
 			}
-			missed++
-			if why := known[s.Name+" "+c.Check]; why != "" {
-				t.Logf("known: %s: %s is %v: %s", s.Name, c.Check, c.Max, why)
-				continue
-			}
-			t.Errorf("%s: %s is %v, bound %v", s.Name, c.Check, c.Max, c.Bound)
 		}
-		if s.Verdict != drill.Met && (s.Verdict != drill.Missed || missed == 0) {
+		if s.Verdict != drill.Met {
 			t.Errorf("%s: %s %s", s.Name, s.Verdict, s.Reason)
 		}
 	}

@@ -35,6 +35,10 @@ const (
 	// crashBackOff is how long the kubelet may take to start a static pod again
 	// that was killed several times in a row: it waits up to five minutes.
 	crashBackOff = 6 * time.Minute
+	// corruptCheck is how long members that start at the same time wait for each
+	// other's hash before they serve (etcd's InitialCorruptCheck: 5 s and two
+	// election timeouts of 1 s, its server's request timeout).
+	corruptCheck = 7 * s1
 	// twoOwners is how well two hosts' clocks can be told apart: up to there an
 	// overlap of two owners is not seen as one.
 	twoOwners = 100 * ms
@@ -133,7 +137,7 @@ func Scenarios() []Scenario {
 			Name: "etcd-no-quorum", Summary: "the majority of etcd is stopped: writes are refused, the VIP stays",
 			Hits: majority, Hold: 6 * s1, Masters: 3, Risk: QuorumRisk,
 			Checks: []Check{
-				{Kind: Back, Of: etcdWrite, Bound: 3 * s1}, {Kind: Refused, Of: etcdWrite, Bound: s1},
+				{Kind: Back, Of: etcdWrite, Bound: corruptCheck + 3*s1}, {Kind: Refused, Of: etcdWrite, Bound: s1},
 				{Kind: Back, Of: vipWrite, Bound: 10 * s1}, stays(), {Kind: Held, Bound: s1},
 			},
 		},

@@ -57,12 +57,20 @@ const path = "/readyz?exclude=etcd&exclude=etcd-readiness"
 // narrowed without credentials: the paths of single checks are forbidden.
 const wholePath = "/readyz"
 
+// A peer reaches etcd when it has said so wholeRise times in a row, wholeEvery
+// intervals apart: three seconds, in which the others catch their breath after an
+// outage.
+const (
+	wholeEvery = 5
+	wholeRise  = 6
+)
+
 // Prober watches one local apiserver and its peers.
 type Prober struct {
 	cfg   Config
 	peers []*target
 	local *target
-	whole map[*target]*target // the peers with etcd, asked while the local one is silent
+	whole map[*target]*target // the peers with etcd, which answer for etcd too
 	wrote map[string]int      // last value written, by file
 	many  time.Time           // since when a majority answers; zero: it does not
 }
@@ -84,8 +92,7 @@ func New(cfg Config) *Prober {
 		}
 		p.peers = append(p.peers, t)
 		whole := newTarget(cfg, u+wholePath)
-		whole.cfg.Rise = 1
-		whole.rests = func() bool { return !p.local.silent() || p.local.healthy() && !p.local.late() }
+		whole.cfg.Rise = wholeRise
 		p.whole[t] = whole
 	}
 	return p
@@ -96,7 +103,7 @@ func New(cfg Config) *Prober {
 func (p *Prober) Run(ctx context.Context, alive func()) error {
 	for _, t := range p.peers {
 		go t.watch(ctx, 3*p.cfg.Interval, nil)
-		go p.whole[t].watch(ctx, 2*p.cfg.Interval, nil)
+		go p.whole[t].watch(ctx, wholeEvery*p.cfg.Interval, nil)
 		if t.etcd != "" {
 			go t.unstick(ctx, func() bool { return p.answersBeside(t) })
 		}
@@ -195,7 +202,6 @@ type target struct {
 	took    atomic.Int64 // how long the last answer took, in nanoseconds
 	quiet   atomic.Bool  // the last probe ended without any answer
 	good    int          // answers in a row; only watch touches it
-	rests   func() bool  // while true nothing is asked and nothing is known; nil: never
 }
 
 func newTarget(cfg Config, url string) *target {
@@ -227,14 +233,6 @@ func (t *target) watch(ctx context.Context, every time.Duration, lost <-chan str
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for ctx.Err() == nil {
-		if t.rests != nil && t.rests() {
-			t.ok.Store(false)
-			select {
-			case <-ctx.Done():
-			case <-tick.C:
-			}
-			continue
-		}
 		start := time.Now()
 		t.since.Store(start.UnixNano())
 		err := t.probe(ctx)

@@ -22,6 +22,7 @@ type apiserver struct {
 	flaps  atomic.Bool  // every other answer is "not ready"
 	noEtcd atomic.Bool  // asked with etcd it is not ready
 	asked  atomic.Int32 // answers so far, to questions without etcd
+	whole  atomic.Int32 // to questions with it
 	conns  atomic.Int32 // connections so far
 }
 
@@ -32,6 +33,7 @@ func newAPIServer(t *testing.T, status int) *apiserver {
 	done := make(chan struct{})
 	a.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.RequestURI() == "/readyz" {
+			a.whole.Add(1)
 			if a.noEtcd.Load() {
 				w.WriteHeader(http.StatusInternalServerError)
 			}
@@ -113,15 +115,22 @@ func (r *rig) becomes(t *testing.T, want string) {
 	}
 }
 
-// settled waits until the local apiserver, if it is ready, counts as healthy.
+// settled waits until the apiservers, those that are ready, count as healthy.
 func (r *rig) settled(t *testing.T) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); r.local.asked.Load() < 10; time.Sleep(5 * time.Millisecond) {
+	reaches(t, &r.local.asked, 10)
+	reaches(t, &r.peer.whole, wholeRise+1)
+	r.becomes(t, "0")
+}
+
+// reaches waits until an apiserver was asked n times.
+func reaches(t *testing.T, asked *atomic.Int32, n int32) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); asked.Load() < n; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("the local apiserver was asked %d times only", r.local.asked.Load())
+			t.Fatalf("asked %d times only, want %d", asked.Load(), n)
 		}
 	}
-	r.becomes(t, "0")
 }
 
 // stays fails when the track file says anything but want within d.
@@ -153,9 +162,13 @@ func TestUnfitOnlyWhileAPeerIsHealthy(t *testing.T) {
 func TestProbesShareAConnection(t *testing.T) {
 	r := start(t, http.StatusOK, http.StatusInternalServerError)
 	r.settled(t)
-	for name, a := range map[string]*apiserver{"a ready apiserver": r.local, "one that is not": r.peer} {
-		if asked, conns := a.asked.Load(), a.conns.Load(); asked < 3 || conns != 1 {
-			t.Errorf("%s: %d probes over %d connections", name, asked, conns)
+	for _, c := range []struct {
+		name string
+		*apiserver
+		conns int32
+	}{{"a ready apiserver", r.local, 1}, {"one that is not, asked two questions", r.peer, 2}} {
+		if asked, conns := c.asked.Load(), c.apiserver.conns.Load(); asked < 3 || conns > c.conns {
+			t.Errorf("%s: %d probes over %d connections", c.name, asked, conns)
 		}
 	}
 }
@@ -179,8 +192,7 @@ func TestSilenceAmongBusyApiserversMovesNothing(t *testing.T) {
 	r := startWithSlow(t, http.StatusOK, http.StatusOK, slow)
 	r.settled(t)
 	r.peer.delay.Store(int64(slow * 3 / 4))
-	for before := r.peer.asked.Load(); r.peer.asked.Load() < before+2; time.Sleep(5 * time.Millisecond) { // until it is known
-	}
+	reaches(t, &r.peer.asked, r.peer.asked.Load()+2) // until it is known
 	r.local.hang.Store(true)
 	r.stays(t, "0", 4*slow)
 	r.peer.delay.Store(0)
@@ -188,19 +200,26 @@ func TestSilenceAmongBusyApiserversMovesNothing(t *testing.T) {
 }
 
 // Without etcd the silent one is the one that gets the requests: the next would
-// fall silent as well. One that is dead loses the address all the same.
+// fall silent as well, also for a while after. One that is dead loses the address
+// all the same.
 func TestSilenceWithoutEtcdMovesNothing(t *testing.T) {
 	const slow = 400 * time.Millisecond
 	r := startWithSlow(t, http.StatusOK, http.StatusOK, slow)
 	r.settled(t)
 	r.peer.noEtcd.Store(true)
+	reaches(t, &r.peer.whole, r.peer.whole.Load()+2)
 	r.local.hang.Store(true)
 	r.stays(t, "0", 4*slow)
+	before := r.peer.whole.Load()
 	r.peer.noEtcd.Store(false)
 	r.becomes(t, "1")
+	if n := r.peer.whole.Load() - before; n < wholeRise {
+		t.Errorf("unfit after %d answers with etcd, want %d", n, wholeRise)
+	}
 	r.local.hang.Store(false)
 	r.becomes(t, "0")
 	r.peer.noEtcd.Store(true)
+	reaches(t, &r.peer.whole, r.peer.whole.Load()+2)
 	r.local.status.Store(http.StatusInternalServerError)
 	r.becomes(t, "1")
 }
