@@ -161,7 +161,8 @@ func (c Cluster) routes(h *inventory.Host, subnets map[string]netip.Prefix) ([]p
 nft list table ` + nftFamily(c.Inv) + ` hactl_pods >/dev/null || m="$m, no masquerading"
 [ -z "$m" ] && echo ok || echo "missing:$m"`,
 			Summary: "set routes to the other nodes' pods",
-			Run:     "systemctl daemon-reload && systemctl enable --quiet --no-reload " + routesUnit + " && systemctl restart " + routesUnit,
+			Run: `[ "$(systemctl show -p LoadState -p NeedDaemonReload --value ` + routesUnit + ` | tr '\n' ' ')" = "loaded no " ] || systemctl daemon-reload || exit
+systemctl enable --quiet --no-reload ` + routesUnit + ` && systemctl restart ` + routesUnit,
 		}.Step(),
 	}, nil
 }

@@ -102,7 +102,7 @@ func (c Cluster) Join(h *inventory.Host, master func() remote.Host) plan.Step {
 		// and is run again from the start.
 		_, err = env.Host.Run(ctx, remote.Cmd{
 			Title: "kubeadm join", Stdin: conf, Timeout: 8 * time.Minute, Output: func(l string) { env.Say("%s", l) },
-			Script: `umask 077; mkdir -p ` + kubeDir + ` && cat >` + joinFile + ` && systemctl daemon-reload && systemctl enable --quiet kubelet.service &&
+			Script: `umask 077; mkdir -p ` + kubeDir + ` && cat >` + joinFile + ` && systemctl enable --quiet --no-reload kubelet.service &&
 rm -f ` + kubeDir + `/kubelet.conf ` + kubeDir + `/bootstrap-kubelet.conf &&
 kubeadm join --config ` + joinFile + ` && rm -f ` + joinFile,
 		})

@@ -109,13 +109,14 @@ func (s Service) apply(ctx context.Context, env Env, c *Change) error {
 	if s.NoBlock {
 		block, begun = "--no-block ", " && "+s.begun()
 	}
-	// One reload, always: systemd does not notice a new drop-in folder of a unit
-	// that it holds in memory (NeedDaemonReload says no), and remembers that a unit
-	// was disabled. Enabling is a link that needs no reload of its own.
+	// A reload runs every generator: a fifth of a second on one core. It is done
+	// without where systemd, asked now, has the wanted configuration and knows that
+	// the unit is enabled: a unit that nobody has named yet is read from the disk as
+	// it is. NeedDaemonReload alone would not do: it says no of a new drop-in folder.
 	script := "u=" + remote.Quote(s.Unit) + `
 [ "$(systemctl show -p LoadState --value -- "$u")" != masked ] || systemctl unmask --quiet -- "$u"
-systemctl daemon-reload || exit
 systemctl is-enabled --quiet -- "$u" || systemctl enable --quiet --no-reload -- "$u" || exit
+` + s.reload() + `
 systemctl reset-failed -- "$u" 2>/dev/null
 systemctl ` + block + verb + ` -- "$u"` + begun
 	_, err := env.Host.Run(ctx, remote.Cmd{Script: script, Title: verb + " " + s.Unit, Timeout: s.Wait + 30*time.Second})
@@ -123,6 +124,18 @@ systemctl ` + block + verb + ` -- "$u"` + begun
 		return s.explain(ctx, env, err)
 	}
 	return nil
+}
+
+// reload makes systemd read the unit $u, unless it has.
+func (s Service) reload() string {
+	const reload = "systemctl daemon-reload || exit"
+	if s.Config == "" {
+		return reload
+	}
+	return `s=" $(systemctl show -p Environment -p NeedDaemonReload -p UnitFileState -- "$u" | tr '\n=' '  ') "
+case $s in *` + remote.Quote(" "+ConfigEnv+" "+s.Config+" ") + `*) ;; *) s= ;; esac
+case $s in *" NeedDaemonReload no "*) ;; *) s= ;; esac
+case $s in *" UnitFileState enabled "*) ;; *) ` + reload + ` ;; esac`
 }
 
 // begun waits until the wanted process is there, however far it is. On a busy
