@@ -228,7 +228,7 @@ func (h *rootHost) copyTo(t *testing.T, dir string) {
 
 // volatile is what may differ between two machines in the same state: caches,
 // process ids.
-var volatile = regexp.MustCompile(`^(proc/\d+|proc/net|state/lastpid|state/units/.*\.pid|run/hactl-verified|bin)(/|$)`)
+var volatile = regexp.MustCompile(`^(proc/\d+|proc/net|state/lastpid|state/units/.*\.(pid|loaded|fragment)|run/hactl-verified|bin)(/|$)`)
 
 // state lists every file of the machine with mode and content's hash, and of
 // every service the configuration it runs with.
