@@ -237,7 +237,7 @@ func (t *target) watch(ctx context.Context, every time.Duration, lost <-chan str
 		t.since.Store(start.UnixNano())
 		err := t.probe(ctx)
 		t.took.Store(int64(time.Since(start)))
-		t.quiet.Store(errors.Is(err, context.DeadlineExceeded))
+		t.quiet.Store(noAnswer(err))
 		t.judge(err)
 		t.since.Store(0)
 		ended := lost
@@ -285,6 +285,14 @@ func (w *watched) Read(p []byte) (int, error) {
 // mostOfAnswer, in bytes, is more than any list of checks that an apiserver that
 // is not ready sends.
 const mostOfAnswer = 1 << 20
+
+// noAnswer reports whether a probe ended without one, rather than with a refusal,
+// an ended connection or an answer that is no 200. A handshake that takes too long
+// is silence too, though it is no context.DeadlineExceeded.
+func noAnswer(err error) bool {
+	var e net.Error
+	return errors.As(err, &e) && e.Timeout()
+}
 
 // errNotReady is an answer other than 200.
 var errNotReady = errors.New("not ready")

@@ -224,6 +224,38 @@ func TestSilenceWithoutEtcdMovesNothing(t *testing.T) {
 	r.becomes(t, "1")
 }
 
+// A listener that is silent stands for an apiserver too busy to shake hands.
+func TestSilenceIsToldFromAnswersAndRefusals(t *testing.T) {
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed.Close()
+	sick := newAPIServer(t, http.StatusInternalServerError)
+	shake, answer := 50*time.Millisecond, 100*time.Millisecond
+	for _, c := range []struct {
+		name, url   string
+		slow        time.Duration // twice that is how long an answer may take
+		noHandshake time.Duration
+		want        bool
+	}{
+		{"no handshake", "https://" + silent.Addr().String(), time.Minute, shake, true},
+		{"no answer", "http://" + silent.Addr().String(), answer, time.Minute, true},
+		{"refused", "http://" + closed.Addr().String(), time.Minute, time.Minute, false},
+		{"not ready", sick.URL, time.Minute, time.Minute, false},
+	} {
+		target := newTarget(Config{Slow: c.slow, Client: &http.Client{Transport: &http.Transport{TLSHandshakeTimeout: c.noHandshake}}}, c.url+path)
+		if err := target.probe(t.Context()); err == nil || noAnswer(err) != c.want {
+			t.Errorf("%s: %v counts as silence: %t", c.name, err, noAnswer(err))
+		}
+	}
+}
+
 func TestFlappingApiserverStaysUnfit(t *testing.T) {
 	r := start(t, 500, 200)
 	r.becomes(t, "1")

@@ -1,0 +1,53 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"hactl/internal/lab"
+)
+
+// TestUpGoesOnWithoutAMasterOnlyWhenTold has masters that never answer from the
+// first run on: up names them and touches nobody, goes on without one when told
+// to, not without two, and brings it in once it answers.
+func TestUpGoesOnWithoutAMasterOnlyWhenTold(t *testing.T) {
+	const gone, too = "master-3", "master-2"
+	r := newRig(t, lab.Config{Name: named("skipped"), Masters: 3})
+	labInject(t, r.Lab, lab.Off, gone)
+	then(t, "it is named and nobody is touched", func(t *testing.T) {
+		before := r.touched(t, "master-1")
+		res := r.must(t, 3, "up", "--yes")
+		if !strings.Contains(res.err, gone+":") || !strings.Contains(res.err, "hactl up --skip") {
+			t.Errorf("not a clear error: %s", res)
+		}
+		if r.touched(t, "master-1") != before {
+			t.Error("master-1 was touched")
+		}
+	})
+	then(t, "without a quorum of the planned masters it does not go on", func(t *testing.T) {
+		labInject(t, r.Lab, lab.Off, too)
+		res := r.must(t, 7, "up", "--yes", "--skip", gone+","+too)
+		if !strings.Contains(res.err, "1 of 3 masters are no quorum") {
+			t.Errorf("%s", res)
+		}
+		labInject(t, r.Lab, lab.Boot, too)
+	})
+	then(t, "it goes on without one when told to", func(t *testing.T) {
+		r.must(t, 0, "up", "--yes", "--skip", gone)
+		r.nodesReady(t, 2, time.Minute)
+		if _, err := r.kubectl(t, "", "create", "configmap", "kept", "--from-literal=written=by-two"); err != nil {
+			t.Fatal(err)
+		}
+	})
+	then(t, "the one that was skipped joins once it answers", func(t *testing.T) {
+		labInject(t, r.Lab, lab.Boot, gone)
+		r.converges(t, 3)
+		r.healthy(t, time.Minute)
+		if out, err := r.kubectl(t, "", "get", "configmap", "kept", "-o", "jsonpath={.data.written}"); err != nil || out != "by-two" {
+			t.Errorf("what was written before: %q, %v", out, err)
+		}
+	})
+}
