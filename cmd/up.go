@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 	"hactl/internal/remote"
 	"hactl/internal/ui"
 	"hactl/internal/verify"
+	"hactl/inventory"
 	"hactl/kubeadm"
 )
 
@@ -104,13 +106,17 @@ func (a *app) up(c *cobra.Command, o upOptions) error {
 	if err != nil {
 		return remote.Hint(err, "%s done and kept; hactl up goes on from here", ui.Count(applied.Done, "step"))
 	}
-	return s.finishUp(ctx, applied)
+	return s.finishUp(ctx, applied, o.skip)
 }
 
-// finishUp verifies, saves the kubeconfig and says what came of it.
-func (s *session) finishUp(ctx context.Context, applied *plan.Applied) error {
+// finishUp verifies, saves the kubeconfig and says what came of it, the hosts in
+// skip left out if they do not answer.
+func (s *session) finishUp(ctx context.Context, applied *plan.Applied, skip []string) error {
 	trips := 0 // up to the first look at the whole; waiting is not counted
-	rep := verify.Wait(ctx, s.verified(true), verifyTimeout, func(text string) {
+	skip = slices.DeleteFunc(skip, func(name string) bool { return s.hosts[name] != nil })
+	seen := s.verified(true)
+	seen.Skip = skip
+	rep := verify.Wait(ctx, seen, verifyTimeout, func(text string) {
 		trips = cmp.Or(trips, s.trips())
 		s.note(text)
 	})
@@ -131,6 +137,9 @@ func (s *session) finishUp(ctx context.Context, applied *plan.Applied) error {
 			what = "in sync: nothing was changed"
 		}
 		fmt.Fprintf(s.app.stdout, "\n%s, %s after the start\nkubeconfig: %s\n", what, ui.Took(time.Since(s.Started)), path)
+		if len(skip) > 0 {
+			fmt.Fprintf(s.app.stdout, "left out, as asked: %s; hactl up brings it in once it answers\n", strings.Join(skip, ", "))
+		}
 	}
 	if !rep.Healthy {
 		return withCode(ExitUnhealthy, remote.Hint(fmt.Errorf("the cluster is up but not healthy"), "hactl status shows what is missing"))
@@ -199,7 +208,10 @@ func (s *session) look(ctx context.Context) (*plan.Plan, error) {
 // mayStart runs preflight on what is connected: errors stop, the rest is noted.
 func (s *session) mayStart(ctx context.Context, ignore []string) error {
 	in := s.preflightInput()
-	in.Down = nil // hosts that are skipped on request
+	// Hosts that are skipped on request are not judged, nor is anybody by them.
+	there := *s.inv
+	there.Hosts = slices.DeleteFunc(slices.Clone(there.Hosts), func(h inventory.Host) bool { return s.hosts[h.Name] == nil })
+	in.Inv, in.Down = &there, nil
 	rep := preflight.Run(ctx, in, ignore)
 	for _, r := range rep.Results {
 		for _, g := range r.Grouped() {

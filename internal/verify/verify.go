@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -24,11 +25,13 @@ import (
 // State is the outcome of one check.
 type State string
 
-// The outcomes. Unknown is "could not look" and never counts as healthy.
+// The outcomes. Unknown is "could not look" and never counts as healthy; Skipped
+// is a host of which nobody wants to know now, and does not count.
 const (
 	OK      State = "ok"
 	Bad     State = "bad"
 	Unknown State = "unknown"
+	Skipped State = "skipped"
 )
 
 // Check is one line of a report.
@@ -53,7 +56,9 @@ type Cluster struct {
 	Inv   *inventory.Inventory
 	Hosts plan.Hosts
 	Down  map[string]error
-	PKI   *pki.Material
+	// Skip are hosts that the operator goes on without.
+	Skip []string
+	PKI  *pki.Material
 	// Control is who is asked for nodes and workloads; a client of its own when nil.
 	Control *kubeadm.Control
 	// Write also asks for one acknowledged etcd write.
@@ -78,11 +83,17 @@ func Look(ctx context.Context, c Cluster) *Report {
 	for _, f := range found {
 		r.Checks = append(r.Checks, f...)
 	}
-	for _, k := range r.Checks {
-		r.Healthy = r.Healthy && k.State == OK
+	for i := range r.Checks {
+		k := &r.Checks[i]
+		if k.State != OK && slices.Contains(c.Skip, k.What) {
+			k.State = Skipped
+		}
+		r.Healthy = r.Healthy && k.fine()
 	}
 	return r
 }
+
+func (k Check) fine() bool { return k.State == OK || k.State == Skipped }
 
 // Wait looks until everything is healthy or the timeout has passed; it returns
 // the last report. say names what is still missing, whenever that changes.
@@ -109,7 +120,7 @@ func Wait(ctx context.Context, c Cluster, timeout time.Duration, say func(string
 func (r *Report) missing() string {
 	var out []string
 	for _, k := range r.Checks {
-		if k.State != OK {
+		if !k.fine() {
 			out = append(out, strings.TrimSuffix(k.Area+" "+k.What+": "+k.Detail, ": "))
 		}
 	}

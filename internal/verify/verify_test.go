@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 
@@ -152,5 +153,21 @@ func TestQuorumIsBadOnlyWhenUnknownMembersCouldNotMakeIt(t *testing.T) {
 		if k := quorumCheck(&c.st, c.members); k.State != c.state {
 			t.Errorf("%s: %+v", name, k)
 		}
+	}
+}
+
+// A host that is skipped does not hold up the rest; another that is missing does.
+func TestSkippedHostDoesNotCount(t *testing.T) {
+	cl := clusterOf(t, plan.Hosts{}, map[string]error{"master-1": errors.New("off"), "master-2": errors.New("off"), "master-3": errors.New("off")})
+	cl.Skip = []string{"master-2"}
+	states := map[string][]State{}
+	rep := Look(t.Context(), cl)
+	for _, k := range rep.Checks {
+		if k.Area == "apiserver" {
+			states[k.What] = append(states[k.What], k.State)
+		}
+	}
+	if rep.Healthy || !slices.Equal(states["master-2"], []State{Skipped}) || !slices.Equal(states["master-3"], []State{Unknown}) || strings.Contains(rep.missing(), "master-2") {
+		t.Errorf("healthy %t, %v, missing %s", rep.Healthy, states, rep.missing())
 	}
 }
