@@ -30,6 +30,7 @@ func TestThreeMastersAndAWorker(t *testing.T) {
 		}
 	})
 	then(t, "the demo's pods and service answer", func(t *testing.T) { r.deploy(t, "before", "master-2", 3*time.Minute) })
+	then(t, "keepalived and the prober have real-time priority", r.realTime)
 	then(t, "a second up changes nothing in at most ten round trips", r.secondUp)
 	then(t, "preflight of the running cluster passes, and keepalived does not notice", r.preflightBesideKeepalived)
 	then(t, "drift of every kind is named and undone, and nothing else", r.everyDrift)
@@ -82,6 +83,18 @@ func (r *rig) bringUp(t *testing.T) {
 	t.Logf("%d command lines seen in %d looks", len(lines), looks)
 	if looks < 100 || len(lines) < 100 {
 		t.Error("too few looks at the processes to mean anything")
+	}
+}
+
+// realTime looks at the processes: a unit whose priority is refused runs all the
+// same, and would only show in late adverts.
+func (r *rig) realTime(t *testing.T) {
+	for _, m := range r.names(lab.Master) {
+		got := labOutput(t, r.Lab, m, `for name in keepalived hactl-prober; do
+for d in /proc/[0-9]*; do [ "$(cat $d/comm 2>/dev/null)" != $name ] || chrt -p ${d#/proc/}; done | grep -c 'policy: SCHED_RR'; done`)
+		if got != "1\n1" { // keepalived's parent has no part in the protocol
+			t.Errorf("%s: processes of keepalived and of the prober in SCHED_RR: %q", m, got)
+		}
 	}
 }
 
