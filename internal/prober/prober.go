@@ -15,6 +15,8 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -58,11 +60,11 @@ const path = "/readyz?exclude=etcd&exclude=etcd-readiness"
 const wholePath = "/readyz"
 
 // A peer reaches etcd when it has said so wholeRise times in a row, wholeEvery
-// intervals apart: three seconds, in which the others catch their breath after an
-// outage.
+// intervals apart: ten seconds, in which the others catch their breath after an
+// outage. On two cores for three hosts three seconds were too few.
 const (
 	wholeEvery = 5
-	wholeRise  = 6
+	wholeRise  = 20
 )
 
 // Prober watches one local apiserver and its peers.
@@ -294,9 +296,6 @@ func noAnswer(err error) bool {
 	return errors.As(err, &e) && e.Timeout()
 }
 
-// errNotReady is an answer other than 200.
-var errNotReady = errors.New("not ready")
-
 func (t *target) probe(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*t.cfg.Slow)
 	defer cancel()
@@ -311,13 +310,26 @@ func (t *target) probe(ctx context.Context) error {
 	defer func() { _ = res.Body.Close() }()
 	// Only an answer that was read to its end leaves the connection open for the
 	// next probe: a new one costs both sides a handshake.
-	if _, err := io.Copy(io.Discard, io.LimitReader(res.Body, mostOfAnswer)); err != nil {
+	body, err := io.ReadAll(io.LimitReader(res.Body, mostOfAnswer))
+	if err != nil {
 		return err
 	}
 	if res.StatusCode != http.StatusOK {
-		return errNotReady
+		return fmt.Errorf("not ready: %s: %s", res.Status, failing(string(body)))
 	}
 	return nil
+}
+
+// failing names the checks that an answer says have failed, "[-]NAME failed: ...".
+func failing(answer string) string {
+	var names []string
+	for line := range strings.Lines(answer) {
+		if name, ok := strings.CutPrefix(line, "[-]"); ok && len(names) < 10 {
+			name, _, _ = strings.Cut(name, " ")
+			names = append(names, strconv.QuoteToASCII(name))
+		}
+	}
+	return strings.Join(names, ", ")
 }
 
 // judge makes one failure enough to be sick and Rise answers enough to be
@@ -330,6 +342,11 @@ func (t *target) judge(err error) {
 	}
 	now := err == nil && (t.ok.Load() || t.good >= t.cfg.Rise)
 	if t.ok.Swap(now) != now {
+		if now {
+			fmt.Fprintf(os.Stderr, "%s is ready\n", t.url)
+		} else {
+			fmt.Fprintf(os.Stderr, "%s: %v\n", t.url, err)
+		}
 		select {
 		case t.changed <- struct{}{}:
 		default:
