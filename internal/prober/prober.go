@@ -202,7 +202,7 @@ type target struct {
 	ok      atomic.Bool
 	since   atomic.Int64 // start of the probe that is running, UnixNano; 0: none
 	took    atomic.Int64 // how long the last answer took, in nanoseconds
-	quiet   atomic.Bool  // the last probe ended without any answer
+	quiet   atomic.Bool  // the last probe that failed ended without any answer
 	good    int          // answers in a row; only watch touches it
 }
 
@@ -239,7 +239,9 @@ func (t *target) watch(ctx context.Context, every time.Duration, lost <-chan str
 		t.since.Store(start.UnixNano())
 		err := t.probe(ctx)
 		t.took.Store(int64(time.Since(start)))
-		t.quiet.Store(noAnswer(err))
+		if err != nil { // the first answers after a silence do not make it sick by saying so
+			t.quiet.Store(noAnswer(err))
+		}
 		t.judge(err)
 		t.since.Store(0)
 		ended := lost

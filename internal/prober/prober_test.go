@@ -210,6 +210,10 @@ func TestSilenceWithoutEtcdMovesNothing(t *testing.T) {
 	reaches(t, &r.peer.whole, r.peer.whole.Load()+2)
 	r.local.hang.Store(true)
 	r.stays(t, "0", 4*slow)
+	r.local.hang.Store(false) // nor do the first answers move it
+	r.stays(t, "0", 500*time.Millisecond)
+	r.local.hang.Store(true)
+	r.stays(t, "0", 4*slow)
 	before := r.peer.whole.Load()
 	r.peer.noEtcd.Store(false)
 	r.becomes(t, "1")
