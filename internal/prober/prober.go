@@ -61,7 +61,7 @@ const wholePath = "/readyz"
 
 // A peer reaches etcd when it has said so wholeRise times in a row, wholeEvery
 // intervals apart: ten seconds, in which the others catch their breath after an
-// outage. On two cores for three hosts three seconds were too few.
+// outage.
 const (
 	wholeEvery = 5
 	wholeRise  = 20
@@ -72,7 +72,7 @@ type Prober struct {
 	cfg   Config
 	peers []*target
 	local *target
-	whole map[*target]*target // the peers with etcd, which answer for etcd too
+	whole map[*target]*target // by peer: its apiserver asked again, etcd included
 	wrote map[string]int      // last value written, by file
 	many  time.Time           // since when a majority answers; zero: it does not
 }
