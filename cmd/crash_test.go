@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -62,9 +63,17 @@ func (w *crashWorld) on(t *testing.T, hosts []*rootHost) (c *crashWorld, done fu
 	c = &world
 	c.s, c.hosts, c.run, s.hosts = &s, hosts, hosts[0].run, plan.Hosts{}
 	api := c.serveAPI(t)
+	of := func(addr string) *rootHost {
+		for i, h := range s.inv.Hosts {
+			if ip, _, _ := net.SplitHostPort(addr); ip == h.PrivateAddress.String() {
+				return hosts[i]
+			}
+		}
+		panic("nobody has " + addr)
+	}
 	for _, h := range hosts {
 		s.hosts[h.name] = h
-		h.serves = serves{api: api.Listener.Addr().String(), etcd: w.etcd}
+		h.serves = serves{api: api.Listener.Addr().String(), etcd: w.etcd, of: of}
 	}
 	s.control = &kubeadm.Control{Inv: s.inv, Hosts: s.hosts, PKI: s.material}
 	return c, func() { s.control.Close(); api.Close() }

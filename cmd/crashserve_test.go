@@ -40,7 +40,7 @@ func (h *rootHost) Dial(ctx context.Context, network, addr string) (net.Conn, er
 		return near, nil
 	case port == "2379" && h.has("state/units/etcd.service.pid"):
 		to = h.serves.etcd
-	case port == "6443" && h.has("state/units/kubelet.service.pid") && h.has("etc/kubernetes/manifests/kube-apiserver.yaml"):
+	case port == "6443" && h.serves.of(addr).runsAPI():
 		to = h.serves.api
 	}
 	if to == "" {
@@ -49,13 +49,22 @@ func (h *rootHost) Dial(ctx context.Context, network, addr string) (net.Conn, er
 	return (&net.Dialer{}).DialContext(ctx, network, to)
 }
 
+// runsAPI reports whether the host's own apiserver answers: the kubelet runs and
+// its manifest is there.
+func (h *rootHost) runsAPI() bool {
+	return h.has("state/units/kubelet.service.pid") && h.has("etc/kubernetes/manifests/kube-apiserver.yaml")
+}
+
 func (h *rootHost) has(path string) bool {
 	_, err := os.Stat(filepath.Join(h.dir(), path))
 	return err == nil
 }
 
-// serves is where the servers of a world listen.
-type serves struct{ api, etcd string }
+// serves is where the servers of a world listen, and whose an address is.
+type serves struct {
+	api, etcd string
+	of        func(addr string) *rootHost
+}
 
 // serveAPI starts the apiserver of a world. Its nodes are files on the first
 // master's disk, so that they are cut off and resumed like everything else. A

@@ -1,6 +1,8 @@
 package kubeadm
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net"
 	"strconv"
@@ -19,10 +21,11 @@ import (
 var (
 	toKubelet   = []string{"preflight", "certs", "kubeconfig", "kubelet-start"}
 	toAPIServer = []string{"control-plane/apiserver"}
-	toNode      = []string{"control-plane/controller-manager", "control-plane/scheduler", "wait-control-plane", "mark-control-plane"}
-	// kubelet-finalize restarts the kubelet. While the apiserver starts that costs
-	// no time; at the end, where kubeadm has it, the first pods wait for it.
+	// kubelet-finalize restarts the kubelet, once its apiserver answers: one that has
+	// asked in vain before asks again after up to 30 s, and starts no pod until then.
+	// At the end, where kubeadm has it, the first pods would wait for the restart.
 	toRotation = []string{"kubelet-finalize"}
+	toNode     = []string{"control-plane/controller-manager", "control-plane/scheduler", "wait-control-plane", "mark-control-plane"}
 	// What the cluster needs once is the first master's; the addons go in as soon
 	// as its apiserver answers, beside the rest.
 	toCluster = []string{"upload-config", "bootstrap-token"}
@@ -56,25 +59,9 @@ const (
 	// firstWait bounds how long the other masters let the first one's apiserver
 	// come up alone. It needs nobody, nor do they: after that they go on.
 	firstWait = 30 * time.Second
+	// initTimeout bounds each part of kubeadm init.
+	initTimeout = 8 * time.Minute
 )
-
-// endsIn sets end, in shell, to that time from now.
-func endsIn(d time.Duration) string {
-	return "end=$(($(date +%s) + " + strconv.Itoa(int(d/time.Second)) + "))\n"
-}
-
-// answers is a condition in shell: the apiserver there is ready. curl's exit
-// code 22 says that it answers and is not.
-func answers(api string) string {
-	return `curl --silent --fail --max-time 2 --cacert ` + pkiDir + `/ca.crt --output /dev/null ` + remote.Quote("https://"+api+"/readyz")
-}
-
-// listens is a condition in shell: somebody on this host listens on the
-// apiserver's port. It costs a tenth of a question by curl (state 0A, see
-// proc_net_tcp(5)), and is asked while the processor has better things to do.
-func (c Cluster) listens() string {
-	return fmt.Sprintf(`grep -qs ':%04X 0*:0000 0A ' /proc/net/tcp /proc/net/tcp6`, c.Inv.VIP.Port)
-}
 
 func (c Cluster) apiAddress(m *inventory.Host) string {
 	return net.JoinHostPort(m.PrivateAddress.String(), strconv.Itoa(c.Inv.VIP.Port))
@@ -89,47 +76,71 @@ func (c Cluster) apiAddress(m *inventory.Host) string {
 // It is run again as it is after a run that was cut off: kubeadm takes the
 // certificates and kubeconfigs it finds and writes the manifests anew.
 func (c Cluster) Init(h *inventory.Host) (plan.Step, error) {
-	api := c.apiAddress(h)
 	from, err := c.madeFrom(h)
-	// kubeadm has systemd reload its units before it starts the kubelet.
-	run := `set -e
-mkdir -p ` + kubeDir + `/manifests
-systemctl enable --quiet --no-reload kubelet.service
-`
-	if c.First == h.Name {
-		run += initPhases(toKubelet, toAPIServer)
-	} else {
-		run += initPhases(toKubelet) + `
-` + endsIn(firstWait) + `until ` + answers(c.apiAddress(c.Inv.Host(c.First))) + ` || [ "$(date +%s)" -ge $end ]; do sleep 0.4; done
-` + initPhases(toAPIServer)
-	}
-	run += `
-echo "waiting up to ` + apiWait.String() + ` for the apiserver at ` + api + `"
-` + endsIn(apiWait) + `final=
-until ` + c.listens() + ` && ` + answers(api) + `; do
-  r=$?
-  [ "$(date +%s)" -lt $end ] || { echo "the apiserver was not ready within ` + apiWait.String() + `; the kubelet says:" >&2; journalctl --no-pager -n 5 -o cat -u kubelet.service >&2; exit 1; }
-  # It answers: by then the kubelet has its own certificate.
-  [ $r != 22 ] || [ -n "$final" ] || { ` + initPhases(toRotation) + `; final=yes; }
-  sleep 0.2
-done
-[ -n "$final" ] || ` + initPhases(toRotation) + `
-`
-	if c.First == h.Name {
-		run += c.addons(api) + initPhases(toNode, toCluster) + ` || { kill $early 2>/dev/null; exit 1; }
-wait $early
-`
-	} else {
-		run += initPhases(toNode) + "\n"
-	}
-	return plan.Script{
-		ID: id(h, "init"), Host: h.Name, Title: "kubeadm init", Op: plan.Create, Summary: "kubeadm init", Stream: true, Timeout: 8 * time.Minute,
+	st := plan.Script{
+		ID: id(h, "init"), Host: h.Name, Title: "kubeadm init", Op: plan.Create, Summary: "kubeadm init",
 		Look: `[ -e ` + markerFile + ` ] || { echo "not initialised"; exit 0; }
 for f in admin.conf kubelet.conf controller-manager.conf scheduler.conf pki/apiserver.crt pki/apiserver-kubelet-client.crt pki/front-proxy-client.crt; do
 [ -s ` + kubeDir + `/$f ] || { echo "$f is missing"; exit 0; }; done
 [ -s /var/lib/kubelet/config.yaml ] && echo ok || echo "kubelet has no configuration"`,
-		Run: run + record(from),
-	}.Step(), err
+	}.Step()
+	st.Apply = func(ctx context.Context, env plan.Env, _ *plan.Change) error { return c.init(ctx, env, h, from) }
+	return st, err
+}
+
+// init runs kubeadm on h, in parts.
+func (c Cluster) init(ctx context.Context, env plan.Env, h *inventory.Host, from string) error {
+	first := c.First == h.Name
+	// kubeadm has systemd reload its units before it starts the kubelet.
+	script := `set -e
+mkdir -p ` + kubeDir + `/manifests
+systemctl enable --quiet --no-reload kubelet.service
+`
+	if first {
+		script += initPhases(toKubelet, toAPIServer)
+	} else {
+		if err := c.run(ctx, env, script+initPhases(toKubelet)); err != nil {
+			return err
+		}
+		// It is waited for, not needed.
+		_ = c.awaitAPI(ctx, env, c.Inv.Host(c.First), firstWait, isReady)
+		script = initPhases(toAPIServer)
+	}
+	if err := c.run(ctx, env, script); err != nil {
+		return err
+	}
+	if err := c.awaitAPI(ctx, env, h, apiWait, answers); err != nil {
+		return c.kubeletSays(ctx, env, err)
+	}
+	if err := c.run(ctx, env, initPhases(toRotation)); err != nil {
+		return err
+	}
+	if err := c.awaitAPI(ctx, env, h, apiWait, isReady); err != nil {
+		return c.kubeletSays(ctx, env, err)
+	}
+	script = "set -e\n"
+	if first {
+		script += c.addons(c.apiAddress(h)) + initPhases(toNode, toCluster) + ` || { kill $early 2>/dev/null; exit 1; }
+wait $early
+`
+	} else {
+		script += initPhases(toNode) + "\n"
+	}
+	return c.run(ctx, env, script+record(from))
+}
+
+func (c Cluster) run(ctx context.Context, env plan.Env, script string) error {
+	_, err := env.Host.Run(ctx, remote.Cmd{Script: script, Title: "kubeadm init", Timeout: initTimeout, Output: func(line string) { env.Say("%s", line) }})
+	return err
+}
+
+// kubeletSays adds the last lines of the kubelet's log to err.
+func (c Cluster) kubeletSays(ctx context.Context, env plan.Env, err error) error {
+	log, lerr := env.Host.Run(ctx, remote.Cmd{Script: "journalctl --no-pager -n 5 -o cat -u kubelet.service", Title: "read the kubelet's log"})
+	if lerr != nil {
+		return errors.Join(err, lerr)
+	}
+	return fmt.Errorf("%w; the kubelet says:\n%s", err, remote.Clean(string(log.Stdout)))
 }
 
 // addons begins to apply kube-proxy and CoreDNS, through this host's own

@@ -6,12 +6,17 @@ import (
 	"fmt"
 	"time"
 
+	"hactl/internal/kubeapi"
 	"hactl/internal/plan"
 	"hactl/inventory"
 )
 
-// apiserverTimeout bounds how long a restarted apiserver may take to be ready.
-const apiserverTimeout = 3 * time.Minute
+const (
+	// apiserverTimeout bounds how long a restarted apiserver may take to be ready.
+	apiserverTimeout = 3 * time.Minute
+	// askEvery is the pause between two questions to an apiserver that starts.
+	askEvery = 200 * time.Millisecond
+)
 
 // record writes, after kubeadm succeeded, which configuration it ran with and
 // what it made of the static pods' manifests.
@@ -67,7 +72,9 @@ o=$(grep manifests/ %[1]s | sha256sum --check --quiet 2>/dev/null) && echo ok ||
 		Summary: "write static pod manifests", Run: run + record(from),
 	}.Step()
 	st.Guard = func(ctx context.Context, env plan.Env) error { return c.spare(ctx, env, h) }
-	st.Ready = func(ctx context.Context, env plan.Env) error { return c.awaitAPI(ctx, env, h) }
+	st.Ready = func(ctx context.Context, env plan.Env) error {
+		return c.awaitAPI(ctx, env, h, apiserverTimeout, isReady)
+	}
 	return st, nil
 }
 
@@ -94,30 +101,51 @@ func (c Cluster) spare(ctx context.Context, env plan.Env, h *inventory.Host) err
 
 // ready asks the apiserver of m, from the step's host.
 func (c Cluster) ready(ctx context.Context, env plan.Env, m *inventory.Host) error {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
 	api, err := NewAPI(env.Host, c.Inv, c.PKI, m.PrivateAddress)
 	if err != nil {
 		return err
 	}
 	defer api.Close()
-	return api.Ready(ctx)
+	return bounded(ctx, api, readyOf)
 }
 
-// awaitAPI waits until the apiserver of h is ready.
-func (c Cluster) awaitAPI(ctx context.Context, env plan.Env, h *inventory.Host) error {
-	env.Say("waiting up to %s for the apiserver to be ready", apiserverTimeout)
-	ctx, cancel := context.WithTimeout(ctx, apiserverTimeout)
+func readyOf(ctx context.Context, api *API) error { return api.Ready(ctx) }
+
+// isReady and answers are what awaitAPI can wait for, told from the error of a
+// question for readiness.
+func isReady(err error) bool { return err == nil }
+
+func answers(err error) bool {
+	var s *kubeapi.StatusError
+	return err == nil || errors.As(err, &s)
+}
+
+// awaitAPI asks the apiserver of m, from the step's host over one connection,
+// whether it is ready, until the answer is good enough.
+func (c Cluster) awaitAPI(ctx context.Context, env plan.Env, m *inventory.Host, bound time.Duration, enough func(error) bool) error {
+	env.Say("waiting up to %s for the apiserver of %s", bound, m.Name)
+	api, err := NewAPI(env.Host, c.Inv, c.PKI, m.PrivateAddress)
+	if err != nil {
+		return err
+	}
+	defer api.Close()
+	within, cancel := context.WithTimeout(ctx, bound)
 	defer cancel()
 	for {
-		err := c.ready(ctx, env, h)
-		if err == nil {
+		err := bounded(within, api, readyOf)
+		if enough(err) {
 			return nil
 		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("wait for the apiserver to be ready (%s): %w", apiserverTimeout, err)
-		case <-time.After(time.Second):
+		if pause(within, askEvery); within.Err() != nil {
+			return fmt.Errorf("wait for the apiserver of %s (%s): %w", m.Name, bound, err)
 		}
+	}
+}
+
+// pause waits for d, or until ctx ends.
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
 	}
 }

@@ -38,9 +38,9 @@ func (h Host) Binaries() []plan.Step {
 }
 
 // binariesScript prints a line for each of the files: its hash, or "absent",
-// then " not-executable" where that is so, then its path. openssl, where it is,
-// uses the processor's instructions for the hash and takes a tenth of
-// sha256sum's time.
+// then " not-executable" where that is so, then its path. What is not in the
+// cache is hashed by one process: openssl, where it is, uses the processor's
+// instructions for it and takes a tenth of sha256sum's time.
 func binariesScript(want []bundle.Artifact) string {
 	var b strings.Builder
 	b.WriteString("N='\n'\nset --")
@@ -50,14 +50,21 @@ func binariesScript(want []bundle.Artifact) string {
 	b.WriteString(`
 S=$(stat -Lc '%i:%s:%Y:%Z@%n' -- "$@" 2>&1)$N
 C=$N$(cat ` + sumsFile + ` 2>/dev/null)$N
+key() {
+k=${S%%"@$1$N"*}
+if [ "$k" != "$S" ]; then k=${k##*"$N"}; return; fi
+case $S in *"'$1': No such file"*|*"'$1': Not a directory"*) k=;; *) exit 1;; esac
+}
+known() { h=${C##*"$N$1 $k "}; [ "$h" != "$C" ] && h=${h%%"$N"*}; }
+H=$N$(n=$#
+for f; do key "$f"; [ -z "$k" ] || known "$f" || set -- "$@" "$f"; done
+shift $n
+[ $# = 0 ] || openssl dgst -sha256 -r "$@" 2>/dev/null || sha256sum -- "$@") || exit 1
+H=$H$N
 for f; do
-k=${S%%"@$f$N"*}
-if [ "$k" = "$S" ]; then
-case $S in *"'$f': No such file"*|*"'$f': Not a directory"*) echo "absent $f"; continue;; *) exit 1;; esac
-fi
-k=${k##*"$N"}; h=${C##*"$N$f $k "}
-if [ "$h" != "$C" ]; then h=${h%%"$N"*}; else
-h=$(openssl dgst -sha256 -r <"$f" 2>/dev/null || sha256sum <"$f") && h=${h%% *} && [ -n "$h" ] || exit 1
+key "$f"; [ -n "$k" ] || { echo "absent $f"; continue; }
+if ! known "$f"; then
+h=${H%%" "[" *"]"$f$N"*}; [ "$h" != "$H" ] || exit 1; h=${h##*"$N"}
 (umask 077; echo "$f $k $h" >>` + sumsFile + `)
 fi
 [ -x "$f" ] || h="$h not-executable"

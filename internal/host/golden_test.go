@@ -2,6 +2,7 @@ package host
 
 import (
 	"maps"
+	"strings"
 	"testing"
 
 	"hactl/internal/bundle"
@@ -70,5 +71,24 @@ func TestMissingImagesAreToldByTheirLabel(t *testing.T) {
 				t.Errorf("missing: %t", got)
 			}
 		})
+	}
+}
+
+func TestArchivesLeftOnTheHostAreFound(t *testing.T) {
+	want := []bundle.Artifact{{Name: "pause", File: "images/pause.tar"}, {Name: "coredns", File: "images/coredns.tar"}}
+	for listing, names := range map[string]string{
+		"":                         "",
+		"pause.tar\nnote.txt\n":    "pause",
+		"coredns.tar\npause.tar\n": "pause,coredns",
+		"coredns.tar.hactl-send\n": "",
+		"other-pause.tar\n":        "",
+	} {
+		var got []string
+		for _, a := range archivesIn(listing, want) {
+			got = append(got, a.Name)
+		}
+		if strings.Join(got, ",") != names {
+			t.Errorf("%q: %v", listing, got)
+		}
 	}
 }

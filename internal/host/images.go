@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -53,7 +54,7 @@ func (h Host) images(what, title, nice string, keep func(bundle.Artifact) bool) 
 		ID: h.id(what), Host: h.Host.Name, Title: title, Lane: RuntimeLane,
 		// One listing serves every image; without containerd it is empty.
 		Look: []plan.Look{{Key: "images", Script: `command -v ctr >/dev/null && systemctl is-active --quiet containerd.service || exit 0
-timeout 45 ctr -n k8s.io images ls`}},
+timeout 45 ctr -n k8s.io images ls`}, {Key: "archives", Script: "ls " + archiveDir + " 2>/dev/null || :"}},
 		Check: func(_ context.Context, env plan.Env) (*plan.Change, error) {
 			seen, err := env.Saw("images")
 			if err != nil {
@@ -63,17 +64,25 @@ timeout 45 ctr -n k8s.io images ls`}},
 				return nil, fmt.Errorf("list images: exit %d", seen.Exit)
 			}
 			missing := missingImages(want, seen.Out)
-			if len(missing) == 0 {
-				return nil, nil
+			if len(missing) > 0 {
+				return &plan.Change{Op: plan.Create, Summary: "import " + names(missing)}, nil
 			}
-			return &plan.Change{Op: plan.Create, Summary: "import " + names(missing)}, nil
+			left, err := h.leftArchives(env, want)
+			if err != nil || len(left) == 0 {
+				return nil, err
+			}
+			return &plan.Change{Op: plan.Delete, Summary: "remove what an import left in " + archiveDir + ": " + names(left)}, nil
 		},
 		Apply: func(ctx context.Context, env plan.Env, _ *plan.Change) error {
 			seen, err := env.Saw("images")
 			if err != nil {
 				return err
 			}
-			return h.importAll(ctx, env, nice, missingImages(want, seen.Out))
+			left, err := h.leftArchives(env, want)
+			if err != nil {
+				return err
+			}
+			return h.importAll(ctx, env, nice, missingImages(want, seen.Out), left)
 		},
 	}
 }
@@ -96,10 +105,33 @@ func missingImages(want []bundle.Artifact, listing string) []bundle.Artifact {
 	return out
 }
 
-// importAll imports archives in one call; one that the host does not have is
-// brought first. The label is what says that it is done, so it comes last: an
-// archive that an earlier run left there unfinished is removed as well.
-func (h Host) importAll(ctx context.Context, env plan.Env, nice string, as []bundle.Artifact) error {
+// leftArchives are those of wanted images that lie on the host and are not the
+// operator's: to be imported, or left by a run that died after the import.
+func (h Host) leftArchives(env plan.Env, want []bundle.Artifact) ([]bundle.Artifact, error) {
+	seen, err := env.Saw("archives")
+	if err != nil || h.Inv.Artifacts.Source == "present" {
+		return nil, err
+	}
+	return archivesIn(seen.Out, want), nil
+}
+
+// archivesIn picks those whose archives a listing of the folder names.
+func archivesIn(listing string, want []bundle.Artifact) []bundle.Artifact {
+	there := strings.Fields(listing)
+	var out []bundle.Artifact
+	for _, a := range want {
+		if slices.Contains(there, path.Base(archivePath(a))) {
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+// importAll imports archives in one call, and removes those that are left; one
+// that the host does not have is brought first. containerd records an image, with
+// its labels, when it has all of its content; what was not unpacked by then is
+// unpacked for the first container of it.
+func (h Host) importAll(ctx context.Context, env plan.Env, nice string, as, left []bundle.Artifact) error {
 	var script strings.Builder
 	script.WriteString("set -e\n")
 	for _, a := range as {
@@ -107,18 +139,24 @@ func (h Host) importAll(ctx context.Context, env plan.Env, nice string, as []bun
 		if _, err := h.deliver(ctx, env, a, at, 0o644); err != nil {
 			return fmt.Errorf("bring image archive %s: %w", a.Name, err)
 		}
-		fmt.Fprintf(&script, "%sctr -n k8s.io images import --local %s >/dev/null\n", nice, remote.Quote(at))
+		fmt.Fprintf(&script, "%sctr -n k8s.io images import --local --label %s=%s --label %s %s >/dev/null\n", nice, archiveLabel, shortSum(a), pinnedLabel, remote.Quote(at))
 		if h.Inv.Artifacts.Source != "present" { // there they are the operator's
 			fmt.Fprintf(&script, "rm -f %s\n", remote.Quote(at))
 		}
-		fmt.Fprintf(&script, "ctr -n k8s.io images label %s %s=%s %s >/dev/null\n", remote.Quote(a.Image), archiveLabel, shortSum(a), pinnedLabel)
 	}
-	env.Say("containerd imports %s", names(as))
+	for _, a := range left {
+		fmt.Fprintf(&script, "rm -f %s\n", remote.Quote(archivePath(a)))
+	}
+	if len(as) > 0 {
+		env.Say("containerd imports %s", names(as))
+	}
 	_, err := env.Host.Run(ctx, remote.Cmd{Script: script.String(), Title: "import images", Timeout: importTimeout})
 	return err
 }
 
-func archivePath(a bundle.Artifact) string { return stateDir + "/images/" + path.Base(a.File) }
+const archiveDir = stateDir + "/images"
+
+func archivePath(a bundle.Artifact) string { return archiveDir + "/" + path.Base(a.File) }
 
 func shortSum(a bundle.Artifact) string { return a.SHA256[:min(16, len(a.SHA256))] }
 

@@ -72,7 +72,7 @@ func certificate(caCert, caKey []byte, ips []net.IP) (tls.Certificate, error) {
 }
 
 // Nodes are nodes as files of a folder, NAME.json. It answers a GET of all of
-// them and a merge PATCH of one.
+// them, a merge PATCH of one, and that it is ready.
 type Nodes struct {
 	Dir string
 
@@ -183,6 +183,8 @@ func (n *Nodes) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer n.mu.Unlock()
 	n.requests = append(n.requests, r.Method+" "+r.URL.Path)
 	switch {
+	case r.Method == http.MethodGet && r.URL.Path == "/readyz":
+		_, _ = io.WriteString(w, "ok")
 	case r.Method == http.MethodGet && r.URL.Path == "/api/v1/nodes":
 		items := []any{}
 		files, _ := filepath.Glob(filepath.Join(n.Dir, "*.json"))

@@ -1,0 +1,127 @@
+package kubeadm
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"hactl/internal/kubeapi/kubeapitest"
+	"hactl/internal/plan"
+	"hactl/internal/remote"
+	"hactl/inventory/inventorytest"
+)
+
+// initWorld is a master on which kubeadm runs, and two apiservers, its own and
+// the first master's, of which a test says what they answer.
+type initWorld struct {
+	Cluster
+	host *remote.Fake
+
+	mu   sync.Mutex
+	code map[string]int // by address; 0 refuses the connection
+	log  []string       // phases that ran, and questions that were answered
+}
+
+func (w *initWorld) note(what string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.log) == 0 || w.log[len(w.log)-1] != what {
+		w.log = append(w.log, what)
+	}
+}
+
+func (w *initWorld) set(addr string, code int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.code[addr] = code
+}
+
+func (w *initWorld) of(addr string) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.code[addr]
+}
+
+// newInitWorld has ran called after each part of kubeadm init.
+func newInitWorld(t *testing.T, ran func(w *initWorld, phases []string)) *initWorld {
+	t.Helper()
+	w := &initWorld{Cluster: clusterOf(t, inventorytest.Three(t), true), code: map[string]int{}}
+	w.First = w.Inv.Masters()[0].Name
+	w.host = remote.NewFake(w.Inv.Masters()[1].Name, func(c remote.Call) (*remote.Result, error) {
+		if c.Kind == "dial" {
+			return nil, nil
+		}
+		var did []string
+		for line := range strings.Lines(c.Cmd.Script) {
+			if _, skipped, ok := strings.Cut(line, "--skip-phases "); ok {
+				skipped, _, _ = strings.Cut(skipped, " ")
+				for _, p := range slices.Concat(toKubelet, toAPIServer, toRotation, toNode, toCluster) {
+					if !slices.Contains(strings.Split(skipped, ","), p) {
+						did = append(did, p)
+					}
+				}
+			}
+		}
+		w.note(strings.Join(did, " "))
+		ran(w, did)
+		return &remote.Result{}, nil
+	})
+	servers := map[string]string{}
+	for _, m := range w.Inv.Masters()[:2] {
+		addr := w.apiAddress(m)
+		srv := kubeapitest.Serve(t, w.PKI.KubernetesCA.CertPEM, w.PKI.KubernetesCA.KeyPEM, m.PrivateAddress.AsSlice(), http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
+			code := w.of(addr)
+			w.note(m.Name + " answers " + http.StatusText(code))
+			// The next question finds it ready.
+			if code != http.StatusOK {
+				w.set(addr, http.StatusOK)
+			}
+			rw.WriteHeader(code)
+			_, _ = io.WriteString(rw, "x")
+		}))
+		t.Cleanup(srv.Close)
+		servers[addr] = srv.Listener.Addr().String()
+	}
+	w.host.DialWith(func(ctx context.Context, _, addr string) (net.Conn, error) {
+		if w.of(addr) == 0 {
+			return nil, errors.New("connection refused")
+		}
+		var d net.Dialer
+		return d.DialContext(ctx, "tcp", servers[addr])
+	})
+	return w
+}
+
+func TestAnotherMasterFollowsTheFirstOnesApiserver(t *testing.T) {
+	w := newInitWorld(t, func(w *initWorld, phases []string) {
+		first, second := w.apiAddress(w.Inv.Masters()[0]), w.apiAddress(w.Inv.Masters()[1])
+		switch phases[len(phases)-1] {
+		case "kubelet-start":
+			w.set(first, http.StatusInternalServerError)
+		case "control-plane/apiserver":
+			w.set(second, http.StatusInternalServerError)
+		}
+	})
+	second := w.Inv.Masters()[1]
+	if err := w.init(t.Context(), plan.Env{Host: w.host, Say: func(string, ...any) {}}, second, "x"); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		"preflight certs kubeconfig kubelet-start",
+		"master-1 answers Internal Server Error", "master-1 answers OK",
+		"control-plane/apiserver",
+		"master-2 answers Internal Server Error",
+		"kubelet-finalize",
+		"master-2 answers OK",
+		"control-plane/controller-manager control-plane/scheduler wait-control-plane mark-control-plane",
+	}
+	if !slices.Equal(w.log, want) {
+		t.Errorf("what happened:\n%s\nwanted:\n%s", strings.Join(w.log, "\n"), strings.Join(want, "\n"))
+	}
+}
