@@ -32,10 +32,10 @@ func (a *app) listDrills() error {
 // scenario's worst run, and what went wrong.
 func (a *app) printDrill(rep *drill.Report) {
 	st := a.style()
-	t := ui.Table{Header: []string{"SCENARIO", "CHECK", "RUNS", "P50", "P95", "MAX", "BOUND", "VERDICT"}, Color: verdictColour(st)}
+	t := ui.Table{Header: []string{"SCENARIO", "CHECK", "RUNS", "BEFORE", "P50", "P95", "MAX", "BOUND", "VERDICT"}, Color: verdictColour(st)}
 	for _, r := range rep.Scenarios {
 		if len(r.Checks) == 0 {
-			t.Add(r.Name, r.Reason, "", "", "", "", "", r.Verdict)
+			t.Add(r.Name, r.Reason, "", "", "", "", "", "", r.Verdict)
 		}
 		for i, c := range r.Checks {
 			name, verdict := "", drill.Met
@@ -48,7 +48,7 @@ func (a *app) printDrill(rep *drill.Report) {
 			if i == 0 && r.Verdict == drill.Failed {
 				verdict = drill.Failed
 			}
-			t.Add(name, c.Check, fmt.Sprint(len(c.Values)), c.Format(c.P50), c.Format(c.P95), c.Format(c.Max), c.Format(c.Bound), verdict)
+			t.Add(name, c.Check, fmt.Sprint(len(c.Values)), before(c), c.Format(c.P50), c.Format(c.P95), c.Format(c.Max), c.Format(c.Bound), verdict)
 		}
 	}
 	for _, r := range rep.Scenarios {
@@ -67,13 +67,21 @@ func (a *app) printDrill(rep *drill.Report) {
 			}
 		}
 	}
-	fmt.Fprintf(a.stdout, "verdict: %s, %s\n", verdictColour(st)(7, rep.Verdict)(rep.Verdict), ui.Took(time.Duration(rep.TookMS)*time.Millisecond))
+	fmt.Fprintf(a.stdout, "verdict: %s, %s\n", verdictColour(st)(8, rep.Verdict)(rep.Verdict), ui.Took(time.Duration(rep.TookMS)*time.Millisecond))
+}
+
+// before is what the machine did by itself, "" where a check has no such thing.
+func before(c drill.Outcome) string {
+	if c.Before == 0 {
+		return ""
+	}
+	return c.Format(c.Before)
 }
 
 func verdictColour(st ui.Style) func(int, string) func(string) string {
 	return func(col int, cell string) func(string) string {
 		switch {
-		case col != 7:
+		case col != 8:
 			return func(s string) string { return s }
 		case cell == drill.Met:
 			return st.Green

@@ -3,12 +3,13 @@
 package e2e
 
 import (
-	"context"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,36 +17,40 @@ import (
 )
 
 // TestSweepEveryCut brings bare hosts up once for every call that hactl makes,
-// cut there: before the call and after it. It takes hours, so it runs only with
-// HACTL_SWEEP=1; HACTL_SWEEP_FROM is the first call, HACTL_SWEEP_MASTERS (1)
-// the number of masters.
+// cut there: before the call and after it. It takes an hour or so, so it runs only
+// with HACTL_SWEEP=1; HACTL_SWEEP_FROM is the first call, HACTL_SWEEP_MASTERS (1)
+// the number of masters, HACTL_SWEEP_JOBS (2) how many labs there are at a time.
 func TestSweepEveryCut(t *testing.T) {
 	if os.Getenv("HACTL_SWEEP") != "1" {
 		t.Skip("runs with HACTL_SWEEP=1 (make sweep)")
 	}
-	masters, tried := sweepNumber(t, "HACTL_SWEEP_MASTERS", 1), 0
-	defer func() { t.Logf("cut points tried: %d", tried) }()
-	for n := sweepNumber(t, "HACTL_SWEEP_FROM", 1); ; n++ {
-		reached := false
-		for _, when := range []string{"", "+"} {
-			at := strconv.Itoa(n) + when
-			t.Run(sweepName(at), func(t *testing.T) {
-				c := lab.Config{Name: named("sweep"), Masters: masters}
-				if _, err := lab.Down(context.Background(), c.Name, ""); err != nil { // of a sweep that was ended
-					t.Fatal(err)
+	masters := sweepNumber(t, "HACTL_SWEEP_MASTERS", 1)
+	var call, cuts atomic.Int64
+	call.Store(int64(sweepNumber(t, "HACTL_SWEEP_FROM", 1)) - 1)
+	var over atomic.Bool
+	var jobs sync.WaitGroup
+	for job := range sweepNumber(t, "HACTL_SWEEP_JOBS", 2) {
+		jobs.Go(func() {
+			for !over.Load() {
+				n, reached := call.Add(1), false
+				for _, when := range []string{"", "+"} {
+					at := strconv.FormatInt(n, 10) + when
+					t.Run(sweepName(at), func(t *testing.T) {
+						c := lab.Config{Name: named("sweep" + strconv.Itoa(job)), Masters: masters}
+						if newRig(t, c).cutOnce(t, at) {
+							reached = true
+							cuts.Add(1)
+						}
+					})
 				}
-				reached = newRig(t, c).cutOnce(t, at) || reached
-			})
-			tried++
-		}
-		switch {
-		case t.Failed() && !reached:
-			t.Fatalf("stopped at call %d", n)
-		case !reached:
-			t.Logf("a bring-up makes %d calls", n-1)
-			return
-		}
+				if !reached && !over.Swap(true) {
+					t.Logf("call %d is not made any more, or its test failed", n)
+				}
+			}
+		})
 	}
+	jobs.Wait()
+	t.Logf("bring-ups cut and completed by the next run: %d", cuts.Load())
 }
 
 // TestSweepRandomInstants kills hactl HACTL_SWEEP_RANDOM times, each time at a

@@ -21,18 +21,26 @@ import (
 var (
 	toKubelet   = []string{"preflight", "certs", "kubeconfig", "kubelet-start"}
 	toAPIServer = []string{"control-plane/apiserver"}
-	// kubelet-finalize restarts the kubelet, once its apiserver answers: one that has
-	// asked in vain before asks again after up to 30 s, and starts no pod until then.
-	// At the end, where kubeadm has it, the first pods would wait for the restart.
-	toRotation = []string{"kubelet-finalize"}
-	toNode     = []string{"control-plane/controller-manager", "control-plane/scheduler", "wait-control-plane", "mark-control-plane"}
+	toNode      = []string{"control-plane/controller-manager", "control-plane/scheduler", "wait-control-plane", "mark-control-plane"}
 	// What the cluster needs once is the first master's; the addons go in as soon
 	// as its apiserver answers, beside the rest.
 	toCluster = []string{"upload-config", "bootstrap-token"}
 	addons    = []string{"addon"}
-	// Masters get their certificates from hactl, not from a secret in the cluster.
-	unwanted = []string{"upload-certs", "show-join-command"}
+	// Masters get their certificates from hactl, not from a secret in the cluster;
+	// kubelet-finalize is rotation, below.
+	unwanted = []string{"upload-certs", "show-join-command", "kubelet-finalize"}
 )
+
+// rotation has the kubelet take the certificate that it renews, where it does, and
+// starts it again. kubeadm does that at its end, where the first pods wait for it,
+// and has systemd read all units anew. Here it is done once the apiserver answers:
+// a kubelet that has asked in vain asks again after up to 30 s, and starts no pod
+// of the cluster until then.
+const rotation = `set -e
+pem=/var/lib/kubelet/pki/kubelet-client-current.pem
+[ ! -s $pem ] || sed -i "s#^\( *client-\(certificate\|key\)\)-data: .*#\1: $pem#" ` + kubeDir + `/kubelet.conf
+systemctl restart kubelet.service
+`
 
 // initPhases runs the phases of kubeadm init that are in one of wanted.
 func initPhases(wanted ...[]string) string {
@@ -43,7 +51,7 @@ func initPhases(wanted ...[]string) string {
 		}
 	}
 	var skip []string
-	for _, l := range [][]string{toKubelet, toAPIServer, toRotation, toNode, toCluster, addons, unwanted} {
+	for _, l := range [][]string{toKubelet, toAPIServer, toNode, toCluster, addons, unwanted} {
 		for _, p := range l {
 			if !do[p] {
 				skip = append(skip, p)
@@ -112,7 +120,7 @@ systemctl enable --quiet --no-reload kubelet.service
 	if err := c.awaitAPI(ctx, env, h, apiWait, answers); err != nil {
 		return c.kubeletSays(ctx, env, err)
 	}
-	if err := c.run(ctx, env, initPhases(toRotation)); err != nil {
+	if err := c.run(ctx, env, rotation); err != nil {
 		return err
 	}
 	if err := c.awaitAPI(ctx, env, h, apiWait, isReady); err != nil {

@@ -37,6 +37,11 @@ func TestMeasuredGapIsTheInjectedOutage(t *testing.T) {
 				t.Errorf("%s: gap %.0f ms, expected %v to %.0f", name, got, outage, most)
 			}
 		}
+		for _, c := range rep.Scenarios[0].Checks {
+			if isGap := strings.HasPrefix(c.Check, "gap "); isGap != (c.Before > 0) || c.Before >= millis(outage) {
+				t.Errorf("%s: before the fault %.0f ms", c.Check, c.Before)
+			}
+		}
 		if held := longest(spansOf(run.Owners), 0, time.Hour, func(n int) bool { return n > 1 }); held > 0 {
 			t.Errorf("two owners for %v", held)
 		}

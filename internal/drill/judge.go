@@ -50,17 +50,23 @@ func (r *runner) measure(c Check, owners map[string][]Span) Value {
 	switch c.Kind {
 	case Failures:
 		n := failures(r.samples(c.Of), from, r.end)
-		return Value{float64(n), n == 0}
+		return Value{Measured: float64(n), Met: n == 0}
 	case Stays:
 		n := moves(owners, from, r.end)
 		if c.Healed {
 			n = moves(owners, r.undoBegan, r.end) + left(owners, r.undoBegan, r.end)
 		}
-		return Value{float64(n), n == 0}
+		return Value{Measured: float64(n), Met: n == 0}
 	case Gap, Back, Refused, Owners, Held, NewLeader, Rescheduled:
 	}
 	d := r.duration(c, from, owners)
-	return Value{millis(d), d <= c.Bound}
+	v := Value{Measured: millis(d), Met: d <= c.Bound}
+	if samples := r.samples(c.Of); c.Kind == Gap {
+		if begin, ok := firstSuccess(samples, 0); ok {
+			v.Before = millis(longestGap(samples, begin, r.fault).Len())
+		}
+	}
+	return v
 }
 
 func (r *runner) duration(c Check, from time.Duration, owners map[string][]Span) time.Duration {
@@ -181,6 +187,7 @@ func outcomes(sc Scenario, runs []*Run) []Outcome {
 				continue
 			}
 			o.Values = append(o.Values, v.Measured)
+			o.Before = max(o.Before, v.Before)
 			o.Met = o.Met && v.Met
 		}
 		o.P50, o.P95, o.Max = percentile(o.Values, 50), percentile(o.Values, 95), percentile(o.Values, 100)

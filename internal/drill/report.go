@@ -45,10 +45,13 @@ type Outcome struct {
 	Unit   string    `json:"unit"`
 	Bound  float64   `json:"bound"`
 	Values []float64 `json:"values"` // one a run
-	P50    float64   `json:"p50"`
-	P95    float64   `json:"p95"`
-	Max    float64   `json:"max"`
-	Met    bool      `json:"met"`
+	// Before is the largest gap of the same requests between their start and the
+	// fault, in any run: what the machine does by itself. 0 for other checks.
+	Before float64 `json:"before,omitempty"`
+	P50    float64 `json:"p50"`
+	P95    float64 `json:"p95"`
+	Max    float64 `json:"max"`
+	Met    bool    `json:"met"`
 }
 
 // Run is one repetition.
@@ -81,6 +84,7 @@ type Victim struct {
 type Value struct {
 	Measured float64 `json:"measured"`
 	Met      bool    `json:"met"`
+	Before   float64 `json:"before,omitempty"` // as in [Outcome]
 }
 
 // StreamReport is a stream of one run, seen from the fault on.
