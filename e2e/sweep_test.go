@@ -17,35 +17,36 @@ import (
 )
 
 // TestSweepEveryCut brings bare hosts up once for every call that hactl makes,
-// cut there: before the call and after it. It takes an hour or so, so it runs only
-// with HACTL_SWEEP=1; HACTL_SWEEP_FROM is the first call, HACTL_SWEEP_MASTERS (1)
-// the number of masters, HACTL_SWEEP_JOBS (2) how many labs there are at a time.
+// and has it die before the first one or right after one of them, which is before
+// the next. It takes most of an hour, so it runs only with HACTL_SWEEP=1;
+// HACTL_SWEEP_FROM is the first call, HACTL_SWEEP_MASTERS (1) the number of
+// masters, HACTL_SWEEP_JOBS (2) how many labs there are at a time.
 func TestSweepEveryCut(t *testing.T) {
 	if os.Getenv("HACTL_SWEEP") != "1" {
 		t.Skip("runs with HACTL_SWEEP=1 (make sweep)")
 	}
 	masters := sweepNumber(t, "HACTL_SWEEP_MASTERS", 1)
-	var call, cuts atomic.Int64
-	call.Store(int64(sweepNumber(t, "HACTL_SWEEP_FROM", 1)) - 1)
+	var after, cuts atomic.Int64 // after 0 calls: before the first
+	after.Store(int64(sweepNumber(t, "HACTL_SWEEP_FROM", 1)) - 2)
 	var over atomic.Bool
 	var jobs sync.WaitGroup
 	for job := range sweepNumber(t, "HACTL_SWEEP_JOBS", 2) {
 		jobs.Go(func() {
 			for !over.Load() {
-				n, reached := call.Add(1), false
-				for _, when := range []string{"", "+"} {
-					at := strconv.FormatInt(n, 10) + when
-					t.Run(sweepName(at), func(t *testing.T) {
-						c := lab.Config{Name: named("sweep" + strconv.Itoa(job)), Masters: masters}
-						if newRig(t, c).cutOnce(t, at) {
-							reached = true
-							cuts.Add(1)
-						}
-					})
+				at := "1"
+				if n := after.Add(1); n > 0 {
+					at = strconv.FormatInt(n, 10) + "+"
 				}
-				if !reached && !over.Swap(true) {
-					t.Logf("call %d is not made any more, or its test failed", n)
+				reached := false
+				t.Run(sweepName(at), func(t *testing.T) {
+					reached = newRig(t, lab.Config{Name: named("sweep" + strconv.Itoa(job)), Masters: masters}).cutOnce(t, at)
+				})
+				if !reached {
+					over.Store(true)
+					t.Logf("not cut at call %s: no run makes so many, or its test failed", at)
+					return
 				}
+				cuts.Add(1)
 			}
 		})
 	}
