@@ -32,10 +32,10 @@ func (a *app) listDrills() error {
 // scenario's worst run, and what went wrong.
 func (a *app) printDrill(rep *drill.Report) {
 	st := a.style()
-	t := ui.Table{Header: []string{"SCENARIO", "CHECK", "RUNS", "BEFORE", "P50", "P95", "MAX", "BOUND", "VERDICT"}, Color: verdictColour(st)}
+	t := ui.Table{Header: []string{"SCENARIO", "CHECK", "RUNS", "BEFORE", "AT FAULT", "P50", "P95", "MAX", "BOUND", "VERDICT"}, Color: verdictColour(st)}
 	for _, r := range rep.Scenarios {
 		if len(r.Checks) == 0 {
-			t.Add(r.Name, r.Reason, "", "", "", "", "", "", r.Verdict)
+			t.Add(r.Name, r.Reason, "", "", "", "", "", "", "", r.Verdict)
 		}
 		for i, c := range r.Checks {
 			name, verdict := "", drill.Met
@@ -48,7 +48,7 @@ func (a *app) printDrill(rep *drill.Report) {
 			if i == 0 && r.Verdict == drill.Failed {
 				verdict = drill.Failed
 			}
-			t.Add(name, c.Check, fmt.Sprint(len(c.Values)), before(c), c.Format(c.P50), c.Format(c.P95), c.Format(c.Max), c.Format(c.Bound), verdict)
+			t.Add(name, c.Check, fmt.Sprint(len(c.Values)), ofGap(c, c.Before), ofGap(c, c.AtFault), c.Format(c.P50), c.Format(c.P95), c.Format(c.Max), c.Format(c.Bound), verdict)
 		}
 	}
 	for _, r := range rep.Scenarios {
@@ -67,21 +67,21 @@ func (a *app) printDrill(rep *drill.Report) {
 			}
 		}
 	}
-	fmt.Fprintf(a.stdout, "verdict: %s, %s\n", verdictColour(st)(8, rep.Verdict)(rep.Verdict), ui.Took(time.Duration(rep.TookMS)*time.Millisecond))
+	fmt.Fprintf(a.stdout, "verdict: %s, %s\n", verdictColour(st)(9, rep.Verdict)(rep.Verdict), ui.Took(time.Duration(rep.TookMS)*time.Millisecond))
 }
 
-// before is what the machine did by itself, "" where a check has no such thing.
-func before(c drill.Outcome) string {
-	if c.Before == 0 {
+// ofGap formats what only gaps have: "" for other checks.
+func ofGap(c drill.Outcome, v float64) string {
+	if v == 0 {
 		return ""
 	}
-	return c.Format(c.Before)
+	return c.Format(v)
 }
 
 func verdictColour(st ui.Style) func(int, string) func(string) string {
 	return func(col int, cell string) func(string) string {
 		switch {
-		case col != 8:
+		case col != 9:
 			return func(s string) string { return s }
 		case cell == drill.Met:
 			return st.Green

@@ -144,6 +144,10 @@ func (c Cluster) run(ctx context.Context, env plan.Env, script string) error {
 
 // kubeletSays adds the last lines of the kubelet's log to err.
 func (c Cluster) kubeletSays(ctx context.Context, env plan.Env, err error) error {
+	if lost(err) {
+		return err
+	}
+	err = remote.Hint(err, "on %s: journalctl -u kubelet, and the apiserver's own log in /var/log/pods", env.Host.Name())
 	log, lerr := env.Host.Run(ctx, remote.Cmd{Script: "journalctl --no-pager -n 5 -o cat -u kubelet.service", Title: "read the kubelet's log"})
 	if lerr != nil {
 		return errors.Join(err, lerr)

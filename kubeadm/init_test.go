@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"hactl/internal/kubeapi/kubeapitest"
 	"hactl/internal/plan"
@@ -22,6 +23,7 @@ import (
 type initWorld struct {
 	Cluster
 	host *remote.Fake
+	lost bool // the connection to the host
 
 	mu   sync.Mutex
 	code map[string]int // by address; 0 refuses the connection
@@ -53,7 +55,8 @@ func newInitWorld(t *testing.T, ran func(w *initWorld, phases []string)) *initWo
 	t.Helper()
 	w := &initWorld{Cluster: clusterOf(t, inventorytest.Three(t), true), code: map[string]int{}}
 	w.First = w.Inv.Masters()[0].Name
-	w.host = remote.NewFake(w.Inv.Masters()[1].Name, func(c remote.Call) (*remote.Result, error) {
+	second := w.Inv.Masters()[1].Name
+	w.host = remote.NewFake(second, func(c remote.Call) (*remote.Result, error) {
 		if c.Kind == "dial" {
 			return nil, nil
 		}
@@ -92,6 +95,9 @@ func newInitWorld(t *testing.T, ran func(w *initWorld, phases []string)) *initWo
 		servers[addr] = srv.Listener.Addr().String()
 	}
 	w.host.DialWith(func(ctx context.Context, _, addr string) (net.Conn, error) {
+		if w.lost {
+			return nil, &remote.UnreachableError{Host: second, Op: "dial", Err: io.ErrUnexpectedEOF}
+		}
 		if w.of(addr) == 0 {
 			return nil, errors.New("connection refused")
 		}
@@ -126,5 +132,21 @@ func TestAnotherMasterFollowsTheFirstOnesApiserver(t *testing.T) {
 	}
 	if !slices.Equal(w.log, want) {
 		t.Errorf("what happened:\n%s\nwanted:\n%s", strings.Join(w.log, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+func TestLostHostIsNotWaitedFor(t *testing.T) {
+	w := newInitWorld(t, func(w *initWorld, _ []string) { w.lost = true })
+	done := make(chan error, 1)
+	go func() {
+		done <- w.init(t.Context(), plan.Env{Host: w.host, Say: func(string, ...any) {}}, w.Inv.Masters()[1], "x")
+	}()
+	select {
+	case err := <-done:
+		if !remote.Unreachable(err) {
+			t.Errorf("%v", err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("still waiting after 10 s")
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"hactl/internal/kubeapi"
 	"hactl/internal/plan"
+	"hactl/internal/remote"
 	"hactl/inventory"
 )
 
@@ -120,8 +121,15 @@ func answers(err error) bool {
 	return err == nil || errors.As(err, &s)
 }
 
+// lost reports whether the connection to the host that asks has ended, rather
+// than the time for the answer.
+func lost(err error) bool {
+	var u *remote.UnreachableError
+	return errors.As(err, &u) && !errors.Is(err, context.DeadlineExceeded)
+}
+
 // awaitAPI asks the apiserver of m, from the step's host over one connection,
-// whether it is ready, until the answer is good enough.
+// whether it is ready, until the answer is good enough or the host is lost.
 func (c Cluster) awaitAPI(ctx context.Context, env plan.Env, m *inventory.Host, bound time.Duration, enough func(error) bool) error {
 	env.Say("waiting up to %s for the apiserver of %s", bound, m.Name)
 	api, err := NewAPI(env.Host, c.Inv, c.PKI, m.PrivateAddress)
@@ -135,6 +143,9 @@ func (c Cluster) awaitAPI(ctx context.Context, env plan.Env, m *inventory.Host, 
 		err := bounded(within, api, readyOf)
 		if enough(err) {
 			return nil
+		}
+		if lost(err) {
+			return err
 		}
 		if pause(within, askEvery); within.Err() != nil {
 			return fmt.Errorf("wait for the apiserver of %s (%s): %w", m.Name, bound, err)

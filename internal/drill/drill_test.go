@@ -38,8 +38,9 @@ func TestMeasuredGapIsTheInjectedOutage(t *testing.T) {
 			}
 		}
 		for _, c := range rep.Scenarios[0].Checks {
-			if isGap := strings.HasPrefix(c.Check, "gap "); isGap != (c.Before > 0) || c.Before >= millis(outage) {
-				t.Errorf("%s: before the fault %.0f ms", c.Check, c.Before)
+			isGap := strings.HasPrefix(c.Check, "gap ")
+			if isGap != (c.Before > 0) || c.Before >= millis(outage) || isGap != (c.AtFault > 0) || isGap && c.AtFault != c.Max {
+				t.Errorf("%s: before the fault %.0f ms, at the fault %.0f ms, at most %.0f ms", c.Check, c.Before, c.AtFault, c.Max)
 			}
 		}
 		if held := longest(spansOf(run.Owners), 0, time.Hour, func(n int) bool { return n > 1 }); held > 0 {

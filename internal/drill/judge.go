@@ -34,6 +34,9 @@ func (r *runner) report() *Run {
 	return run
 }
 
+// onset is how long after a fault a gap may begin that the fault has made.
+const onset = time.Second
+
 // never stands for something that did not come back before the run's end.
 const never = time.Hour
 
@@ -61,9 +64,14 @@ func (r *runner) measure(c Check, owners map[string][]Span) Value {
 	}
 	d := r.duration(c, from, owners)
 	v := Value{Measured: millis(d), Met: d <= c.Bound}
-	if samples := r.samples(c.Of); c.Kind == Gap {
+	if samples := r.samples(c.Of); c.Kind == Gap && !c.Healed {
 		if begin, ok := firstSuccess(samples, 0); ok {
 			v.Before = millis(longestGap(samples, begin, r.fault).Len())
+		}
+		for _, g := range gaps(samples, r.fault, r.end, 0) {
+			if g.From <= r.fault+onset {
+				v.AtFault = max(v.AtFault, millis(g.Len()))
+			}
 		}
 	}
 	return v
@@ -187,7 +195,7 @@ func outcomes(sc Scenario, runs []*Run) []Outcome {
 				continue
 			}
 			o.Values = append(o.Values, v.Measured)
-			o.Before = max(o.Before, v.Before)
+			o.Before, o.AtFault = max(o.Before, v.Before), max(o.AtFault, v.AtFault)
 			o.Met = o.Met && v.Met
 		}
 		o.P50, o.P95, o.Max = percentile(o.Values, 50), percentile(o.Values, 95), percentile(o.Values, 100)

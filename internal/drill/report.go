@@ -46,12 +46,16 @@ type Outcome struct {
 	Bound  float64   `json:"bound"`
 	Values []float64 `json:"values"` // one a run
 	// Before is the largest gap of the same requests between their start and the
-	// fault, in any run: what the machine does by itself. 0 for other checks.
-	Before float64 `json:"before,omitempty"`
-	P50    float64 `json:"p50"`
-	P95    float64 `json:"p95"`
-	Max    float64 `json:"max"`
-	Met    bool    `json:"met"`
+	// fault, in any run: what the machine does by itself. AtFault is the largest
+	// that had begun a second after the fault: what the fault did, without what
+	// the cluster and the machine do until everything is as before. 0 for checks
+	// that are no gap.
+	Before  float64 `json:"before,omitempty"`
+	AtFault float64 `json:"at_fault,omitempty"`
+	P50     float64 `json:"p50"`
+	P95     float64 `json:"p95"`
+	Max     float64 `json:"max"`
+	Met     bool    `json:"met"`
 }
 
 // Run is one repetition.
@@ -85,6 +89,7 @@ type Value struct {
 	Measured float64 `json:"measured"`
 	Met      bool    `json:"met"`
 	Before   float64 `json:"before,omitempty"` // as in [Outcome]
+	AtFault  float64 `json:"at_fault,omitempty"`
 }
 
 // StreamReport is a stream of one run, seen from the fault on.

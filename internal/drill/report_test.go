@@ -35,7 +35,7 @@ func sampleReport() *Report {
 	cut.Victims = []Victim{{"master-1", "drop every packet but ssh"}}
 	cut.Owners = []Lane{{"master-1", []SpanMS{{0, 9790}}}, {"master-2", []SpanMS{{1905, 13200}}}, {"master-3", []SpanMS{}}}
 	cut.Leaders = []Lane{{"master-1", []SpanMS{{0, 2700}}}, {"master-2", []SpanMS{}}, {"master-3", []SpanMS{{2810, 13200}}}}
-	cut.Values = map[string]Value{"gap vip/ready/new": {Measured: 322, Met: true, Before: 64}, "gap vip/write/new": {Measured: 1280, Met: true}, "owners after the undo": {Measured: 90, Met: true}}
+	cut.Values = map[string]Value{"gap vip/ready/new": {Measured: 322, Met: true, Before: 64, AtFault: 322}, "gap vip/write/new": {Measured: 1280, Met: true}, "owners after the undo": {Measured: 90, Met: true}}
 	lost := sampleRun("apiserver-killed-99aabbcc", start, 1550, 8000, 8400, 10500)
 	lost.Victims = []Victim{{"master-2", "SIGKILL kube-apiserver"}}
 	for i := range lost.Streams {
@@ -52,7 +52,7 @@ func sampleReport() *Report {
 		Schema: Schema, Cluster: "prod-eu <1>", Started: start, TookMS: 84210, IntervalMS: 20, DeadlineMS: 1000, Verdict: Missed,
 		Scenarios: []*Result{
 			{Name: "owner-cut-off", Summary: "the VIP's owner loses the network", Verdict: Met, Runs: []*Run{cut}, Checks: []Outcome{
-				{Check: "gap vip/ready/new", Unit: "ms", Bound: 500, Values: []float64{322, 310, 391}, Before: 81, P50: 322, P95: 391, Max: 391, Met: true},
+				{Check: "gap vip/ready/new", Unit: "ms", Bound: 500, Values: []float64{322, 310, 391}, Before: 81, AtFault: 322, P50: 322, P95: 391, Max: 391, Met: true},
 				{Check: "gap vip/write/new", Unit: "ms", Bound: 2000, Values: []float64{1280, 1190, 1320}, P50: 1280, P95: 1320, Max: 1320, Met: true},
 				{Check: "owners after the undo", Unit: "ms", Bound: 1000, Values: []float64{90, 60, 71}, P50: 71, P95: 90, Max: 90, Met: true},
 			}},
