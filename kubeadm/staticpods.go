@@ -128,6 +128,16 @@ func lost(err error) bool {
 	return errors.As(err, &u) && !errors.Is(err, context.DeadlineExceeded)
 }
 
+// there looks, after a question that did not get through, whether the host that
+// asks is still there: a dial only ends with its time when the host has no power.
+func there(ctx context.Context, env plan.Env, err error) error {
+	if !remote.Unreachable(err) {
+		return nil
+	}
+	_, err = env.Host.Run(ctx, remote.Cmd{Script: ":", Title: "see whether the host is there", Timeout: time.Minute})
+	return err
+}
+
 // awaitAPI asks the apiserver of m, from the step's host over one connection,
 // whether it is ready, until the answer is good enough or the host is lost.
 func (c Cluster) awaitAPI(ctx context.Context, env plan.Env, m *inventory.Host, bound time.Duration, enough func(error) bool) error {
@@ -144,7 +154,7 @@ func (c Cluster) awaitAPI(ctx context.Context, env plan.Env, m *inventory.Host, 
 		if enough(err) {
 			return nil
 		}
-		if lost(err) {
+		if err := there(ctx, env, err); err != nil {
 			return err
 		}
 		if pause(within, askEvery); within.Err() != nil {
