@@ -110,8 +110,10 @@ systemctl enable --quiet --no-reload kubelet.service
 		if err := c.run(ctx, env, script+initPhases(toKubelet)); err != nil {
 			return err
 		}
-		// It is waited for, not needed.
-		_ = c.awaitAPI(ctx, env, c.Inv.Host(c.First), firstWait, isReady)
+		// It is waited for, not needed; this host is.
+		if err := c.awaitAPI(ctx, env, c.Inv.Host(c.First), firstWait, isReady); lost(err) {
+			return err
+		}
 		script = initPhases(toAPIServer)
 	}
 	if err := c.run(ctx, env, script); err != nil {

@@ -150,7 +150,7 @@ func TestLostHostIsNotWaitedFor(t *testing.T) {
 		if !remote.Unreachable(err) {
 			t.Errorf("%v", err)
 		}
-	case <-time.After(20 * time.Second):
-		t.Error("still waiting after 20 s")
+	case <-time.After(9 * time.Second):
+		t.Error("still waiting after 9 s")
 	}
 }
