@@ -47,7 +47,7 @@ type Outcome struct {
 	Values []float64 `json:"values"` // one a run
 	// Before is the largest gap of the same requests between their start and the
 	// fault, in any run: what the machine does by itself. AtFault is the largest
-	// that had begun a second after the fault: what the fault did, without what
+	// that began within a second of the fault: what the fault did, without what
 	// the cluster and the machine do until everything is as before. 0 for checks
 	// that are no gap.
 	Before  float64 `json:"before,omitempty"`
