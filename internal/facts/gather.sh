@@ -7,21 +7,26 @@ PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin; export PATH
 exec 2>/dev/null
 s() { printf '\n%s %s\n' "$M" "$1"; }
 first() { head -c 16384 "$1"; }
+line() { # of a file of the kernel: the first line, without a process for it
+	l=
+	IFS= read -r l <"$1"
+	[ -z "$l" ] || printf '%s\n' "$l"
+}
 
 s clock-before; date +%s%N
 s uid; id -u
-s hostname; first /proc/sys/kernel/hostname
+s hostname; line /proc/sys/kernel/hostname
 s machine-id; first /etc/machine-id
-s boot-id; first /proc/sys/kernel/random/boot_id
-s product-uuid; first /sys/class/dmi/id/product_uuid
+s boot-id; line /proc/sys/kernel/random/boot_id
+s product-uuid; line /sys/class/dmi/id/product_uuid
 s os-release; first /etc/os-release
 s kernel; K=$(uname -r); printf '%s\n' "$K"
 s machine; uname -m
-s init; first /proc/1/comm
+s init; line /proc/1/comm
 s cpus; nproc
 s memory; sed -n 's/^MemTotal: *\([0-9]*\) kB$/\1/p' /proc/meminfo
 s capbnd; sed -n 's/^CapBnd:[[:space:]]*//p' /proc/1/status
-s cgroup; first /sys/fs/cgroup/cgroup.controllers
+s cgroup; line /sys/fs/cgroup/cgroup.controllers
 s swap; sed 1d /proc/swaps | head -c 16384
 s package-manager
 for p in apt-get dnf; do command -v $p; done
@@ -105,14 +110,18 @@ for k in net/ipv4/ip_forward net/bridge/bridge-nf-call-iptables net/bridge/bridg
 	kernel/pid_max kernel/threads-max vm/panic_on_oom vm/overcommit_memory vm/max_map_count \
 	fs/inotify/max_user_instances fs/inotify/max_user_watches fs/file-max; do
 	f=/proc/sys/$k
-	[ -r "$f" ] && v=$(head -c 64 "$f") && { [ -w "$f" ] && w=rw || w=ro; echo "$k $w $v"; }
+	v=
+	[ -r "$f" ] && { IFS= read -r v <"$f"; [ -n "$v" ]; } && { [ -w "$f" ] && w=rw || w=ro; echo "$k $w $v"; }
 done
 
-s selinux; first /sys/fs/selinux/enforce
-s apparmor; first /sys/module/apparmor/parameters/enabled
+s selinux; line /sys/fs/selinux/enforce
+s apparmor; line /sys/module/apparmor/parameters/enabled
 s time-sync; [ -e /run/systemd/timesync/synchronized ] && echo systemd-timesyncd
 s firewall
-[ -d /run/systemd/system ] && for u in firewalld nftables; do systemctl -q is-active $u && echo "service $u"; done
+[ -d /run/systemd/system ] && systemctl is-active firewalld nftables | {
+	read -r f; [ "$f" = active ] && echo "service firewalld"
+	read -r n; [ "$n" = active ] && echo "service nftables"
+}
 grep -qis '^ENABLED=yes' /etc/ufw/ufw.conf && echo 'service ufw'
 s nft; command -v nft >/dev/null || echo "no nft"
 nft -s list ruleset |

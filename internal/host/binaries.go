@@ -48,23 +48,23 @@ func binariesScript(want []bundle.Artifact) string {
 		b.WriteString(" " + remote.Quote(a.Dest))
 	}
 	b.WriteString(`
-S=$(stat -Lc '%i:%s:%Y:%Z@%n' -- "$@" 2>&1)$N
-C=$N$(cat ` + sumsFile + ` 2>/dev/null)$N
+S=$(stat -Lc '%i:%s:%Y:%Z@%n' -- "$@" 2>&1)
+C=$(cat ` + sumsFile + ` 2>/dev/null)
+set -f; IFS=$N
 key() {
-k=${S%%"@$1$N"*}
-if [ "$k" != "$S" ]; then k=${k##*"$N"}; return; fi
-case $S in *"'$1': No such file"*|*"'$1': Not a directory"*) k=;; *) exit 1;; esac
+for l in $S; do case $l in *"@$1") k=${l%"@$1"}; return;; *"'$1': No such file"*|*"'$1': Not a directory"*) k=; return;; esac; done
+exit 1
 }
-known() { h=${C##*"$N$1 $k "}; [ "$h" != "$C" ] && h=${h%%"$N"*}; }
-H=$N$(n=$#
+known() { for l in $C; do case $l in "$1 $k "*) h=${l##*" "}; return;; esac; done; return 1; }
+H=$(n=$#
 for f; do key "$f"; [ -z "$k" ] || known "$f" || set -- "$@" "$f"; done
 shift $n
 [ $# = 0 ] || openssl dgst -sha256 -r "$@" 2>/dev/null || sha256sum -- "$@") || exit 1
-H=$H$N
 for f; do
 key "$f"; [ -n "$k" ] || { echo "absent $f"; continue; }
 if ! known "$f"; then
-h=${H%%" "[" *"]"$f$N"*}; [ "$h" != "$H" ] || exit 1; h=${h##*"$N"}
+h=; for l in $H; do case $l in *" "[" *"]"$f") h=${l%%" "*};; esac; done
+[ -n "$h" ] || exit 1
 (umask 077; echo "$f $k $h" >>` + sumsFile + `)
 fi
 [ -x "$f" ] || h="$h not-executable"

@@ -53,7 +53,8 @@ func (h Host) images(what, title, nice string, keep func(bundle.Artifact) bool) 
 	return plan.Step{
 		ID: h.id(what), Host: h.Host.Name, Title: title, Lane: RuntimeLane,
 		// One listing serves every image; without containerd it is empty.
-		Look: []plan.Look{{Key: "images", Script: `command -v ctr >/dev/null && systemctl is-active --quiet containerd.service || exit 0
+		Look: []plan.Look{{Key: "images", Unit: "containerd.service", Script: `command -v ctr >/dev/null && about_unit containerd.service || exit 0
+case $s in *ActiveState=active*) ;; *) exit 0;; esac
 timeout 45 ctr -n k8s.io images ls`}, {Key: "archives", Script: "ls " + archiveDir + " 2>/dev/null || :"}},
 		Check: func(_ context.Context, env plan.Env) (*plan.Change, error) {
 			seen, err := env.Saw("images")
@@ -132,12 +133,18 @@ func archivesIn(listing string, want []bundle.Artifact) []bundle.Artifact {
 // its labels, when it has all of its content; what was not unpacked by then is
 // unpacked for the first container of it.
 func (h Host) importAll(ctx context.Context, env plan.Env, nice string, as, left []bundle.Artifact) error {
+	there, err := h.archivesThere(ctx, env, as)
+	if err != nil {
+		return err
+	}
 	var script strings.Builder
 	script.WriteString("set -e\n")
 	for _, a := range as {
 		at := archivePath(a)
-		if _, err := h.deliver(ctx, env, a, at, 0o644); err != nil {
-			return fmt.Errorf("bring image archive %s: %w", a.Name, err)
+		if !there[a.Name] {
+			if _, err := h.deliver(ctx, env, a, at, 0o644); err != nil {
+				return fmt.Errorf("bring image archive %s: %w", a.Name, err)
+			}
 		}
 		fmt.Fprintf(&script, "%sctr -n k8s.io images import --local --label %s=%s --label %s %s >/dev/null\n", nice, archiveLabel, shortSum(a), pinnedLabel, remote.Quote(at))
 		if h.Inv.Artifacts.Source != "present" { // there they are the operator's
@@ -150,8 +157,41 @@ func (h Host) importAll(ctx context.Context, env plan.Env, nice string, as, left
 	if len(as) > 0 {
 		env.Say("containerd imports %s", names(as))
 	}
-	_, err := env.Host.Run(ctx, remote.Cmd{Script: script.String(), Title: "import images", Timeout: importTimeout})
+	_, err = env.Host.Run(ctx, remote.Cmd{Script: script.String(), Title: "import images", Timeout: importTimeout})
 	return err
+}
+
+// archivesThere tells which archives, by name, are on the host as they should
+// be: one process hashes all of them.
+func (h Host) archivesThere(ctx context.Context, env plan.Env, as []bundle.Artifact) (map[string]bool, error) {
+	seen, err := env.Saw("archives")
+	if err != nil {
+		return nil, err
+	}
+	found := archivesIn(seen.Out, as)
+	if len(found) == 0 {
+		return nil, nil
+	}
+	var paths strings.Builder
+	for _, a := range found {
+		fmt.Fprintf(&paths, " %s", remote.Quote(archivePath(a)))
+	}
+	// A file that cannot be read is as good as none: it is brought anew.
+	script := "openssl dgst -sha256 -r" + paths.String() + " 2>/dev/null || sha256sum --" + paths.String() + " 2>/dev/null || :"
+	res, err := env.Host.Run(ctx, remote.Cmd{Title: "compare image archives", Script: script, Timeout: importTimeout})
+	if err != nil {
+		return nil, err
+	}
+	there := map[string]bool{}
+	for line := range strings.Lines(string(res.Stdout)) {
+		sum, file, _ := strings.Cut(strings.TrimSpace(line), " ")
+		for _, a := range found {
+			if sum == a.SHA256 && strings.TrimLeft(file, " *") == archivePath(a) {
+				there[a.Name] = true
+			}
+		}
+	}
+	return there, nil
 }
 
 const archiveDir = stateDir + "/images"

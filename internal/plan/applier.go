@@ -56,6 +56,9 @@ func (a *applier) failed(stage string, s *Step, start time.Time, err error) erro
 
 // recheck looks freshly at items; the results are in the same order.
 func recheck(ctx context.Context, h remote.Host, items []*Item, rep Reporter) []*Item {
+	if len(items) == 0 {
+		return nil
+	}
 	out := make([]*Item, len(items))
 	for i, it := range items {
 		out[i] = &Item{Step: it.Step}

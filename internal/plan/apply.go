@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -116,29 +117,40 @@ func byLane(items []*Item) (map[laneKey][]*Item, []laneKey) {
 }
 
 // lane works through one host's steps in order. Neighbouring quick steps share
-// their looks: a round trip before, one after.
+// their looks: one round trip before, and the one after is that before the next.
 func (a *applier) lane(ctx context.Context, stage string, items []*Item) error {
-	for len(items) > 0 {
+	h := a.hosts[items[0].Step.Host]
+	var did []*Item // changed, and not looked at again yet
+	starts := map[ID]time.Time{}
+	for len(items) > 0 && !a.stopped(ctx) {
 		n := 1
 		for n < len(items) && items[n-1].Step.Quick && items[n].Step.Quick {
 			n++
 		}
-		if err := a.group(ctx, stage, items[:n]); err != nil {
+		now := recheck(ctx, h, slices.Concat(did, items[:n]), a.rep)
+		if err := a.confirm(stage, did, now[:len(did)], starts); err != nil {
 			return err
 		}
+		var err error
+		if did, err = a.group(ctx, h, stage, items[:n], now[len(did):], starts); err != nil {
+			if remote.Unreachable(err) {
+				return err // nor could the others be looked at
+			}
+			return errors.Join(err, a.confirm(stage, did, recheck(ctx, h, did, a.rep), starts))
+		}
 		items = items[n:]
+	}
+	if err := a.confirm(stage, did, recheck(ctx, h, did, a.rep), starts); err != nil {
+		return err
+	}
+	if a.stopped(ctx) {
+		return ErrStopped
 	}
 	return nil
 }
 
-func (a *applier) group(ctx context.Context, stage string, items []*Item) error {
-	if a.stopped(ctx) {
-		return ErrStopped
-	}
-	h := a.hosts[items[0].Step.Host]
-	now := recheck(ctx, h, items, a.rep)
-	var did []*Item
-	starts := map[ID]time.Time{}
+// group changes what a fresh look found to need it, and returns what it changed.
+func (a *applier) group(ctx context.Context, h remote.Host, stage string, items, now []*Item, starts map[ID]time.Time) (did []*Item, err error) {
 	for n := 0; n < len(items) && !a.stopped(ctx); {
 		batch := together(items[n:], now[n:])
 		was := now[n : n+len(batch)]
@@ -151,21 +163,11 @@ func (a *applier) group(ctx context.Context, stage string, items []*Item) error 
 			a.rep.Report(withOp(event(StepStart, stage, it.Step, summary(was[i])), was[i].Change))
 		}
 		if failed, err := a.change(ctx, h, stage, batch, was); err != nil {
-			err = a.failed(stage, failed, starts[failed.ID], err)
-			if remote.Unreachable(err) {
-				return err // nor could the others be looked at
-			}
-			return errors.Join(err, a.confirm(ctx, h, stage, did, starts))
+			return did, a.failed(stage, failed, starts[failed.ID], err)
 		}
 		did = append(did, batch...)
 	}
-	if err := a.confirm(ctx, h, stage, did, starts); err != nil {
-		return err
-	}
-	if a.stopped(ctx) {
-		return ErrStopped
-	}
-	return nil
+	return did, nil
 }
 
 // together is the first of the items with those after it that are written in
@@ -231,12 +233,9 @@ func (a *applier) change(ctx context.Context, h remote.Host, stage string, plann
 	return s, nil
 }
 
-// confirm looks again at what was changed; a step that still differs failed.
-func (a *applier) confirm(ctx context.Context, h remote.Host, stage string, did []*Item, starts map[ID]time.Time) error {
-	if len(did) == 0 {
-		return nil
-	}
-	for i, after := range recheck(ctx, h, did, a.rep) {
+// confirm takes in how the changed steps look now; one that still differs failed.
+func (a *applier) confirm(stage string, did, now []*Item, starts map[ID]time.Time) error {
+	for i, after := range now {
 		s := did[i].Step
 		err := after.Err
 		if err == nil && after.Change != nil {

@@ -78,10 +78,8 @@ func (f File) look() Look {
 	}
 	if plain.MatchString(f.Path) {
 		return Look{Key: f.key(), File: f.Path, Script: `f=` + f.Path + `
-s=$(about_file "$f"); r=$?
-case $r in 0) ;; 1) echo absent; exit 0;; *) exit 1;; esac
-printf '%s\n' "$s"; h=${s##*"$N"}
-[ "$h" = "$s" ] || { ` + show + `; }`}
+about_file "$f" || { [ $? = 1 ] || exit 1; echo absent; exit 0; }
+printf '%s\n' "$s"; [ -z "$h" ] || { printf '%s\n' "$h"; ` + show + `; }`}
 	}
 	return Look{Key: f.key(), Script: `f=` + remote.Quote(f.Path) + `
 if s=$(stat -c '%a %U:%G %F' -- "$f" 2>&1); then

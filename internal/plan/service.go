@@ -66,7 +66,7 @@ func (s Service) key() string { return "service " + s.Unit }
 // lookScript reads the environment of the main process; a process that ended
 // in between simply has none.
 func (s Service) lookScript() string {
-	return `s=$(about_unit ` + remote.Quote(s.Unit) + `) || exit 1
+	return `about_unit ` + remote.Quote(s.Unit) + ` || exit 1
 echo "$s"; p=${s##*MainPID=}; p=${p%%[!0-9]*}
 [ "${p:-0}" -gt 0 ] && tr '\0' '\n' <"/proc/$p/environ" | grep '^` + ConfigEnv + `='
 exit 0`
