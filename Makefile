@@ -6,6 +6,8 @@ GO       ?= go
 BIN      := bin
 GOFLAGS  += -trimpath
 LINT     := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+# Labs that make e2e has at a time; two cores and 16 GiB are enough for two.
+LABS     ?= 2
 # What the lab, the bundle and the checkers need beyond Go, as Debian names it.
 PACKAGES := bc busybox-static ca-certificates conntrack curl debootstrap dpkg gcc hostname iproute2 iptables jq keepalived kmod \
             libc6-dev mount nftables openssh-client openssl procps shellcheck systemd util-linux
@@ -41,7 +43,7 @@ bundle: build ## build every binary and image that hosts need (cached by version
 e2e: deps bundle ## scenarios on real local hosts (root)
 	$(GO) test -tags e2e -count=1 -run '^TestKubeadmAccepts' ./kubeadm
 	HACTL_BUNDLE=$$($(BIN)/hactl bundle --print-dir) $(GO) test -tags e2e -count=1 -run '^TestRealEtcd$$' ./etcd
-	$(GO) test -tags e2e -count=1 -timeout 80m -v ./e2e/...
+	$(GO) test -tags e2e -count=1 -timeout 80m -parallel $(LABS) -v ./e2e/...
 
 e2e-drill: deps bundle ## of these the drill alone: every scenario, killed drills, a wrong design (root)
 	$(GO) test -tags e2e -count=1 -timeout 80m -v -run '^TestDrill$$' ./e2e/...

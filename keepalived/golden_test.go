@@ -3,9 +3,11 @@ package keepalived
 import (
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"hactl/internal/facts"
 	"hactl/internal/goldentest"
@@ -45,7 +47,7 @@ func TestFilesOfAMaster(t *testing.T) {
 	}{
 		"one": {inventorytest.One(t), true}, "three": {inventorytest.Three(t), true}, "five": {inventorytest.Five(t), true},
 		"three-ipv6": {inventorytest.ThreeIPv6(t), true}, "one-script": {inventorytest.One(t), false},
-		"three-script": {inventorytest.Three(t), false}, "three-ipv6-script": {inventorytest.ThreeIPv6(t), false},
+		"three-script": {inventorytest.Three(t), false}, "five-script": {inventorytest.Five(t), false}, "three-ipv6-script": {inventorytest.ThreeIPv6(t), false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			v := vipOf(t, c.inv, c.prober)
@@ -59,6 +61,41 @@ func TestFilesOfAMaster(t *testing.T) {
 			}
 			goldentest.Shell(t, map[string]string{"check": string(files[checkScript].Content)})
 		})
+	}
+}
+
+// keepalived ends a check script after a second and takes that for a failure: with
+// every apiserver silent no host would be left to hold the address.
+func TestCheckScriptOfFiveMastersAnswersWithinASecond(t *testing.T) {
+	inv := inventorytest.Five(t)
+	script := goldentest.Puts(t, steps(t, vipOf(t, inv, false), 0))[checkScript].Content
+	dir := t.TempDir()
+	// A curl that waits for as long as it is allowed to, unless the host answers.
+	curl := `#!/bin/sh
+while [ $# -gt 0 ]; do case $1 in --max-time) limit=$2;; https://*) url=$1;; esac; shift; done
+case $url in https://$ANSWERS:*) exit 0;; esac
+sleep "$limit"; exit 28
+`
+	for name, text := range map[string][]byte{"curl": []byte(curl), "check": script} {
+		if err := os.WriteFile(filepath.Join(dir, name), text, 0o755); err != nil { //nolint:gosec // programs
+			t.Fatal(err)
+		}
+	}
+	address := func(i int) string { return inv.Masters()[i].PrivateAddress.String() }
+	for name, c := range map[string]struct {
+		answers string
+		exit    int
+	}{
+		"its own apiserver": {address(0), 0}, "the last peer's alone": {address(4), 1}, "nobody's": {"nobody", 0},
+	} {
+		cmd := exec.CommandContext(t.Context(), filepath.Join(dir, "check"))
+		cmd.Env = append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"), "ANSWERS="+c.answers)
+		start := time.Now()
+		err := cmd.Run()
+		took := time.Since(start)
+		if exit := cmd.ProcessState.ExitCode(); exit != c.exit || took > 900*time.Millisecond {
+			t.Errorf("%s answers: exit %d (%v) after %s", name, exit, err, took)
+		}
 	}
 }
 

@@ -154,3 +154,30 @@ func TestLostHostIsNotWaitedFor(t *testing.T) {
 		t.Error("still waiting after 9 s")
 	}
 }
+
+// Manifests with which no apiserver comes up must stay a change to be made: the
+// next run ends at this master again instead of breaking the next one.
+func TestManifestsAreInSyncOnlyOnceTheApiserverServes(t *testing.T) {
+	w := newInitWorld(t, func(*initWorld, []string) {})
+	second := w.Inv.Masters()[1]
+	st, err := w.Manifests(second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	env := plan.Env{Host: w.host, Say: func(string, ...any) {}}
+	recorded := func() bool {
+		return slices.ContainsFunc(w.host.Calls(), func(c remote.Call) bool { return strings.Contains(c.Cmd.Script, markerFile+".new") })
+	}
+	if err := st.Apply(t.Context(), env, &plan.Change{}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	if err := st.Ready(ctx, env); err == nil || recorded() {
+		t.Errorf("no apiserver: %v, recorded: %v", err, recorded())
+	}
+	w.set(w.apiAddress(second), http.StatusOK)
+	if err := st.Ready(t.Context(), env); err != nil || !recorded() {
+		t.Errorf("it serves: %v, recorded: %v", err, recorded())
+	}
+}

@@ -19,7 +19,7 @@ const (
 	askEvery = 200 * time.Millisecond
 )
 
-// record writes, after kubeadm succeeded, which configuration it ran with and
+// record writes, when the master serves, which configuration kubeadm ran with and
 // what it made of the static pods' manifests.
 func record(madeFrom string) string {
 	return `{ echo "` + madeFrom + `  ` + initFile + `"; sha256sum ` + kubeDir + `/manifests/kube-apiserver.yaml ` + kubeDir + `/manifests/kube-controller-manager.yaml ` +
@@ -70,11 +70,17 @@ func (c Cluster) Manifests(h *inventory.Host) (plan.Step, error) {
 grep -q '^%[2]s  ' %[1]s || { echo "made from another configuration"; exit 0; }
 o=$(grep manifests/ %[1]s | sha256sum --check --quiet 2>/dev/null) && echo ok || echo "changed: $(printf '%%s' "$o" | sed 's/:.*//' | tr '\n' ' ')"`,
 			markerFile, from),
-		Summary: "write static pod manifests", Run: run + record(from),
+		Summary: "write static pod manifests", Run: run,
 	}.Step()
 	st.Guard = func(ctx context.Context, env plan.Env) error { return c.spare(ctx, env, h) }
 	st.Ready = func(ctx context.Context, env plan.Env) error {
-		return c.awaitAPI(ctx, env, h, apiserverTimeout, isReady)
+		if err := c.awaitAPI(ctx, env, h, apiserverTimeout, isReady); err != nil {
+			return err
+		}
+		// Only now: were manifests with which no apiserver comes up in sync, the next
+		// run would go on to the next master.
+		_, err := env.Host.Run(ctx, remote.Cmd{Title: "record the manifests", Script: record(from)})
+		return err
 	}
 	return st, nil
 }
@@ -97,7 +103,8 @@ func (c Cluster) spare(ctx context.Context, env plan.Env, h *inventory.Host) err
 		}
 		errs = append(errs, fmt.Errorf("%s: %w", m.Name, err))
 	}
-	return fmt.Errorf("refused to restart the only apiserver that is ready: %w", errors.Join(errs...))
+	return remote.Hint(fmt.Errorf("refused to restart the only apiserver that is ready: %w", errors.Join(errs...)),
+		"mend another one first: hactl status; its log is on its host, /var/log/pods/kube-system_kube-apiserver-*")
 }
 
 // ready asks the apiserver of m, from the step's host.

@@ -7,7 +7,7 @@ PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin; export PATH
 exec 2>/dev/null
 s() { printf '\n%s %s\n' "$M" "$1"; }
 first() { head -c 16384 "$1"; }
-line() { # of a file of the kernel: the first line, without a process for it
+line() { # the first line of a file of the kernel (no integer), without a process for it
 	l=
 	IFS= read -r l <"$1"
 	[ -z "$l" ] || printf '%s\n' "$l"
@@ -105,14 +105,16 @@ has veth CONFIG_VETH
 has vxlan CONFIG_VXLAN
 
 s sysctls
-for k in net/ipv4/ip_forward net/bridge/bridge-nf-call-iptables net/bridge/bridge-nf-call-ip6tables \
+# grep, not the shell's read: that reads by the byte, and an integer of the kernel
+# gives one byte and then ends.
+(cd /proc/sys && grep -Hs . net/ipv4/ip_forward net/bridge/bridge-nf-call-iptables net/bridge/bridge-nf-call-ip6tables \
 	net/ipv6/conf/all/forwarding net/ipv6/conf/all/disable_ipv6 net/ipv4/conf/all/rp_filter \
 	kernel/pid_max kernel/threads-max vm/panic_on_oom vm/overcommit_memory vm/max_map_count \
-	fs/inotify/max_user_instances fs/inotify/max_user_watches fs/file-max; do
-	f=/proc/sys/$k
-	v=
-	[ -r "$f" ] && { IFS= read -r v <"$f"; [ -n "$v" ]; } && { [ -w "$f" ] && w=rw || w=ro; echo "$k $w $v"; }
-done
+	fs/inotify/max_user_instances fs/inotify/max_user_watches fs/file-max |
+	while IFS=: read -r k v; do
+		[ -w "$k" ] && w=rw || w=ro
+		echo "$k $w $v"
+	done)
 
 s selinux; line /sys/fs/selinux/enforce
 s apparmor; line /sys/module/apparmor/parameters/enabled

@@ -48,6 +48,16 @@ func TestGatherReadsTheMachineItRunsOnInOneRoundTrip(t *testing.T) {
 	if f.InterfaceOf(netip.MustParseAddr("127.0.0.1")) == nil {
 		t.Errorf("no interface holds 127.0.0.1: %v", f.Interfaces)
 	}
+	for _, key := range []string{"kernel/pid_max", "fs/file-max", "net/ipv4/ip_forward"} {
+		want, err := os.ReadFile("/proc/sys/" + key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := f.Sysctls[strings.ReplaceAll(key, "/", ".")]
+		if got.Value != strings.TrimSpace(string(want)) || got.Writable != (os.Getuid() == 0) {
+			t.Errorf("%s: got %+v, want %s", key, got, want)
+		}
+	}
 	if d := f.Disk("/var/lib/etcd"); d == nil || d.SizeBytes == 0 || d.Type == "" || d.Mount == "" {
 		t.Errorf("disk of /var/lib/etcd: %+v", d)
 	}

@@ -97,6 +97,9 @@ func New(cfg Config) *Prober {
 		whole.cfg.Rise = wholeRise
 		p.whole[t] = whole
 	}
+	// Until its first answer or refusal this host's apiserver is silent, not sick: a
+	// prober that was started anew must not move the address for nothing.
+	p.local.quiet.Store(true)
 	return p
 }
 

@@ -229,6 +229,15 @@ func TestSilenceWithoutEtcdMovesNothing(t *testing.T) {
 }
 
 // A listener that is silent stands for an apiserver too busy to shake hands.
+func TestProberStartedAnewMovesNothingWhileItsApiserverIsSlow(t *testing.T) {
+	r := startWithSlow(t, http.StatusOK, http.StatusOK, time.Second)
+	r.local.delay.Store(int64(400 * time.Millisecond)) // three answers take longer than the peer's by far
+	r.peer.noEtcd.Store(true)
+	r.stays(t, "0", time.Second)
+	r.local.status.Store(http.StatusInternalServerError)
+	r.becomes(t, "1") // an answer is no silence
+}
+
 func TestSilenceIsToldFromAnswersAndRefusals(t *testing.T) {
 	silent, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
