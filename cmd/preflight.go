@@ -40,11 +40,14 @@ have found an error could not look.`,
 }
 
 func (a *app) preflight(c *cobra.Command, ignore []string) error {
-	if err := preflight.CheckIgnored(ignore); err != nil {
-		return &usageError{err}
+	if err := checkIgnored(ignore); err != nil {
+		return err
 	}
-	run := a.start(c, resultsOnly)
-	s, err := a.connect(c.Context(), run)
+	inv, err := a.loadInventory()
+	if err != nil {
+		return err
+	}
+	s, err := a.connect(c, resultsOnly, inv)
 	if err != nil {
 		return err
 	}
@@ -70,6 +73,14 @@ func (a *app) preflight(c *cobra.Command, ignore []string) error {
 		return withCode(ExitError, nil)
 	case rep.Blind():
 		return withCode(ExitUnknown, nil)
+	}
+	return nil
+}
+
+// checkIgnored refuses what --ignore names and no check is called.
+func checkIgnored(ids []string) error {
+	if err := preflight.CheckIgnored(ids); err != nil {
+		return didYouMean(&usageError{err}, ids, preflight.IDs())
 	}
 	return nil
 }
@@ -104,8 +115,8 @@ func (a *app) printPreflight(rep *preflight.Report) error {
 		preflight.Passed: st.Green, preflight.Failed: st.Red, preflight.Weak: st.Yellow,
 		preflight.NotSeen: st.Cyan, preflight.Ignored: st.Dim,
 	}
-	t := ui.Table{Header: []string{"CHECK", "STATE", "HOST", "WHAT"}, Color: func(col int, cell string) func(string) string {
-		if col != 1 {
+	t := ui.Table{Header: []string{"CHECK", "STATE", "HOST", "WHAT"}, Color: func(column, cell string) func(string) string {
+		if column != "STATE" {
 			return nil
 		}
 		return paint[preflight.State(cell)]

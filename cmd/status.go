@@ -26,8 +26,11 @@ Exit code 0: healthy; 3: a host could not be looked at; 5: not healthy.`,
 }
 
 func (a *app) status(c *cobra.Command) error {
-	run := a.start(c, resultsOnly)
-	s, err := a.connect(c.Context(), run)
+	inv, err := a.loadInventory()
+	if err != nil {
+		return err
+	}
+	s, err := a.connect(c, resultsOnly, inv)
 	if err != nil {
 		return err
 	}
@@ -69,16 +72,16 @@ func statusCode(rep *verify.Report) error {
 // printReport shows a report as a table.
 func (a *app) printReport(rep *verify.Report) {
 	st := a.style()
-	t := ui.Table{Header: []string{"AREA", "WHAT", "STATE", "DETAIL"}, Color: func(col int, cell string) func(string) string {
+	t := ui.Table{Header: []string{"AREA", "WHAT", "STATE", "DETAIL"}, Color: func(column, cell string) func(string) string {
 		switch {
-		case col == 2 && cell == string(verify.OK):
+		case column != "STATE":
+			return nil
+		case cell == string(verify.OK):
 			return st.Green
-		case col == 2 && cell == string(verify.Bad):
+		case cell == string(verify.Bad):
 			return st.Red
-		case col == 2:
-			return st.Yellow
 		}
-		return func(s string) string { return s }
+		return st.Yellow
 	}}
 	for _, k := range rep.Checks {
 		t.Add(k.Area, k.What, string(k.State), k.Detail)

@@ -19,6 +19,7 @@ import (
 // TestThreeMastersAndAWorker takes one cluster through an operator's life: up
 // from bare hosts, a second up, demo pods, hosts that fail and come back.
 func TestThreeMastersAndAWorker(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, lab.Config{Name: named("ha"), Masters: 3, Workers: 1})
 	then(t, "preflight of bare hosts passes", r.preflight)
 	then(t, "up from bare hosts by upload, one run at a time, no secret in any argv", r.bringUp)

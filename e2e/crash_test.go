@@ -22,6 +22,7 @@ const killed = -1
 // calls spread over it, before and after they take effect, and at random
 // instants in between. Every next run goes on from what it finds.
 func TestUpKilledAgainAndAgainConverges(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, lab.Config{Name: named("crash"), Masters: 3, Workers: 1})
 	seed := uint64(time.Now().UnixNano()) //nolint:gosec // any number will do
 	t.Logf("seed %d", seed)

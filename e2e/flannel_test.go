@@ -13,6 +13,7 @@ import (
 // TestFlannelConnectsPodsOfTwoHosts is the preset for hosts that share no
 // segment: node subnets from the controller manager, vxlan between the nodes.
 func TestFlannelConnectsPodsOfTwoHosts(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, lab.Config{Name: named("flannel"), Masters: 1, Workers: 1})
 	r.inventory(t, "inventory.yaml", func(s string) string {
 		return strings.Replace(s, "hosts:\n", "network:\n  preset: flannel\nhosts:\n", 1)

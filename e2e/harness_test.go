@@ -33,7 +33,10 @@ type rig struct {
 	n    int
 }
 
-// newRig boots a lab of its own for the test.
+// newRig boots a lab of its own for the test. A test whose claims are not about
+// time is t.Parallel: it runs after those that are, beside another one, since it
+// waits for most of the time. How many labs there are at a time is for make e2e to
+// say, by the machine's size.
 func newRig(t *testing.T, c lab.Config) *rig {
 	t.Helper()
 	r := &rig{bin: hactlBinary(t), Lab: labUp(t, c)}

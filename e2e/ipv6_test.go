@@ -13,6 +13,7 @@ import (
 // TestIPv6Cluster is a cluster that has IPv6 addresses only: hosts, VIP, pods
 // and services.
 func TestIPv6Cluster(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, lab.Config{Name: named("v6"), Masters: 3, IPv6: true})
 	then(t, "up, healthy, in sync", func(t *testing.T) {
 		u := r.must(t, 0, "up", "--yes", "-o", "json").up(t)

@@ -19,6 +19,7 @@ func (r *rig) drift(t *testing.T, host string) {
 // TestOneMasterByEveryLoginThenGrownToThree brings one master up as a user
 // whose sudo asks for a password, repairs it as the others, and grows it.
 func TestOneMasterByEveryLoginThenGrownToThree(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, lab.Config{Name: named("grow"), Masters: 3, Bastion: true})
 	one := without("master-2", "master-3")
 	r.env = []string{lab.SudoPasswordEnv + "=" + r.SudoPassword()}

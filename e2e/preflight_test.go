@@ -113,6 +113,7 @@ ip -o address show to `+r.VIP()+` | wc -l`)
 // TestPreflightHearsVRRP has bare hosts, a firewall in each place where one can
 // be, and a stranger's keepalived.
 func TestPreflightHearsVRRP(t *testing.T) {
+	t.Parallel()
 	for _, six := range []bool{false, true} {
 		t.Run(map[bool]string{false: "IPv4", true: "IPv6"}[six], func(t *testing.T) {
 			r := newRig(t, lab.Config{Name: named("vrrp"), Masters: 3, Workers: 1, IPv6: six})

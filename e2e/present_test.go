@@ -15,6 +15,7 @@ import (
 
 // TestGoldenImageIsSentNothing brings a master up whose disk has everything.
 func TestGoldenImageIsSentNothing(t *testing.T) {
+	t.Parallel()
 	dir, err := bundle.Find(bundle.Options{})
 	if err != nil {
 		t.Fatal(err)

@@ -14,6 +14,7 @@ import (
 // and lets hactl find everything that follows from it: a host key that nobody
 // trusts, a member of etcd whose data is gone, a node of that name.
 func TestReplacedMasterJoinsAgain(t *testing.T) {
+	t.Parallel()
 	const on = "master-3"
 	r := newRig(t, lab.Config{Name: named("replaced"), Masters: 3})
 	then(t, "up", func(t *testing.T) {
@@ -65,6 +66,7 @@ func TestReplacedMasterJoinsAgain(t *testing.T) {
 // bring-up and boots it again: up says which host it was, and the next one goes
 // on.
 func TestHostPoweredOffAtEachStage(t *testing.T) {
+	t.Parallel()
 	const victim = "master-2"
 	r := newRig(t, lab.Config{Name: named("power"), Masters: 3})
 	cut := 0

@@ -14,6 +14,7 @@ import (
 // first run on: up names them and touches nobody, goes on without one when told
 // to, not without two, and brings it in once it answers.
 func TestUpGoesOnWithoutAMasterOnlyWhenTold(t *testing.T) {
+	t.Parallel()
 	const gone, too = "master-3", "master-2"
 	r := newRig(t, lab.Config{Name: named("skipped"), Masters: 3})
 	labInject(t, r.Lab, lab.Off, gone)

@@ -165,10 +165,3 @@ func (ca *CA) intermediates() []byte {
 	}
 	return encodeCertificates(chain)
 }
-
-// ClientPair issues a client certificate: cn is the user and orgs are the
-// groups that Kubernetes sees. It is not kept in the store. The certificate
-// ends with the CA at the latest.
-func ClientPair(ca *CA, cn string, orgs []string, lifetime time.Duration) (Pair, error) {
-	return ca.issue(request{name: cn, cn: cn, orgs: orgs, profile: profileClient, lifetime: lifetime})
-}

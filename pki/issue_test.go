@@ -125,7 +125,7 @@ func TestAlgorithms(t *testing.T) {
 			if algorithm == "rsa-4096" {
 				return // more of these keys cost seconds
 			}
-			pair, err := ClientPair(ca, "someone", []string{"a", "b"}, time.Minute)
+			pair, err := ca.issue(request{name: "someone", cn: "someone", orgs: []string{"a", "b"}, profile: profileClient, lifetime: time.Minute})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -70,7 +70,7 @@ type CA struct {
 // Fingerprint is the SHA-256 of the CA's certificate, see [Fingerprint].
 func (ca *CA) Fingerprint() string { return fingerprint(ca.certs[0]) }
 
-// Hash is the CA's kubeadm discovery hash, see [CAHash].
+// Hash is the CA's kubeadm discovery hash, see caHash.
 func (ca *CA) Hash() string { return caHash(ca.certs[0]) }
 
 // NotAfter is when the CA expires.
@@ -96,17 +96,9 @@ func fingerprint(c *x509.Certificate) string {
 	return strings.Join(pairs, ":")
 }
 
-// CAHash returns what kubeadm join takes as --discovery-token-ca-cert-hash:
-// "sha256:" and the lower-case hex SHA-256 of the first certificate's public
-// key (its SubjectPublicKeyInfo). It returns "" when there is no certificate.
-func CAHash(certPEM []byte) string {
-	certs, err := ParseCertificates(certPEM)
-	if err != nil {
-		return ""
-	}
-	return caHash(certs[0])
-}
-
+// caHash returns what kubeadm join takes as --discovery-token-ca-cert-hash:
+// "sha256:" and the lower-case hex SHA-256 of the certificate's public key (its
+// SubjectPublicKeyInfo).
 func caHash(c *x509.Certificate) string {
 	sum := sha256.Sum256(c.RawSubjectPublicKeyInfo)
 	return "sha256:" + hex.EncodeToString(sum[:])

@@ -4,17 +4,13 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
-
-	"hactl/internal/remote"
 )
 
 func TestSecretsDoNotPrint(t *testing.T) {
@@ -96,53 +92,6 @@ func TestReportListsTheNextToExpireFirst(t *testing.T) {
 	}
 }
 
-func TestForeignCAOnAHostIsNamed(t *testing.T) {
-	s := open(t, testInventory(t))
-	fresh, _ := kept(t, s)
-	m, _ := kept(t, s)
-	other, _ := kept(t, open(t, testInventory(t)))
-	const host, path = "m1", "/etc/kubernetes/pki/ca.crt"
-	for name, c := range map[string]struct {
-		found   []byte
-		known   *CA
-		foreign string // what the store knows, "" when all is well
-	}{
-		"none there":             {nil, m.KubernetesCA, ""},
-		"blank":                  {[]byte(" \n"), m.KubernetesCA, ""},
-		"ours":                   {m.KubernetesCA.CertPEM, m.KubernetesCA, ""},
-		"another":                {other.KubernetesCA.CertPEM, m.KubernetesCA, m.KubernetesCA.Fingerprint()},
-		"some, ours brand new":   {other.KubernetesCA.CertPEM, fresh.KubernetesCA, "none"},
-		"ours and more after it": {append(bytes.Clone(m.KubernetesCA.CertPEM), other.KubernetesCA.CertPEM...), m.KubernetesCA, ""},
-	} {
-		t.Run(name, func(t *testing.T) {
-			err := CheckHostCA(host, path, c.found, c.known)
-			if c.foreign == "" {
-				if err != nil {
-					t.Error(err)
-				}
-				return
-			}
-			var f *ForeignCAError
-			if !errors.As(err, &f) || f.Host != host || f.Path != path || f.Known != c.foreign || f.Found != Fingerprint(c.found) {
-				t.Errorf("got %v", err)
-			}
-			if h := remote.HintOf(err); !strings.Contains(h, "pki.externalCA") || !strings.Contains(h, "backup") {
-				t.Errorf("hint %q", h)
-			}
-		})
-	}
-	if err := CheckHostCA(host, path, []byte("garbage"), m.KubernetesCA); err == nil || remote.HintOf(err) == "" {
-		t.Errorf("garbage: got %v", err)
-	}
-	if err := CheckHostServiceAccount(host, "sa.pub", m.ServiceAccount.PubPEM, m.ServiceAccount); err != nil {
-		t.Error(err)
-	}
-	var f *ForeignCAError
-	if err := CheckHostServiceAccount(host, "sa.pub", other.ServiceAccount.PubPEM, m.ServiceAccount); !errors.As(err, &f) {
-		t.Errorf("another service-account key: got %v", err)
-	}
-}
-
 func TestHashesAreThoseOfOpenSSLAndKubeadm(t *testing.T) {
 	// A certificate made by openssl; the two values are the output of
 	//   openssl x509 -fingerprint -sha256 -noout
@@ -155,33 +104,20 @@ func TestHashesAreThoseOfOpenSSLAndKubeadm(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := Fingerprint(cert) + "\n" + CAHash(cert) + "\n"; got != string(want) {
+	certs, err := ParseCertificates(cert)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := Fingerprint(cert) + "\n" + caHash(certs[0]) + "\n"; got != string(want) {
 		t.Errorf("got %s, want %s", got, want)
 	}
-	if Fingerprint([]byte("x")) != "" || CAHash(nil) != "" {
+	if Fingerprint([]byte("x")) != "" {
 		t.Error("a hash of nothing")
-	}
-}
-
-func TestTokensHaveKubeadmsShape(t *testing.T) {
-	token := regexp.MustCompile(`^[a-z0-9]{6}\.[a-z0-9]{16}$`)
-	key := regexp.MustCompile(`^[a-f0-9]{64}$`)
-	seen := map[string]bool{}
-	for range 1000 {
-		a, b := BootstrapToken(), CertificateKey()
-		if !token.MatchString(a) || !key.MatchString(b) || seen[a] || seen[b] {
-			t.Fatalf("token %q, key %q", a, b)
-		}
-		seen[a], seen[b] = true, true
 	}
 }
 
 func FuzzHostCertificate(f *testing.F) {
 	certPEM, keyPEM, err := newCA("x", "etcd", "blue", "ecdsa-p256", time.Hour)
-	if err != nil {
-		f.Fatal(err)
-	}
-	ca, err := loadCA("x", certPEM, keyPEM, time.Now())
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -192,15 +128,13 @@ func FuzzHostCertificate(f *testing.F) {
 	f.Add([]byte("-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"))
 	f.Add([]byte(keyPEM))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		err := CheckHostCA("m1", "/etc/etcd/ca.crt", text, ca)
-		blank := len(bytes.TrimSpace(text)) == 0
-		if err == nil && !blank && Fingerprint(text) != ca.Fingerprint() {
-			t.Errorf("another CA passed: %q", text)
+		certs, err := ParseCertificates(text)
+		if err == nil && len(certs) == 0 {
+			t.Error("no certificate and no error")
 		}
 		if err != nil && strings.ContainsAny(err.Error(), "\x1b\n\r") {
 			t.Errorf("control characters in %q", err)
 		}
 		_, _ = parseKey(text)
-		_ = CheckHostServiceAccount("m1", "sa.pub", text, Key{PubPEM: certPEM})
 	})
 }

@@ -1,9 +1,15 @@
 package bundle
 
 import (
+	"encoding/json"
+	"errors"
+	"hactl/inventory"
 	"io"
 	"log"
+	"os"
+	"path/filepath"
 	"regexp"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -99,5 +105,53 @@ func TestDefaultFolderDependsOnOriginAndArchitecture(t *testing.T) {
 	}
 	if len(seen) != 4 {
 		t.Errorf("folders: %v", seen)
+	}
+}
+
+func TestABundleOfOtherVersionsIsNamed(t *testing.T) {
+	pinned := inventory.Versions{Kubernetes: versions.Kubernetes, Etcd: versions.Etcd, Containerd: versions.Containerd}
+	b := &Bundle{Dir: "/bundle", Manifest: Manifest{Artifacts: catalog()}}
+	if err := b.Suits(pinned); err != nil {
+		t.Error(err)
+	}
+	for key, change := range map[string]func(*inventory.Versions){
+		"kubernetes": func(v *inventory.Versions) { v.Kubernetes = "v1.36.2" },
+		"etcd":       func(v *inventory.Versions) { v.Etcd = "v3.6.14" },
+		"containerd": func(v *inventory.Versions) { v.Containerd = "v2.1.0" },
+	} {
+		v := pinned
+		change(&v)
+		err := b.Suits(v)
+		if err == nil || !strings.Contains(err.Error(), "versions."+key+" is ") || !strings.Contains(err.Error(), "/bundle") || remote.HintOf(err) == "" {
+			t.Errorf("%s: %v", key, err)
+		}
+	}
+}
+
+// What either kind of hactl bundle filled is found without naming its folder.
+func TestTheBundleOfEitherOriginIsFound(t *testing.T) {
+	cache := t.TempDir()
+	t.Setenv("XDG_CACHE_HOME", cache)
+	if _, err := Locate(""); !errors.Is(err, ErrIncomplete) || remote.HintOf(err) != "hactl bundle" {
+		t.Errorf("nothing there: %v, hint %q", err, remote.HintOf(err))
+	}
+	for _, from := range []string{Upstream, Source} { // the one built here comes first
+		dir, err := DefaultDir(from, runtime.GOARCH)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		text, err := json.Marshal(Manifest{Schema: schema, Arch: runtime.GOARCH, Origin: from})
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, manifestName), text, 0o644)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b, err := Locate(""); err != nil || b.Origin != from {
+			t.Errorf("%s: %+v, %v", from, b, err)
+		}
 	}
 }

@@ -26,7 +26,7 @@ const (
 // Options say what bundle is wanted and where.
 type Options struct {
 	Dir      string      // empty: a folder by version in the user's cache
-	From     string      // Source or Upstream; empty: Source, and an existing bundle of either origin will do
+	From     string      // Source or Upstream; empty: Source, and what the folder has of either origin will do
 	Mirror   string      // base URL in place of the release hosts' scheme and host; Upstream only
 	Arch     string      // empty: this machine's
 	Jobs     int         // artifacts made at a time, 1 to 16; 0: 2 (linking one takes up to 2 GB)

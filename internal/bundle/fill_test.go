@@ -125,7 +125,7 @@ func TestKilledFillGoesOnWhereItStopped(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = child.Wait()
-	if _, err := Open(o.Dir); !errors.Is(err, ErrIncomplete) || remote.HintOf(err) == "" {
+	if _, err := Locate(o.Dir); !errors.Is(err, ErrIncomplete) || !strings.Contains(remote.HintOf(err), "--dir "+o.Dir) {
 		t.Fatalf("a bundle that is half there opens with %v", err)
 	}
 	jobs, made := fakeJobs("")

@@ -162,7 +162,7 @@ func (h Host) importAll(ctx context.Context, env plan.Env, nice string, as, left
 }
 
 // archivesThere tells which archives, by name, are on the host as they should
-// be: one process hashes all of them.
+// be.
 func (h Host) archivesThere(ctx context.Context, env plan.Env, as []bundle.Artifact) (map[string]bool, error) {
 	seen, err := env.Saw("archives")
 	if err != nil {
@@ -172,24 +172,17 @@ func (h Host) archivesThere(ctx context.Context, env plan.Env, as []bundle.Artif
 	if len(found) == 0 {
 		return nil, nil
 	}
-	var paths strings.Builder
-	for _, a := range found {
-		fmt.Fprintf(&paths, " %s", remote.Quote(archivePath(a)))
+	paths := make([]string, len(found))
+	for i, a := range found {
+		paths[i] = archivePath(a)
 	}
-	// A file that cannot be read is as good as none: it is brought anew.
-	script := "openssl dgst -sha256 -r" + paths.String() + " 2>/dev/null || sha256sum --" + paths.String() + " 2>/dev/null || :"
-	res, err := env.Host.Run(ctx, remote.Cmd{Title: "compare image archives", Script: script, Timeout: importTimeout})
+	sums, err := remote.HashAll(ctx, env.Host, paths)
 	if err != nil {
 		return nil, err
 	}
 	there := map[string]bool{}
-	for line := range strings.Lines(string(res.Stdout)) {
-		sum, file, _ := strings.Cut(strings.TrimSpace(line), " ")
-		for _, a := range found {
-			if sum == a.SHA256 && strings.TrimLeft(file, " *") == archivePath(a) {
-				there[a.Name] = true
-			}
-		}
+	for _, a := range found {
+		there[a.Name] = sums[archivePath(a)] == a.SHA256
 	}
 	return there, nil
 }

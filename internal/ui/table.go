@@ -11,8 +11,9 @@ type Table struct {
 	Header []string
 	// Indent stands before every line.
 	Indent string
-	// Color, when set, colours a padded cell by its text; header cells are bold.
-	Color func(col int, cell string) func(string) string
+	// Color, when set, colours a cell by the header of its column and its text; nil
+	// leaves it as it is. Header cells are bold.
+	Color func(column, cell string) func(string) string
 
 	rows [][]string
 }
@@ -34,11 +35,11 @@ func (t *Table) Write(w io.Writer, st Style) error {
 	widths := t.widths()
 	var b strings.Builder
 	if len(t.Header) > 0 {
-		t.line(&b, t.Header, widths, func(int, string) func(string) string { return st.Bold })
+		t.line(&b, t.Header, widths, func(string, string) func(string) string { return st.Bold })
 	}
 	color := t.Color
 	if color == nil || !st.on {
-		color = func(int, string) func(string) string { return func(s string) string { return s } }
+		color = func(string, string) func(string) string { return nil }
 	}
 	for _, r := range t.rows {
 		t.line(&b, r, widths, color)
@@ -60,7 +61,7 @@ func (t *Table) widths() []int {
 	return out
 }
 
-func (t *Table) line(b *strings.Builder, cells []string, widths []int, color func(int, string) func(string) string) {
+func (t *Table) line(b *strings.Builder, cells []string, widths []int, color func(string, string) func(string) string) {
 	last := len(cells) - 1
 	for last >= 0 && cells[last] == "" {
 		last--
@@ -68,7 +69,11 @@ func (t *Table) line(b *strings.Builder, cells []string, widths []int, color fun
 	b.WriteString(t.Indent)
 	for i := 0; i <= last; i++ {
 		gap := widths[i] - Width(cells[i]) + 2
-		paint := color(i, cells[i])
+		column := ""
+		if i < len(t.Header) {
+			column = t.Header[i]
+		}
+		paint := color(column, cells[i])
 		if paint == nil {
 			paint = func(s string) string { return s }
 		}
