@@ -7,6 +7,8 @@ import (
 	"io"
 	"maps"
 	"net/netip"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -15,6 +17,8 @@ import (
 
 	"hactl/internal/facts"
 	"hactl/internal/goldentest"
+	"hactl/internal/plan"
+	"hactl/internal/remote"
 	"hactl/inventory"
 	"hactl/inventory/inventorytest"
 	"hactl/pki/pkitest"
@@ -252,6 +256,45 @@ func TestSubnetsStayWhereTheyAre(t *testing.T) {
 	got, err = assign(six, make([]netip.Prefix, 3))
 	if err != nil || got["master-2"].Bits() != 64 || got["master-1"] == got["master-2"] {
 		t.Errorf("%v, %v", got, err)
+	}
+}
+
+// A host that does not answer has a subnet all the same: the others know it.
+func TestSubnetOfASkippedHostIsKnownFromTheRoutesToIt(t *testing.T) {
+	for name, inv := range map[string]*inventory.Inventory{"IPv4": inventorytest.Three(t), "IPv6": inventorytest.ThreeIPv6(t)} {
+		c := clusterOf(t, inv, true)
+		pool, bits := inv.Network.PodSubnet.Addr(), 24
+		if pool.Is6() {
+			bits = 64
+		}
+		at := map[string]netip.Prefix{} // in the other order than the file's
+		for i, p := 2, netip.PrefixFrom(pool, bits); i >= 0; i, p = i-1, following(p) {
+			at[inv.Hosts[i].Name] = p
+		}
+		hosts := plan.Hosts{}
+		for i := range inv.Hosts[:2] {
+			h := &inv.Hosts[i]
+			steps, err := c.PodNetwork(h, at)
+			if err != nil {
+				t.Fatal(err)
+			}
+			files := goldentest.Puts(t, steps)
+			dir := t.TempDir()
+			for _, path := range []string{conflist, routesPath} {
+				if err := os.WriteFile(filepath.Join(dir, filepath.Base(path)), files[path].Content, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			hosts[h.Name] = remote.NewFake(h.Name, func(call remote.Call) (*remote.Result, error) {
+				script := strings.NewReplacer(conflist, filepath.Join(dir, filepath.Base(conflist)), routesPath, filepath.Join(dir, filepath.Base(routesPath))).Replace(call.Cmd.Script)
+				out, err := exec.CommandContext(t.Context(), "sh", "-c", script).Output()
+				return &remote.Result{Stdout: out}, err
+			})
+		}
+		got, err := Subnets(t.Context(), inv, hosts)
+		if err != nil || !maps.Equal(got, at) {
+			t.Errorf("%s: got %v, %v; the hosts have %v", name, got, err, at)
+		}
 	}
 }
 

@@ -27,10 +27,12 @@ const (
 func OwnSubnets(inv *inventory.Inventory) bool { return inv.Network.Preset == "routes" }
 
 // Subnets gives every node a pod subnet: /24, or /64 with IPv6. What a node has
-// already it keeps, so that inserting a host into the inventory moves nobody;
+// already it keeps, so that inserting a host into the inventory moves nobody; one
+// that was skipped or reinstalled keeps the one to which the others have a route;
 // the rest take the lowest free ones in file order.
 func Subnets(ctx context.Context, inv *inventory.Inventory, hosts plan.Hosts) (map[string]netip.Prefix, error) {
 	found := make([]netip.Prefix, len(inv.Hosts))
+	told := make([]map[netip.Addr]netip.Prefix, len(inv.Hosts))
 	g, gctx := errgroup.WithContext(ctx)
 	for i := range inv.Hosts {
 		h := &inv.Hosts[i]
@@ -38,30 +40,49 @@ func Subnets(ctx context.Context, inv *inventory.Inventory, hosts plan.Hosts) (m
 			continue // skipped on request
 		}
 		g.Go(func() error {
-			p, err := seenSubnet(gctx, hosts[h.Name])
-			if err != nil {
+			var err error
+			if found[i], told[i], err = seenSubnets(gctx, hosts[h.Name]); err != nil {
 				return fmt.Errorf("%s: look for its pod subnet: %w", h.Name, err)
 			}
-			found[i] = p
 			return nil
 		})
 	}
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
+	for i := range inv.Hosts {
+		for _, t := range told {
+			if p := t[inv.Hosts[i].PrivateAddress]; !found[i].IsValid() && p.IsValid() {
+				found[i] = p
+			}
+		}
+	}
 	return assign(inv, found)
 }
 
-func seenSubnet(ctx context.Context, h remote.Host) (netip.Prefix, error) {
-	res, err := h.Run(ctx, remote.Cmd{Title: "look for a pod subnet", Script: `sed -n 's/.*"subnet": "\([^"]*\)".*/\1/p' ` + conflist + ` 2>/dev/null || :`})
+// seenSubnets is the host's own pod subnet, invalid when it has none or one that
+// is not ours (the file step shows the difference), and those to which it has
+// routes, by the other node's address.
+func seenSubnets(ctx context.Context, h remote.Host) (own netip.Prefix, others map[netip.Addr]netip.Prefix, err error) {
+	res, err := h.Run(ctx, remote.Cmd{Title: "look for pod subnets", Script: `sed -n 's/.*"subnet": "\([^"]*\)".*/\1/p' ` + conflist + ` 2>/dev/null
+sed -n 's/^ip .*route replace \([^ ]*\) via \([^ ]*\) .*/\1 \2/p' ` + routesPath + ` 2>/dev/null || :`})
 	if err != nil {
-		return netip.Prefix{}, err
+		return own, nil, err
 	}
-	p, err := netip.ParsePrefix(strings.TrimSpace(string(res.Stdout)))
-	if err != nil {
-		return netip.Prefix{}, nil // none, or not ours: the file step shows the difference
+	others = map[netip.Addr]netip.Prefix{}
+	for line := range strings.Lines(string(res.Stdout)) {
+		subnet, via, isRoute := strings.Cut(strings.TrimSpace(line), " ")
+		p, err := netip.ParsePrefix(subnet)
+		if err != nil {
+			continue
+		}
+		if !isRoute {
+			own = p.Masked()
+		} else if a, err := netip.ParseAddr(via); err == nil {
+			others[a] = p.Masked()
+		}
 	}
-	return p.Masked(), nil
+	return own, others, nil
 }
 
 func assign(inv *inventory.Inventory, found []netip.Prefix) (map[string]netip.Prefix, error) {
