@@ -39,8 +39,8 @@ goes on where it was. The folder can be carried to a machine without internet.`,
 	c.Flags().BoolVar(&where, "print-dir", false, "print the bundle's folder and do nothing")
 	f := c.PersistentFlags()
 	f.StringVar(&o.Dir, "dir", "", "folder of the bundle (default: by version in the user's cache folder)")
-	f.StringVar(&o.From, "from", "", "source (built here with Go) or upstream (fetched from the projects' releases) (default source)")
-	f.StringVar(&o.Arch, "arch", "", "amd64 or arm64 (default: this machine's)")
+	f.Var(choice{&o.From, "string", []string{bundle.Source, bundle.Upstream}}, "from", "source (built here with Go) or upstream (fetched from the projects' releases) (default source)")
+	f.Var(choice{&o.Arch, "string", []string{"amd64", "arm64"}}, "arch", "amd64 or arm64 (default: this machine's)")
 	c.Flags().StringVar(&o.Mirror, "mirror", "", "base URL in place of the release hosts, with the same paths below it; upstream only")
 	c.Flags().IntVar(&o.Jobs, "jobs", 0, "artifacts made at a time (default 2; linking one takes up to 2 GB of memory)")
 	c.AddCommand(a.bundleVerifyCommand(&o))
@@ -61,7 +61,7 @@ func (a *app) bundleVerifyCommand(o *bundle.Options) *cobra.Command {
 			}
 			b, err := bundle.Open(dir)
 			if err != nil {
-				return err
+				return remote.Hint(err, "hactl bundle --dir %s", remote.Quote(dir))
 			}
 			if err := b.Verify(); err != nil {
 				return err
@@ -80,7 +80,7 @@ func (a *app) fillBundle(ctx context.Context, o bundle.Options) error {
 	if err != nil {
 		return err
 	}
-	if a.output == "json" {
+	if a.json() {
 		e := json.NewEncoder(a.stdout)
 		e.SetIndent("", "  ")
 		return e.Encode(b)

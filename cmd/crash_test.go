@@ -255,8 +255,11 @@ func (w *crashWorld) resume(t *testing.T, want string) string {
 }
 
 func problems(p *plan.Plan, err error) string {
-	if err != nil || p.Err() != nil {
-		return fmt.Sprint(err, p.Err())
+	if err == nil {
+		err = p.Err()
+	}
+	if err != nil {
+		return err.Error()
 	}
 	var out []string
 	for _, it := range p.Pending() {

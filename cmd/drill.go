@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"hactl/internal/drill"
+	"hactl/internal/remote"
 	"hactl/internal/ui"
 )
 
@@ -36,8 +38,9 @@ It starts only on a healthy cluster, shows what it is about to do, and asks. Eac
 fault's undo is armed on the host itself before the fault: the cluster heals even
 when hactl is killed half-way.
 
-Exit code 0: every bound was met; 6: one was missed, or something did not
-recover; 7: refused, not safe to start; 8: another run holds the lock.`,
+Exit code 0: every bound was met; 3: a host could not be reached; 6: a bound was
+missed, or something did not recover; 7: refused, not safe to start; 8: another
+run holds the lock.`,
 		Example: `  hactl drill --list
   hactl drill owner-cut-off apiserver-killed --repeat 20
   hactl drill --all --yes --report drill-report
@@ -99,6 +102,10 @@ func (o *drillOptions) choose(names []string) ([]drill.Scenario, error) {
 		return nil, usagef("--interval must be 5ms to 1s")
 	case o.Armed < 10*time.Second:
 		return nil, usagef("--armed must be 10s or more")
+	case o.Settle < time.Second:
+		return nil, usagef("--settle must be 1s or more")
+	case o.Hold < 0:
+		return nil, usagef("--hold must be 0 (the scenario's own time) or more")
 	}
 	for _, r := range o.AcceptRisk {
 		if r != drill.QuorumRisk && r != drill.DriftRisk {
@@ -115,21 +122,35 @@ func (o *drillOptions) choose(names []string) ([]drill.Scenario, error) {
 	}
 	found, err := drill.Find(names...)
 	if err != nil {
-		return nil, &usageError{err}
+		var all []string
+		for _, s := range drill.Scenarios() {
+			all = append(all, s.Name)
+		}
+		return nil, didYouMean(&usageError{err}, names, all)
 	}
 	return found, nil
 }
 
 func (a *app) drill(c *cobra.Command, o drillOptions, scenarios []drill.Scenario) error {
 	ctx := c.Context()
-	run := a.start(c, resultsOnly)
-	s, err := a.connect(ctx, run)
+	inv, err := a.loadInventory()
+	if err != nil {
+		return err
+	}
+	o.Bounds = inv.Drill.Bounds
+	if err := o.Refused(o.cluster(inv, nil), scenarios); err != nil {
+		return err
+	}
+	if err := writable(o.report); err != nil {
+		return err
+	}
+	s, err := a.connect(c, resultsOnly, inv)
 	if err != nil {
 		return err
 	}
 	defer s.close()
 	if err := s.everyHost(nil); err != nil {
-		return &drill.UnsafeError{Err: err}
+		return err
 	}
 	if o.force {
 		if err := s.breakLocks(ctx); err != nil {
@@ -146,7 +167,6 @@ func (a *app) drill(c *cobra.Command, o drillOptions, scenarios []drill.Scenario
 		return err
 	}
 	defer hangUp()
-	o.Bounds = s.inv.Drill.Bounds
 	if slices.Contains(o.AcceptRisk, drill.DriftRisk) {
 		cluster.PlanEmpty = nil
 	}
@@ -154,11 +174,30 @@ func (a *app) drill(c *cobra.Command, o drillOptions, scenarios []drill.Scenario
 	if err := a.confirmDrill(cluster, &o, scenarios); err != nil {
 		return err
 	}
-	p := a.drillPainter(run)
+	p := a.drillPainter(s.verbRun)
 	d := &drill.Drill{Cluster: cluster, Options: o.Options, Scenarios: scenarios, Observer: p.observer()}
 	rep, err := d.Run(ctx)
 	p.close()
 	return errors.Join(err, a.finishDrill(o.report, rep))
+}
+
+// writable makes the folder of the reports, and a file in it: what is found out
+// only when the cluster was broken costs the result.
+func writable(folder string) error {
+	if folder == "" {
+		return nil
+	}
+	err := os.MkdirAll(folder, 0o755) //nolint:gosec // a report is for others to read
+	if err == nil {
+		var f *os.File
+		if f, err = os.CreateTemp(folder, ".drill-*"); err == nil {
+			err = errors.Join(f.Close(), os.Remove(f.Name()))
+		}
+	}
+	if err != nil {
+		return withCode(ExitUsage, remote.Hint(fmt.Errorf("--report: %w", err), "name a folder that can be written to"))
+	}
+	return nil
 }
 
 // finishDrill prints the result and writes the reports.
@@ -197,7 +236,7 @@ func (a *app) confirmDrill(cluster *drill.Cluster, o *drillOptions, scenarios []
 	if err := t.Write(a.stderr, a.style()); err != nil {
 		return err
 	}
-	if o.yes || len(may) == 0 {
+	if o.yes {
 		return nil
 	}
 	if !ui.IsTerminal(a.stderr) {

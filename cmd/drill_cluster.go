@@ -14,6 +14,7 @@ import (
 
 	"hactl/etcd"
 	"hactl/internal/drill"
+	"hactl/internal/plan"
 	"hactl/internal/remote"
 	"hactl/inventory"
 	"hactl/kubeadm"
@@ -38,26 +39,31 @@ func (s *session) drillCluster(ctx context.Context, o *drillOptions) (*drill.Clu
 	if err != nil {
 		return nil, nil, err
 	}
-	c := &drill.Cluster{
-		Name: s.inv.Cluster, VIP: s.inv.VIP.Address, API: hostPort(s.inv.VIP.Address, s.inv.VIP.Port),
-		TLS: conf, Etcd: drillEtcd{members}, PlanEmpty: s.planEmpty,
-	}
-	for _, h := range append(s.inv.Masters(), s.inv.Workers()...) {
-		c.Members = append(c.Members, s.drillMember(h))
+	c := o.cluster(s.inv, s.hosts)
+	c.TLS, c.Etcd, c.PlanEmpty = conf, drillEtcd{members}, s.planEmpty
+	return c, members.Close, nil
+}
+
+// cluster is what the inventory and the flags tell of the cluster; with nil hosts
+// nothing can be done to it yet.
+func (o *drillOptions) cluster(inv *inventory.Inventory, hosts plan.Hosts) *drill.Cluster {
+	c := &drill.Cluster{Name: inv.Cluster, VIP: inv.VIP.Address, API: hostPort(inv.VIP.Address, inv.VIP.Port)}
+	for _, h := range append(inv.Masters(), inv.Workers()...) {
+		c.Members = append(c.Members, drillMember(h, hosts[h.Name], inv.VIP.Port))
 	}
 	if o.powerOff != "" {
 		c.Power = commandPower{off: o.powerOff, on: o.powerOn}
 	}
-	return c, members.Close, nil
+	return c
 }
 
-func (s *session) drillMember(h *inventory.Host) *drill.Member {
-	m := &drill.Member{Name: h.Name, Addr: h.PrivateAddress, Master: h.Role == inventory.ControlPlane, Host: s.hosts[h.Name], SSHPorts: []int{22}}
+func drillMember(h *inventory.Host, conn remote.Host, apiPort int) *drill.Member {
+	m := &drill.Member{Name: h.Name, Addr: h.PrivateAddress, Master: h.Role == inventory.ControlPlane, Host: conn, SSHPorts: []int{22}}
 	if h.SSH.Port != 22 {
 		m.SSHPorts = append(m.SSHPorts, h.SSH.Port) // behind a forwarded port sshd may still be on 22
 	}
 	if m.Master {
-		m.API = hostPort(h.PrivateAddress, s.inv.VIP.Port)
+		m.API = hostPort(h.PrivateAddress, apiPort)
 	}
 	return m
 }

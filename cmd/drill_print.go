@@ -32,10 +32,15 @@ func (a *app) listDrills() error {
 // scenario's worst run, and what went wrong.
 func (a *app) printDrill(rep *drill.Report) {
 	st := a.style()
-	t := ui.Table{Header: []string{"SCENARIO", "CHECK", "RUNS", "BEFORE", "AT FAULT", "P50", "P95", "MAX", "BOUND", "VERDICT"}, Color: verdictColour(st)}
+	t := ui.Table{Header: []string{"SCENARIO", "CHECK", "RUNS", "BEFORE", "AT FAULT", "P50", "P95", "MAX", "BOUND", "FAILED", "VERDICT"}, Color: func(column, cell string) func(string) string {
+		if column != "VERDICT" {
+			return nil
+		}
+		return verdictColour(st, cell)
+	}}
 	for _, r := range rep.Scenarios {
 		if len(r.Checks) == 0 {
-			t.Add(r.Name, r.Reason, "", "", "", "", "", "", "", r.Verdict)
+			t.Add(r.Name, ui.Truncate(r.Why(), whyWidth), "", "", "", "", "", "", "", "", r.Verdict)
 		}
 		for i, c := range r.Checks {
 			name, verdict := "", drill.Met
@@ -48,15 +53,19 @@ func (a *app) printDrill(rep *drill.Report) {
 			if i == 0 && r.Verdict == drill.Failed {
 				verdict = drill.Failed
 			}
-			t.Add(name, c.Check, fmt.Sprint(len(c.Values)), ofGap(c, c.Before), ofGap(c, c.AtFault), c.Format(c.P50), c.Format(c.P95), c.Format(c.Max), c.Format(c.Bound), verdict)
+			t.Add(name, c.Check, fmt.Sprint(len(c.Values)), ofGap(c, c.Before), ofGap(c, c.AtFault), c.Format(c.P50), c.Format(c.P95), c.Format(c.Max), c.Format(c.Bound), c.Requests(), verdict)
 		}
 	}
 	for _, r := range rep.Scenarios {
 		drill.WriteTimeline(a.stdout, r)
 	}
-	_ = t.Write(a.stdout, st)
-	acked, lost := rep.Writes()
-	fmt.Fprintf(a.stdout, "\n%s acknowledged while things were broken, %d lost\n", ui.Count(acked, "write"), lost)
+	if rep.Reason != "" {
+		fmt.Fprintf(a.stdout, "%s %s\n", st.Red("problem:"), remote.Clean(rep.Reason))
+	} else {
+		_ = t.Write(a.stdout, st)
+		acked, lost := rep.Writes()
+		fmt.Fprintf(a.stdout, "\n%s acknowledged while things were broken, %d lost\n", ui.Count(acked, "write"), lost)
+	}
 	for _, r := range rep.Scenarios {
 		if r.Verdict == drill.Failed && r.Reason != "" {
 			fmt.Fprintf(a.stdout, "%s %s: %s\n", st.Red("problem:"), r.Name, remote.Clean(r.Reason))
@@ -67,8 +76,12 @@ func (a *app) printDrill(rep *drill.Report) {
 			}
 		}
 	}
-	fmt.Fprintf(a.stdout, "verdict: %s, %s\n", verdictColour(st)(9, rep.Verdict)(rep.Verdict), ui.Took(time.Duration(rep.TookMS)*time.Millisecond))
+	fmt.Fprintf(a.stdout, "verdict: %s, %s\n", verdictColour(st, rep.Verdict)(rep.Verdict), ui.Took(time.Duration(rep.TookMS)*time.Millisecond))
 }
+
+// whyWidth is how much of a reason stands in the table, in columns; the whole of
+// it is below.
+const whyWidth = 60
 
 // ofGap formats what only gaps have: "" for other checks.
 func ofGap(c drill.Outcome, v float64) string {
@@ -78,18 +91,14 @@ func ofGap(c drill.Outcome, v float64) string {
 	return c.Format(v)
 }
 
-func verdictColour(st ui.Style) func(int, string) func(string) string {
-	return func(col int, cell string) func(string) string {
-		switch {
-		case col != 9:
-			return func(s string) string { return s }
-		case cell == drill.Met:
-			return st.Green
-		case cell == drill.Skipped:
-			return st.Dim
-		}
-		return st.Red
+func verdictColour(st ui.Style, verdict string) func(string) string {
+	switch verdict {
+	case drill.Met:
+		return st.Green
+	case drill.Skipped:
+		return st.Dim
 	}
+	return st.Red
 }
 
 // drillPainter shows a drill while it runs: a line per phase, and on a

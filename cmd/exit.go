@@ -40,7 +40,7 @@ var exitCodes = []struct {
 	{ExitBoundMissed, "drill: a recovery took longer than its bound"},
 	{ExitUnsafe, "refused: not safe to start (quorum, health, a guard)"},
 	{ExitLocked, "another run holds the lock"},
-	{ExitInterrupted, "interrupted; what was running has been finished unless aborted"},
+	{ExitInterrupted, "interrupted, or not confirmed; what was running has been finished unless aborted"},
 }
 
 // exitCodeHelp is the text of the help topic exit-codes.

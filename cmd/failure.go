@@ -42,14 +42,25 @@ func isJoin(err error) bool {
 	return ok
 }
 
-// hintsOf collects every hint in err's tree once, in order.
+// hintsOf collects every hint in err's tree once, in order: those of joined
+// errors, whatever is wrapped around the join, and then its own.
 func hintsOf(err error) []string {
 	var out []string
-	for _, e := range append(flatten(err), err) {
-		if h := remote.HintOf(e); h != "" && !slices.Contains(out, h) {
+	add := func(h string) {
+		if h != "" && !slices.Contains(out, h) {
 			out = append(out, h)
 		}
 	}
+	inner := err
+	for inner != nil && !isJoin(inner) {
+		inner = errors.Unwrap(inner)
+	}
+	for _, e := range flatten(inner) {
+		for _, h := range hintsOf(e) {
+			add(h)
+		}
+	}
+	add(remote.HintOf(err))
 	return out
 }
 

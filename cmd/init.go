@@ -28,8 +28,8 @@ func (a *app) initCommand() *cobra.Command {
 		Use:   "init [FILE]",
 		Short: "Write a commented inventory to start from",
 		Long: `Write a commented inventory to start from, and the JSON schema that lets an editor
-check and complete it, beside it. Nothing that exists is overwritten. The hosts in
-it are placeholders with example addresses.`,
+check and complete it, beside it. Nothing that exists is overwritten but an empty
+file. The hosts in it are placeholders with example addresses.`,
 		Example: `  hactl init
   hactl init prod.yaml --cluster prod --masters 5 --workers 2 --vip 10.0.0.10`,
 		Args: cobra.MaximumNArgs(1),
@@ -49,6 +49,12 @@ it are placeholders with example addresses.`,
 }
 
 func (a *app) runInit(path string, f initFlags) error {
+	switch {
+	case path == "":
+		return usagef("FILE is empty: name the inventory")
+	case f.cluster == "":
+		return usagef("--cluster is empty: name the cluster")
+	}
 	s := inventory.Scaffold{Cluster: f.cluster, Masters: f.masters, Workers: f.workers}
 	if f.vip != "" {
 		vip, err := netip.ParseAddr(f.vip)
@@ -59,7 +65,7 @@ func (a *app) runInit(path string, f initFlags) error {
 	}
 	text, err := s.YAML()
 	if err != nil {
-		return &usageError{err}
+		return &usageError{scaffoldError(err, f)}
 	}
 	schema, err := inventory.Schema()
 	if err != nil {
@@ -78,12 +84,32 @@ func (a *app) runInit(path string, f initFlags) error {
 	return a.printInit(path, schemaPath)
 }
 
+// scaffoldError names the flag in place of a line of a file that is not there.
+func scaffoldError(err error, f initFlags) error {
+	var problems inventory.Problems
+	if errors.As(err, &problems) && problems[0].Path == "cluster" {
+		return fmt.Errorf("--cluster %q: %s", f.cluster, problems[0].Instead)
+	}
+	return err
+}
+
+// refuseExisting is an error for what is there, an empty file aside.
 func refuseExisting(path string) error {
-	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) || isEmpty(path) {
 		return nil
 	}
+	return existing(path)
+}
+
+func existing(path string) error {
 	return remote.Hint(fmt.Errorf("%s is there already and stays as it is", path),
 		"check it with: hactl validate -i %s, or name another file: hactl init FILE", remote.Quote(path))
+}
+
+// isEmpty reports whether path is a plain file without a byte.
+func isEmpty(path string) bool {
+	st, err := os.Lstat(path)
+	return err == nil && st.Mode().IsRegular() && st.Size() == 0
 }
 
 // writeSchema puts the schema beside the inventory. One that an earlier hactl
@@ -110,12 +136,16 @@ func writeSchema(path string, schema []byte) error {
 	return nil
 }
 
-// createFile writes a new file and never an existing one. What could not be
-// written whole is removed again.
+// createFile writes a new file, or an empty one, and never over anything. What
+// could not be written whole is removed again.
 func createFile(path string, content []byte) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644) //nolint:gosec // holds no secret
+	how := os.O_WRONLY | os.O_CREATE | os.O_EXCL
+	if isEmpty(path) {
+		how = os.O_WRONLY
+	}
+	f, err := os.OpenFile(path, how, 0o644) //nolint:gosec // holds no secret
 	if errors.Is(err, fs.ErrExist) {
-		return refuseExisting(path)
+		return existing(path)
 	} else if err != nil {
 		return remote.Hint(fmt.Errorf("write inventory: %w", err), "make the folder, or name a file in one that can be written to")
 	}

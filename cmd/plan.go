@@ -38,14 +38,20 @@ inventory says. Secrets are masked. Nothing is changed. Exit codes as of plan.`,
 
 // plan looks and shows; diffs adds the lines, hosts in skip may be missing.
 func (a *app) plan(c *cobra.Command, diffs bool, skip []string) error {
-	run := a.start(c, resultsOnly)
-	s, err := a.connect(c.Context(), run)
+	inv, err := a.loadInventory()
+	if err != nil {
+		return err
+	}
+	if err := a.checkHosts(inv, skip); err != nil {
+		return err
+	}
+	s, err := a.connect(c, resultsOnly, inv)
 	if err != nil {
 		return err
 	}
 	defer s.close()
 	if err := s.everyHost(skip); err != nil {
-		return withCode(ExitUnknown, err)
+		return err
 	}
 	p, err := s.makePlan(c.Context(), nil)
 	if err != nil {
@@ -66,9 +72,12 @@ func (a *app) plan(c *cobra.Command, diffs bool, skip []string) error {
 	return planCode(p)
 }
 
-// planCode is 0 in sync, 2 pending, 3 unknown.
+// planCode is 0 in sync, 2 pending, 3 unknown, 7 where up would refuse.
 func planCode(p *plan.Plan) error {
 	if err := p.Err(); err != nil {
+		if codeOf(err) == ExitUnsafe {
+			return err
+		}
 		return withCode(ExitUnknown, remote.Hint(err, "see what is wrong with these hosts; what could not be looked at is neither there nor absent"))
 	}
 	if len(p.Pending()) > 0 {

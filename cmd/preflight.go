@@ -99,10 +99,8 @@ func (s *session) preflightInput() *preflight.Cluster {
 	if in.CAs["etcd"] != "" {
 		in.EtcdCluster = (&etcd.Plan{Inv: s.inv, PKI: m}).Token()
 	}
-	if dir, err := bundle.Find(bundle.Options{Dir: s.inv.Artifacts.Bundle}); err == nil {
-		if b, err := bundle.Open(dir); err == nil {
-			in.Arch = b.Arch
-		}
+	if b, err := bundle.Locate(s.inv.Artifacts.Bundle); err == nil {
+		in.Arch = b.Arch
 	}
 	return in
 }

@@ -8,13 +8,12 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
-	"hactl/internal/remote"
 	"hactl/internal/ui"
-	"hactl/inventory"
 )
 
 // defaultInventory is read when -i is not given.
@@ -27,7 +26,7 @@ type app struct {
 	getenv         func(string) string
 
 	inventory string // -i
-	output    output // -o
+	output    string // -o
 	noColor   bool   // --no-color
 	logFile   string // --log-file
 	verbose   bool   // -v
@@ -103,7 +102,8 @@ breaking it on purpose and timing the recovery.`,
 	root.SetErr(a.stderr)
 	f := root.PersistentFlags()
 	f.StringVarP(&a.inventory, "inventory", "i", defaultInventory, "the inventory `file`")
-	f.VarP(&a.output, "output", "o", "what stdout gets: text or json")
+	a.output = "text"
+	f.VarP(choice{&a.output, "format", []string{"text", "json"}}, "output", "o", "what stdout gets: text or json")
 	f.BoolVar(&a.noColor, "no-color", false, "never colour; NO_COLOR in the environment does the same")
 	f.StringVar(&a.logFile, "log-file", "", "write this run's log to `file` instead of the state folder")
 	f.BoolVarP(&a.verbose, "verbose", "v", false, "show every command that is run on a host")
@@ -141,10 +141,15 @@ func (a *app) prepare(root *cobra.Command) {
 		if c.HasSubCommands() && !c.Runnable() {
 			c.Args, c.RunE = cobra.ArbitraryArgs, groupRun
 			c.Annotations = map[string]string{"group": "true"} // for the usage template above
-			c.SuggestionsMinimumDistance = 2
+		}
+		if c.Name() == "help" && c.Parent() == root {
+			c.Run, c.RunE = nil, helpRun
 		}
 		if run := c.RunE; run != nil {
 			c.RunE = func(c *cobra.Command, args []string) error {
+				if a.inventory == "" {
+					return usagef("-i is empty: name the inventory")
+				}
 				a.began = true
 				return run(c, args)
 			}
@@ -165,20 +170,7 @@ func groupRun(c *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return c.Help()
 	}
-	err := usagef("unknown command %q for %q", args[0], c.CommandPath())
-	if s := c.SuggestionsFor(args[0]); len(s) > 0 {
-		return remote.Hint(err, "did you mean %s?", strings.Join(s, " or "))
-	}
-	return remote.Hint(err, "%s --help lists the commands", c.CommandPath())
-}
-
-// loadInventory reads the file named by -i.
-func (a *app) loadInventory() (*inventory.Inventory, error) {
-	if _, err := os.Stat(a.inventory); errors.Is(err, os.ErrNotExist) {
-		return nil, withCode(ExitUsage, remote.Hint(fmt.Errorf("there is no inventory at %s", a.inventory),
-			"name one with -i FILE, or write one with: hactl init"))
-	}
-	return inventory.Load(a.inventory)
+	return unknownWord(c, args[0])
 }
 
 func (a *app) uiOptions() ui.Options {
@@ -191,25 +183,24 @@ func (a *app) style() ui.Style { return ui.StyleFor(a.stdout, a.uiOptions()) }
 // json reports whether -o json was given.
 func (a *app) json() bool { return a.output == "json" }
 
-// output is the value of -o.
-type output string
-
-// String is the value, "text" by default.
-func (o *output) String() string {
-	if *o == "" {
-		return "text"
-	}
-	return string(*o)
+// choice is the value of a flag that takes one of some words.
+type choice struct {
+	word *string
+	kind string // as help shows it
+	of   []string
 }
 
-// Set accepts text and json.
-func (o *output) Set(s string) error {
-	if s != "text" && s != "json" {
-		return errors.New("write text or json")
+// String is the word, "" when none was given and there is no default.
+func (c choice) String() string { return *c.word }
+
+// Set accepts one of the words.
+func (c choice) Set(s string) error {
+	if !slices.Contains(c.of, s) {
+		return fmt.Errorf("write %s", strings.Join(c.of, " or "))
 	}
-	*o = output(s)
+	*c.word = s
 	return nil
 }
 
 // Type is shown in help.
-func (o *output) Type() string { return "format" }
+func (c choice) Type() string { return c.kind }

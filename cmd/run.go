@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"hactl/internal/plan"
+	"hactl/internal/remote"
 	"hactl/internal/ui"
 )
 
@@ -30,13 +31,16 @@ const (
 
 // start opens the run of a verb. With stream, -o json puts the events on
 // stdout, one a line. Main closes it; a verb calls endProgress before it prints
-// its result.
-func (a *app) start(c *cobra.Command, stream bool) *verbRun {
+// its result. A log file that was asked for and cannot be had is an error.
+func (a *app) start(c *cobra.Command, stream bool) (*verbRun, error) {
 	o := a.uiOptions()
 	o.JSON = a.json() && stream
 	r := &verbRun{Redact: ui.NewRedactor(), Started: time.Now(), shown: ui.New(a.stderr, a.stdout, o)}
 	verb := strings.ReplaceAll(strings.TrimPrefix(c.CommandPath(), "hactl "), " ", "-")
 	log, err := openLog(a.logFile, verb, a.getenv, r.Redact)
+	if err != nil && a.logFile != "" {
+		return nil, withCode(ExitUsage, remote.Hint(err, "make the folder, or name a file in one that can be written to"))
+	}
 	r.Log = log
 	r.Reporter = redacting{to: r.shown, log: log, redact: r.Redact}
 	if err != nil {
@@ -46,7 +50,7 @@ func (a *app) start(c *cobra.Command, stream bool) *verbRun {
 	a.signal.tell(r.note)
 	r.ended = func() { a.signal.tell(a.sayOnStderr) }
 	a.opened = r
-	return r
+	return r, nil
 }
 
 // note says something outside of steps.

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
 	"hactl/etcd"
@@ -19,6 +20,7 @@ import (
 	"hactl/internal/plan"
 	"hactl/internal/remote"
 	"hactl/inventory"
+	"hactl/keepalived"
 	"hactl/kubeadm"
 	"hactl/pki"
 )
@@ -41,10 +43,11 @@ type session struct {
 	control  *kubeadm.Control // one connection to the control plane, for every look of the run
 }
 
-// connect opens the session: inventory, store, every host. It fails only for
-// what makes any look pointless; hosts that do not answer are in down.
-func (a *app) connect(ctx context.Context, run *verbRun) (*session, error) {
-	inv, err := a.loadInventory()
+// connect starts the verb's run (see start) and opens the session: store, every
+// host. It fails only for what makes any look pointless; hosts that do not
+// answer are in down.
+func (a *app) connect(c *cobra.Command, stream bool, inv *inventory.Inventory) (*session, error) {
+	run, err := a.start(c, stream)
 	if err != nil {
 		return nil, err
 	}
@@ -56,7 +59,7 @@ func (a *app) connect(ctx context.Context, run *verbRun) (*session, error) {
 	for i := range inv.Hosts {
 		all[i] = &inv.Hosts[i]
 	}
-	up, down := remote.ConnectAll(ctx, inv, all, a.remoteOptions(run))
+	up, down := remote.ConnectAll(c.Context(), inv, all, a.remoteOptions(run))
 	s.down = down
 	cut := a.cutFromEnv()
 	for name, h := range up {
@@ -76,7 +79,7 @@ func (s *session) close() {
 
 // everyHost is an error unless all hosts are connected. Hosts named in skip may
 // be missing, as long as the masters that are left have a quorum of all that
-// the inventory plans.
+// the inventory plans; skipping is proposed only where that is so.
 func (s *session) everyHost(skip []string) error {
 	var errs []error
 	for i := range s.inv.Hosts {
@@ -85,21 +88,17 @@ func (s *session) everyHost(skip []string) error {
 			errs = append(errs, fmt.Errorf("%s: %w", name, err))
 		}
 	}
-	for _, name := range skip {
-		if s.inv.Host(name) == nil {
-			errs = append(errs, usagef("--skip %s: the inventory has no such host", name))
-		}
-	}
 	masters, left := s.inv.Masters(), 0
 	for _, m := range masters {
 		if s.hosts[m.Name] != nil {
 			left++
 		}
 	}
-	if left < len(masters)/2+1 && len(errs) == 0 {
+	quorum := left >= len(masters)/2+1
+	if !quorum && len(errs) == 0 {
 		errs = append(errs, withCode(ExitUnsafe, fmt.Errorf("%d of %d masters are no quorum; bring more of them back first", left, len(masters))))
 	}
-	if len(skip) == 0 && len(errs) > 0 {
+	if quorum && len(skip) == 0 {
 		return remote.Hint(errors.Join(errs...), "bring the host back, or go on without it: hactl up --skip HOST")
 	}
 	return errors.Join(errs...)
@@ -159,15 +158,17 @@ func (s *session) secrets(m *pki.Material) {
 // cluster adds to what was asked what this machine has for the hosts.
 func (s *session) cluster() (*cluster, error) {
 	c := &cluster{session: s}
-	dir, err := bundle.Find(bundle.Options{Dir: s.inv.Artifacts.Bundle})
-	if err != nil {
+	var err error
+	if c.bundle, err = bundle.Locate(s.inv.Artifacts.Bundle); err != nil {
 		return nil, err
 	}
-	if c.bundle, err = bundle.Open(dir); err != nil {
-		return nil, remote.Hint(err, "hactl bundle")
-	}
-	if c.prober, err = findProber(); err != nil {
+	if err := c.bundle.Suits(s.inv.Versions); err != nil {
 		return nil, err
+	}
+	if (keepalived.VIP{Inv: s.inv}).UsesProber() {
+		if c.prober, err = findProber(); err != nil {
+			return nil, err
+		}
 	}
 	return c, c.etcdPlan().Validate()
 }

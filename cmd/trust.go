@@ -46,7 +46,7 @@ ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub`,
 		ValidArgsFunction: a.completeHosts(),
 		RunE:              func(c *cobra.Command, args []string) error { return a.runTrust(c, args, f) },
 	}
-	c.Flags().BoolVar(&f.yes, "yes", false, "accept without asking")
+	c.Flags().BoolVarP(&f.yes, "yes", "y", false, "accept without asking")
 	c.Flags().BoolVar(&f.bastion, "bastion", false, "the key of the bastion in front of the host, not the host's own")
 	return c
 }
@@ -56,12 +56,18 @@ func (a *app) runTrust(c *cobra.Command, names []string, f trustFlags) error {
 	if err != nil {
 		return err
 	}
+	if err := a.checkHosts(inv, names); err != nil {
+		return err
+	}
 	for _, name := range names {
-		if inv.Host(name) == nil {
-			return remote.Hint(usagef("there is no host %q in %s", name, a.inventory), "hactl validate lists the hosts")
+		if f.bastion && inv.SSH.Bastion == nil && inv.Host(name).SSH.Bastion == nil {
+			return remote.Hint(usagef("%s has no bastion", name), "leave --bastion out")
 		}
 	}
-	run := a.start(c, resultsOnly)
+	run, err := a.start(c, resultsOnly)
+	if err != nil {
+		return err
+	}
 	opts := a.remoteOptions(run)
 	in := bufio.NewReader(a.stdin)
 	var all []trusted

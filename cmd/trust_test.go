@@ -38,10 +38,15 @@ hosts:
 
 func runTrust(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
+	return runHactl(t, append([]string{"trust"}, args...)...)
+}
+
+func runHactl(t *testing.T, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
 	t.Setenv("XDG_STATE_HOME", t.TempDir())
 	var out, errOut bytes.Buffer
 	a := &app{stdin: strings.NewReader(""), stdout: &out, stderr: &errOut}
-	code = a.run(context.Background(), append([]string{"trust"}, args...))
+	code = a.run(context.Background(), args)
 	return code, out.String(), errOut.String()
 }
 
@@ -58,7 +63,13 @@ func TestTrustShowsBothKeysAndReplacesTheStaleOne(t *testing.T) {
 	if got, _ := os.ReadFile(file); code != ExitUsage || string(got) != stale || !strings.Contains(errOut, "--yes") {
 		t.Fatalf("without anybody to ask: exit %d, file %q, stderr %s", code, got, errOut)
 	}
-	code, out, errOut := runTrust(t, "-i", inv, "--yes", "master-1")
+	for _, args := range [][]string{{"plan"}, {"up", "--yes"}, {"drill", "--all", "--yes", "--accept-risk=quorum"}} {
+		code, _, errOut := runHactl(t, append(args, "-i", inv)...)
+		if code != ExitUnknown || !strings.Contains(errOut, "hactl trust") || strings.Contains(errOut, "--skip") {
+			t.Errorf("%s: exit %d, stderr %s", args[0], code, errOut)
+		}
+	}
+	code, out, errOut := runTrust(t, "-i", inv, "-y", "master-1")
 	for _, want := range []string{"known  ssh-ed25519 SHA256:", file + ":1", "shows  ssh-ed25519 SHA256:"} {
 		if !strings.Contains(errOut, want) {
 			t.Errorf("stderr lacks %q:\n%s", want, errOut)

@@ -49,7 +49,13 @@ nothing.`,
   hactl up --dry-run`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if o.dryRun {
+			if err := checkIgnored(o.ignore); err != nil {
+				return err
+			}
+			switch {
+			case o.dryRun && o.force:
+				return usagef("--dry-run takes no lock: leave --force-unlock out")
+			case o.dryRun:
 				return a.plan(c, false, o.skip)
 			}
 			return a.up(c, o)
@@ -67,11 +73,14 @@ nothing.`,
 
 func (a *app) up(c *cobra.Command, o upOptions) error {
 	ctx := c.Context()
-	if err := preflight.CheckIgnored(o.ignore); err != nil {
-		return &usageError{err}
+	inv, err := a.loadInventory()
+	if err != nil {
+		return err
 	}
-	run := a.start(c, eventStream)
-	s, err := a.connect(ctx, run)
+	if err := a.checkHosts(inv, o.skip); err != nil {
+		return err
+	}
+	s, err := a.connect(c, eventStream, inv)
 	if err != nil {
 		return err
 	}
@@ -99,7 +108,7 @@ func (a *app) up(c *cobra.Command, o upOptions) error {
 	if err := a.confirm(s, p, o.yes); err != nil {
 		return err
 	}
-	applied, err := p.Apply(ctx, s.hosts, run, a.signal.Stop())
+	applied, err := p.Apply(ctx, s.hosts, s.verbRun, a.signal.Stop())
 	if o.timeline {
 		defer func() { s.printTimeline(applied) }()
 	}
@@ -202,7 +211,11 @@ func (s *session) look(ctx context.Context) (*plan.Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	return plan.Make(ctx, stages, s.hosts, s)
+	p, err := plan.Make(ctx, stages, s.hosts, s)
+	if err != nil {
+		return nil, err
+	}
+	return p, kubeadm.Refused(p)
 }
 
 // mayStart runs preflight on what is connected: errors stop, the rest is noted.

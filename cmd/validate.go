@@ -54,7 +54,7 @@ its file, line and column and what to write instead.`,
 }
 
 func (a *app) runValidate() error {
-	inv, err := inventory.Load(a.inventory)
+	inv, err := a.loadInventory()
 	v := validation{OK: err == nil, File: a.inventory}
 	if err == nil {
 		v.Summary = summarise(inv)
@@ -76,7 +76,7 @@ func (a *app) printValidation(v validation) error {
 	}
 	st := a.style()
 	if !v.OK {
-		_, err := fmt.Fprintf(a.stdout, "%v\n%s\n", v.Problems, st.Red(count(len(v.Problems), "problem")+" in "+v.File))
+		_, err := fmt.Fprintf(a.stdout, "%v\n%s\n", v.Problems, st.Red(v.Problems.Count()+" in "+v.File))
 		return err
 	}
 	if _, err := fmt.Fprintln(a.stdout, st.Green(v.File+" is valid")); err != nil {
@@ -109,12 +109,4 @@ func (s *inventorySummary) table() *ui.Table {
 		t.Add(string(h.Role), h.Name, h.PrivateAddress.String(), more)
 	}
 	return t
-}
-
-// count is "1 problem", "2 problems".
-func count(n int, noun string) string {
-	if n != 1 {
-		noun += "s"
-	}
-	return strconv.Itoa(n) + " " + noun
 }

@@ -5,9 +5,12 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"hactl/internal/lab"
 	"hactl/internal/ui"
 )
 
@@ -144,4 +147,80 @@ func (r *rig) foreignCA(t *testing.T) {
 	}
 	labOutput(t, r.Lab, on, "cp -p /root/ca /etc/kubernetes/pki/ca.crt")
 	r.inSync(t)
+}
+
+// TestKubeadmsCertificates lets certificates that kubeadm made come to their end,
+// and damages files of its as a power cut does.
+func TestKubeadmsCertificates(t *testing.T) {
+	t.Parallel()
+	const on = "master-1"
+	r := newRig(t, lab.Config{Name: named("certs"), Masters: 1})
+	r.must(t, 0, "up", "--yes")
+	r.inSync(t)
+	then(t, "a certificate that is about to expire is bad, named and renewed, and the apiserver serves the new one", func(t *testing.T) {
+		r.certificateOfADay(t, on)
+		if res := r.must(t, 5, "status"); !strings.Contains(res.out, "days ("+tomorrow(t, r, on)+"), on "+on) {
+			t.Errorf("%s", res)
+		}
+		r.renewed(t, on, "renew certificates: apiserver.crt expires "+tomorrow(t, r, on))
+	})
+	then(t, "a renewal that ended before the restart is completed", func(t *testing.T) {
+		labOutput(t, r.Lab, on, "cd /etc/kubernetes && touch hactl-renewing && : >pki/front-proxy-client.key && : >scheduler.conf")
+		r.must(t, 0, "up", "--yes")
+		r.healthy(t, time.Minute)
+		r.inSync(t)
+	})
+	then(t, "what a power cut left of kubeadm's files is made anew", func(t *testing.T) {
+		labOutput(t, r.Lab, on, "cd /etc/kubernetes && rm hactl-initialised pki/apiserver-kubelet-client.key && : >pki/apiserver.key && : >admin.conf && truncate -s 8192 controller-manager.conf && truncate -s 1500 scheduler.conf")
+		const want = "made anew: apiserver.key (empty), apiserver-kubelet-client.crt (without its key), admin.conf (empty), controller-manager.conf (cut short), scheduler.conf (cut short)"
+		if i := r.pending(t)["kubeadm/"+on+"/init"]; !strings.Contains(i.Summary, want) {
+			t.Errorf("%+v", i)
+		}
+		r.must(t, 0, "up", "--yes")
+		r.healthy(t, time.Minute)
+		r.inSync(t)
+	})
+}
+
+// certificateOfADay puts one in the place of the apiserver's, which differs from
+// it in nothing else.
+func (r *rig) certificateOfADay(t *testing.T, on string) {
+	t.Helper()
+	labOutput(t, r.Lab, on, `cd /etc/kubernetes/pki && openssl x509 -in apiserver.crt -x509toreq -signkey apiserver.key -copy_extensions copyall -out /root/csr 2>/dev/null &&
+openssl x509 -req -in /root/csr -copy_extensions copyall -CA ca.crt -CAkey ca.key -set_serial 7 -days 1 -out /root/crt 2>/dev/null && cat /root/crt >apiserver.crt`)
+}
+
+// tomorrow is when it ends.
+func tomorrow(t *testing.T, r *rig, on string) string {
+	t.Helper()
+	return labOutput(t, r.Lab, on, `date -u -d "$(openssl x509 -noout -enddate -in /root/crt | cut -d= -f2)" +%F`)
+}
+
+// renewed asks for that alone in the plan, for up to do it, and for every process
+// of the control plane to have begun anew.
+func (r *rig) renewed(t *testing.T, on, summary string) {
+	t.Helper()
+	items := r.pending(t)
+	if i := items["kubeadm/"+on+"/certificates"]; len(items) != 1 || i.Summary != summary {
+		t.Errorf("%+v, want %s", items, summary)
+	}
+	const pids = `for d in /proc/[0-9]*; do case $(cat $d/comm 2>/dev/null) in kube-apiserver | kube-controller | kube-scheduler) echo ${d#/proc/} ;; esac; done`
+	before := strings.Fields(labOutput(t, r.Lab, on, pids))
+	if u := r.must(t, 0, "up", "--yes", "-o", "json").up(t); u.Changed != 1 {
+		t.Errorf("%+v", u)
+	}
+	after := strings.Fields(labOutput(t, r.Lab, on, pids))
+	t.Logf("processes %v, now %v", before, after)
+	if len(before) != 3 || len(after) != 3 || slices.ContainsFunc(after, func(p string) bool { return slices.Contains(before, p) }) {
+		t.Error("not all of them were started anew")
+	}
+	served := labOutput(t, r.Lab, on, `for c in "$(openssl s_client -connect 10.77.0.11:6443 </dev/null 2>/dev/null)" "$(cat /etc/kubernetes/pki/apiserver.crt)"; do
+echo "$c" | openssl x509 -noout -fingerprint && echo "$c" | openssl x509 -noout -checkend 31000000 && echo "$c" | openssl x509 -noout -enddate; done | sort -u`)
+	t.Logf("served: %s", served)
+	if strings.Count(served, "\n") != 2 || !strings.Contains(served, "will not expire") {
+		t.Error("the apiserver does not serve the new certificate")
+	}
+	if u := r.must(t, 0, "up", "--yes", "-o", "json").up(t); u.Changed != 0 {
+		t.Errorf("a second up: %+v", u)
+	}
 }

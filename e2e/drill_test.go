@@ -20,7 +20,8 @@ import (
 // Four hosts and the drill's own traffic share what may be two cores: figures
 // worth comparing come from a quiet machine (make bench-vip). What does not widen
 // is what must never happen: a lost write, a fault without effect, a cluster that
-// does not recover, a VIP that moves without a reason.
+// does not recover, a VIP that moves without a reason, a write that is taken
+// without quorum (five times that bound is more than the fault lasts).
 const crowded = 5
 
 // wide is the drill's part of the inventory.
@@ -31,7 +32,7 @@ func wide() string {
 		for _, c := range e.Checks {
 			bound := c.Bound
 			switch c.Kind {
-			case drill.Stays:
+			case drill.Stays, drill.Refused:
 				continue
 			case drill.Failures: // a gap may be there then, if a short one
 				bound = 400 * time.Millisecond

@@ -36,4 +36,35 @@ func TestFlannelConnectsPodsOfTwoHosts(t *testing.T) {
 		r.answers(t, "web", "master-1")
 		r.inSync(t)
 	})
+	then(t, "what a running cluster cannot follow is refused, all at once, before anything is touched", func(t *testing.T) {
+		before := r.touched(t, "master-1") + r.touched(t, "worker-1")
+		r.inventory(t, "inventory.yaml", func(s string) string {
+			return strings.NewReplacer(`"`+r.VIP()+`"`, "10.77.0.101", "kubernetes:\n", "kubernetes:\n  maxPods: 50\n",
+				"hosts:\n", "network:\n  preset: flannel\n  serviceSubnet: 10.97.0.0/16\nhosts:\n").Replace(s)
+		})
+		for _, args := range [][]string{{"plan"}, {"up", "--yes"}} {
+			res := r.must(t, 7, args...)
+			for _, want := range []string{
+				"vip.address is 10.77.0.101 in the inventory, the cluster was made with " + r.VIP() + " (master-1, worker-1)",
+				"network.serviceSubnet is 10.97.0.0/16 in the inventory, the cluster was made with 10.96.0.0/16 (master-1)",
+				"kubernetes.maxPods is 50 in the inventory, the cluster was made with 110 (master-1)",
+				"hint: nothing was changed; put the old values back",
+			} {
+				if !strings.Contains(res.err, want) {
+					t.Errorf("not said: %s: %s", want, res)
+				}
+			}
+		}
+		if r.touched(t, "master-1")+r.touched(t, "worker-1") != before {
+			t.Error("a host was touched")
+		}
+		for _, h := range []string{"master-1", "worker-1"} { // a renamed node
+			r.inventory(t, "inventory.yaml", func(s string) string {
+				return strings.NewReplacer("name: "+h+"\n", "name: other-1\n", "hosts:\n", "network:\n  preset: flannel\nhosts:\n").Replace(s)
+			})
+			if res := r.must(t, 7, "plan"); !strings.Contains(res.err, "hosts[].name is other-1 in the inventory, the cluster was made with "+h+" (other-1)") {
+				t.Errorf("%s", res)
+			}
+		}
+	})
 }

@@ -19,7 +19,7 @@ import (
 func TestStatusOfAHealthyCluster(t *testing.T) {
 	f, c := startFake(t, 3)
 	s := c.Status(context.Background())
-	if s.Healthy != 3 || s.Voters != 3 || s.Leaders != 1 || s.Leader != "m1" || !s.Quorum || len(s.Strangers()) != 0 {
+	if s.Healthy != 3 || s.Voters != 3 || s.Leaders != 1 || s.Leader != "m1" || !s.Quorum || len(s.Strangers(masters(t, 3))) != 0 {
 		t.Errorf("%+v", s)
 	}
 	m := s.Member("m2")
@@ -78,8 +78,12 @@ func TestStatusShowsAlarmsLearnersAndStrangers(t *testing.T) {
 	if m := s.Member("m3"); !m.Learner || m.Healthy || s.Voters != 2 || s.Healthy != 2 {
 		t.Errorf("%+v of %d voters", m, s.Voters)
 	}
-	if x := s.Strangers(); len(x) != 1 || x[0].ID != 0x99 {
+	if x := s.Strangers(masters(t, 3)); len(x) != 1 || x[0].ID != 0x99 {
 		t.Errorf("strangers %+v", x)
+	}
+	// A member has no name until it has started once.
+	if x := s.Strangers(masters(t, 9)); len(x) != 0 {
+		t.Errorf("a master that joins is a stranger: %+v", x)
 	}
 }
 

@@ -21,16 +21,18 @@ const (
 	// tells a bootstrap that was cut off (nothing was ever acknowledged, start
 	// the rest) from a cluster that lost members (never bootstrap again).
 	establishedFile = confDir + "/established"
+	unitFile        = "/etc/systemd/system/etcd.service"
 )
 
 // Disk is what a master's disk says about etcd.
 type Disk struct {
-	Data        bool   // the data directory holds a member
+	Data        bool   // the data directory holds a member's log
 	Established string // token of the cluster that once had a quorum; "" when never
 	Initial     string // ETCD_INITIAL_CLUSTER of bootstrap.env
+	Elsewhere   string // another data directory, which the installed unit names and which holds a log
 }
 
-// Observe reads every master's disk, one round trip each, all at once.
+// Observe reads every connected master's disk, one round trip each, all at once.
 func Observe(ctx context.Context, inv *inventory.Inventory, hosts plan.Hosts) (map[string]Disk, error) {
 	masters := inv.Masters()
 	found := make([]Disk, len(masters))
@@ -53,7 +55,9 @@ func Observe(ctx context.Context, inv *inventory.Inventory, hosts plan.Hosts) (m
 	}
 	out := map[string]Disk{}
 	for i, m := range masters {
-		out[m.Name] = found[i]
+		if hosts[m.Name] != nil {
+			out[m.Name] = found[i]
+		}
 	}
 	return out, nil
 }
@@ -66,14 +70,28 @@ func observe(ctx context.Context, inv *inventory.Inventory, h remote.Host) (Disk
 	return parseDisk(string(res.Stdout))
 }
 
+// hasLog defines has_log DIRECTORY, which is true when a member's log lies in
+// that data directory. It is what etcd itself goes by: a member without a log
+// starts from nothing, whatever else is left, and a start that failed leaves the
+// folders behind. Where there is no telling it ends the script.
+const hasLog = `has_log() { l=$(ls -A -- "$1/member/wal" 2>&1) && case "$l
+" in *'.wal
+'*) return 0;; *) return 1;; esac
+case $l in *'No such file'*|*'Not a directory'*) return 1;; esac; echo "$l" >&2; exit 1; }
+`
+
 // observeScript prints what is there and fails on anything that it could not
 // look at: a disk that cannot be read must not pass for one without a member,
 // or hactl would bootstrap over it.
 func observeScript(dataDir string) string {
 	return `LC_ALL=C; export LC_ALL
-there() { s=$(stat -Lc %F -- "$1" 2>&1) && return 0
+d=` + remote.Quote(dataDir) + `
+` + hasLog + `there() { s=$(stat -Lc %F -- "$1" 2>&1) && return 0
 case $s in *'No such file'*|*'Not a directory'*) return 1;; esac; echo "$s" >&2; exit 1; }
-! there ` + remote.Quote(dataDir+"/member") + ` || echo data
+inode() { stat -Lc %d:%i -- "$1/member" 2>/dev/null; }
+! has_log "$d" || echo data
+o=; ! there ` + unitFile + ` || o=$(sed -n 's/^[[:space:]]*--data-dir=\([^[:space:]]*\).*/\1/p' ` + unitFile + `) || exit 1
+[ -z "$o" ] || [ "$o" = "$d" ] || ! has_log "$o" || [ "$(inode "$o")" = "$(inode "$d")" ] || echo "elsewhere $o"
 ! there ` + bootstrapFile + ` || sed -n 's/^ETCD_INITIAL_CLUSTER=/initial /p' ` + bootstrapFile + ` || exit 1
 ! there ` + establishedFile + ` || sed -n 's/^/established /p' ` + establishedFile + ` || exit 1
 echo end`
@@ -91,6 +109,8 @@ func parseDisk(out string) (Disk, error) {
 			d.Initial = remote.Clean(value)
 		case "established":
 			d.Established = remote.Clean(value)
+		case "elsewhere":
+			d.Elsewhere = remote.Clean(value)
 		case "end":
 			complete = true
 		}

@@ -39,10 +39,12 @@ type fakeEtcd struct {
 	revoked int
 	keys    map[string]string
 	rev     int64
-	behind  int    // promotions that are still refused: the learner lags
-	young   int    // additions that are still refused: members not connected for long
-	lie     bool   // acknowledge writes and lose them
-	blob    []byte // the snapshot
+	behind  int          // promotions that are still refused: the learner lags
+	young   int          // additions that are still refused: members not connected for long
+	lie     bool         // acknowledge writes and lose them
+	blob    []byte       // the snapshot
+	third   *fakeMember  // the server of the machine under test
+	before  func() error // each change of the members
 }
 
 type fakeMember struct {
@@ -69,6 +71,7 @@ type tunnel struct {
 	mu   sync.Mutex
 	to   string
 	err  error
+	away error // what dialling anything but the machine itself says; nil: it is taken
 	asks []string
 }
 
@@ -77,6 +80,9 @@ func (h *tunnel) Name() string { return h.name }
 func (h *tunnel) Dial(ctx context.Context, network, addr string) (net.Conn, error) {
 	h.mu.Lock()
 	to, err := h.to, h.err
+	if err == nil && !strings.HasPrefix(addr, "127.0.0.1:") {
+		err = h.away
+	}
 	h.asks = append(h.asks, addr)
 	h.mu.Unlock()
 	if err != nil {
@@ -94,6 +100,12 @@ func (h *tunnel) fail(err error) {
 // material makes the certificates of a cluster with masters m1 to m<n>.
 func material(t *testing.T, n int) *pki.Material {
 	t.Helper()
+	return pkitest.Material(t, masters(t, n))
+}
+
+// masters is an inventory of m1 to m<n>.
+func masters(t *testing.T, n int) *inventory.Inventory {
+	t.Helper()
 	inv := &inventory.Inventory{
 		Cluster: "blue", Path: filepath.Join(t.TempDir(), "inventory.yaml"),
 		PKI: inventory.PKI{Algorithm: "ecdsa-p256", CAExpiry: 48 * time.Hour, Expiry: 24 * time.Hour},
@@ -103,7 +115,7 @@ func material(t *testing.T, n int) *pki.Material {
 			Name: fmt.Sprintf("m%d", i), Role: inventory.ControlPlane, PrivateAddress: netip.MustParseAddr(fmt.Sprintf("192.0.2.%d", i)),
 		})
 	}
-	return pkitest.Material(t, inv)
+	return inv
 }
 
 // startFake starts n members, m1 leading, and connects to them.
@@ -289,6 +301,13 @@ func (f *fakeEtcd) list() []*pb.Member {
 	return out
 }
 
+func (f *fakeEtcd) mayChange() error {
+	if f.before == nil {
+		return nil
+	}
+	return f.before()
+}
+
 func (m *fakeMember) MemberAdd(ctx context.Context, r *pb.MemberAddRequest) (*pb.MemberAddResponse, error) {
 	if err := m.begin(ctx, true); err != nil {
 		return nil, err
@@ -298,6 +317,9 @@ func (m *fakeMember) MemberAdd(ctx context.Context, r *pb.MemberAddRequest) (*pb
 	if m.c.young > 0 {
 		m.c.young--
 		return nil, rpctypes.ErrGRPCUnhealthy
+	}
+	if err := m.c.mayChange(); err != nil {
+		return nil, err
 	}
 	e := &pb.Member{ID: 0x99, PeerURLs: r.PeerURLs, IsLearner: r.IsLearner}
 	m.c.members = append(m.c.members, &fakeMember{c: m.c, entry: e, cluster: m.cluster})
@@ -314,6 +336,9 @@ func (m *fakeMember) MemberPromote(ctx context.Context, r *pb.MemberPromoteReque
 		m.c.behind--
 		return nil, rpctypes.ErrGRPCLearnerNotReady
 	}
+	if err := m.c.mayChange(); err != nil {
+		return nil, err
+	}
 	x := m.c.byID(r.ID)
 	if x == nil {
 		return nil, rpctypes.ErrGRPCMemberNotFound
@@ -328,6 +353,9 @@ func (m *fakeMember) MemberRemove(ctx context.Context, r *pb.MemberRemoveRequest
 	}
 	m.c.mu.Lock()
 	defer m.c.mu.Unlock()
+	if err := m.c.mayChange(); err != nil {
+		return nil, err
+	}
 	m.c.members = slices.DeleteFunc(m.c.members, func(x *fakeMember) bool { return x.entry.ID == r.ID })
 	return &pb.MemberRemoveResponse{Header: m.header(), Members: m.c.list()}, nil
 }

@@ -81,6 +81,7 @@ func TestDiskAnswers(t *testing.T) {
 		"nothing":      {"", Disk{}, true},
 		"other words":  {"sh: not found\nend\n", Disk{}, false},
 		"control text": {"established a\x1b[2Jb\nend\n", Disk{Established: "ab"}, false},
+		"elsewhere":    {"elsewhere /old\nend\n", Disk{Elsewhere: "/old"}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got, err := parseDisk(c.out); got != c.want || (err != nil) != c.bad {
@@ -100,7 +101,9 @@ func TestValidateRefusesMembersOfOtherClusters(t *testing.T) {
 		"bare":                     {Disk{}, ""},
 		"a bootstrap cut off":      {Disk{Data: true, Initial: whole}, ""},
 		"ours":                     {Disk{Data: true, Initial: "anything", Established: p.Token()}, ""},
-		"lost its disk":            {Disk{Established: p.Token()}, ""},
+		"in another folder":        {Disk{Established: p.Token(), Elsewhere: "/old"}, "etcd/master-2: its member keeps its data in /old, the inventory says /var/lib/etcd"},
+		"in both folders":          {Disk{Data: true, Established: p.Token(), Elsewhere: "/old"}, "keeps its data in /old"},
+		"the only one, no data":    {Disk{Established: p.Token()}, "no master that knows of it holds any log in /var/lib/etcd"},
 		"another cluster":          {Disk{Data: true, Established: "other-1"}, `member of cluster "other-1"`},
 		"a bootstrap of others":    {Disk{Data: true, Initial: "m9=https://192.0.2.99:2380"}, "bootstrap with other masters"},
 		"data without its history": {Disk{Data: true}, "bootstrap with other masters"},
@@ -108,10 +111,14 @@ func TestValidateRefusesMembersOfOtherClusters(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p.Disks = map[string]Disk{"master-2": c.disk}
 			err := p.Validate()
-			if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			if (err == nil) != (c.want == "") || err != nil && (!strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "\n")) {
 				t.Errorf("%v", err)
 			}
 		})
+	}
+	p.Disks = map[string]Disk{"master-1": {Data: true, Established: p.Token()}, "master-2": {Established: p.Token()}}
+	if err := p.Validate(); err != nil {
+		t.Errorf("one that lost its disk: %v", err)
 	}
 }
 

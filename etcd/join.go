@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"hactl/internal/plan"
@@ -19,37 +20,124 @@ type dialer = func(context.Context) (*Cluster, error)
 
 // Join returns the step that adds a master without data to the running cluster
 // as a learner. A member of that name left over from a host that lost its disk
-// is removed first, and the plan says so. A master with data needs no step.
+// is removed first, and the plan says so. A master with data needs no step. Of
+// the first master that was looked at it returns, before that, the step that
+// removes members of masters that are in the inventory no more.
 func (p *Plan) Join(m *inventory.Host, dial dialer) []plan.Step {
+	var steps []plan.Step
+	if m.Name == p.first() {
+		steps = append(steps, p.strangers(m, dial))
+	}
 	if !p.Joins(m) {
-		return nil
+		return steps
 	}
 	st := plan.Step{ID: id(m, "member"), Host: m.Name, Title: "member", Lane: Lane}
 	st.Look = []plan.Look{p.joining()}
 	st.Check = func(ctx context.Context, env plan.Env) (*plan.Change, error) {
-		a, err := env.Saw("etcd joining")
+		state, remains, err := sawJoining(env)
 		if err != nil {
 			return nil, err
 		}
 		stale, listed, err := p.listed(ctx, m, dial)
+		aside := ""
+		if remains {
+			aside = "; what is left in " + p.memberDir() + " is put aside beside it"
+		}
 		switch {
 		case err != nil:
 			return nil, err
-		case a.Out == "data" || a.Out == "prepared" && listed && !stale:
+		case state == "data" || state == "prepared" && listed && !stale:
 			return nil, nil
 		case stale:
-			return &plan.Change{Op: plan.Delete, Summary: "remove the stale etcd member " + m.Name + " (its host has no data any more) and add it anew as a learner"}, nil
+			return &plan.Change{Op: plan.Delete, Summary: "remove the stale etcd member " + m.Name + " (its host has no data any more) and add it anew as a learner" + aside}, nil
 		}
-		return &plan.Change{Op: plan.Create, Summary: "add " + m.Name + " to the etcd cluster as a learner"}, nil
+		return &plan.Change{Op: plan.Create, Summary: "add " + m.Name + " to the etcd cluster as a learner" + aside}, nil
 	}
+	st.Guard = func(ctx context.Context, _ plan.Env) error { return p.mayLeave(ctx, m, dial) }
 	st.Apply = func(ctx context.Context, env plan.Env, _ *plan.Change) error { return p.add(ctx, env, m, dial) }
-	return []plan.Step{st}
+	return append(steps, st)
 }
 
+func (p *Plan) memberDir() string { return p.Inv.Etcd.DataDir + "/member" }
+
 // joining asks how far a master without data is: "data" once its member has
-// begun, "prepared", or "empty".
+// begun its log, "prepared", or "empty"; then "remains" when there is something
+// of a member all the same.
 func (p *Plan) joining() plan.Look {
-	return plan.Look{Key: "etcd joining", Script: `[ -d ` + remote.Quote(p.Inv.Etcd.DataDir+"/member") + ` ] && echo data || { grep -qs '^ETCD_INITIAL_CLUSTER_STATE=existing' ` + bootstrapFile + ` && echo prepared || echo empty; }`}
+	return plan.Look{Key: "etcd joining", Script: hasLog + `if has_log ` + remote.Quote(p.Inv.Etcd.DataDir) + `; then echo data; exit; fi
+if grep -qs '^ETCD_INITIAL_CLUSTER_STATE=existing' ` + bootstrapFile + `; then echo prepared; else echo empty; fi
+[ ! -e ` + remote.Quote(p.memberDir()) + ` ] || echo remains`}
+}
+
+func sawJoining(env plan.Env) (state string, remains bool, err error) {
+	a, err := env.Saw("etcd joining")
+	if err == nil && a.Exit != 0 {
+		err = fmt.Errorf("look for an etcd member: exit %d", a.Exit)
+	}
+	state, rest, _ := strings.Cut(a.Out, "\n")
+	return state, rest == "remains", err
+}
+
+// untilJoined is the change of a step that looks in sync now and will not be
+// once the member has been added: a step that is not in the plan is not done.
+func untilJoined(env plan.Env) (*plan.Change, error) {
+	if state, _, err := sawJoining(env); err != nil || state == "data" {
+		return nil, err
+	}
+	return &plan.Change{}, nil
+}
+
+// mayLeave guards the removal of a stale member. It may be running: etcd goes on
+// for a while when its files are deleted under it.
+func (p *Plan) mayLeave(ctx context.Context, m *inventory.Host, dial dialer) error {
+	c, err := dial(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	_, s, err := c.leading(ctx, "remove the stale member "+m.Name)
+	if err != nil {
+		return err
+	}
+	for _, e := range s.Listed {
+		if !e.of(m) || e.Name == "" {
+			continue
+		}
+		if err := c.SurvivesStopping(ctx, m.Name); err != nil {
+			return err
+		}
+		if err := s.spares("remove the stale member "+m.Name, e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// startAnew is the step that starts a member that is about to be added. A member
+// that runs at the time of the plan is stopped by then.
+func (p *Plan) startAnew(m *inventory.Host, s plan.Service) plan.Step {
+	s.Ready = func(ctx context.Context, env plan.Env) error {
+		env.Say("waiting up to 60s for the new member to begin its log")
+		_, err := env.Host.Run(ctx, remote.Cmd{Title: "wait for the member's log", Timeout: 70 * time.Second, Script: `LC_ALL=C; export LC_ALL
+` + hasLog + `i=0; until has_log ` + remote.Quote(p.Inv.Etcd.DataDir) + `; do i=$((i+1)); [ $i -lt 600 ] || { echo "no log in ` + p.memberDir() + ` after 60s" >&2; exit 1; }; sleep 0.1; done`})
+		if err != nil && !remote.Unreachable(err) {
+			err = remote.Hint(err, "on %s: journalctl -u etcd", m.Name)
+		}
+		return err
+	}
+	st := s.Step()
+	check := st.Check
+	st.Look = append(st.Look, p.joining())
+	st.Check = func(ctx context.Context, env plan.Env) (*plan.Change, error) {
+		c, err := check(ctx, env)
+		if err == nil && c == nil {
+			if c, err = untilJoined(env); c != nil {
+				c.Op, c.Summary = plan.Restart, "restart "+s.Unit+": its member begins anew"
+			}
+		}
+		return c, err
+	}
+	return st
 }
 
 // listed looks the master up among the members. stale means that the member
@@ -65,14 +153,30 @@ func (p *Plan) listed(ctx context.Context, m *inventory.Host, dial dialer) (stal
 		return false, false, fmt.Errorf("read member list: %w", err)
 	}
 	for _, e := range ms {
-		if e.Name == m.Name || len(e.PeerURLs) > 0 && e.PeerURLs[0] == PeerURL(m) {
+		if e.of(m) {
 			return e.Name != "", true, nil
 		}
 	}
 	return false, false, nil
 }
 
+// clearScript leaves nothing on a host by which its old member could start
+// again: it would be a voter that has forgotten what it acknowledged. What lies
+// there without a log is not deleted, but must not become part of a new member.
+func (p *Plan) clearScript() string {
+	return `LC_ALL=C; export LC_ALL
+` + hasLog + `systemctl stop etcd.service || [ $? = 5 ] || exit 1
+! has_log ` + remote.Quote(p.Inv.Etcd.DataDir) + ` || { echo "` + p.memberDir() + ` holds a log after all" >&2; exit 1; }
+rm -f ` + bootstrapFile + ` ` + establishedFile + ` || exit 1
+d=` + remote.Quote(p.memberDir()) + `; [ -e "$d" ] || exit 0
+n=1; while [ -e "$d.old-$n" ]; do n=$((n+1)); done; mv "$d" "$d.old-$n"`
+}
+
 func (p *Plan) add(ctx context.Context, env plan.Env, m *inventory.Host, dial dialer) error {
+	// First: from here on this host is no voter. The others know of the quorum.
+	if _, err := env.Host.Run(ctx, remote.Cmd{Title: "stop what is left of the member", Script: p.clearScript(), Timeout: 2 * time.Minute}); err != nil {
+		return err
+	}
 	c, err := dial(ctx)
 	if err != nil {
 		return err
@@ -85,10 +189,9 @@ func (p *Plan) add(ctx context.Context, env plan.Env, m *inventory.Host, dial di
 	cluster := ""
 	present := false
 	for _, e := range ms {
-		url := e.PeerURLs[0]
 		switch {
-		case url != PeerURL(m) && e.Name != m.Name:
-			cluster += e.Name + "=" + url + ","
+		case !e.of(m):
+			cluster += e.Name + "=" + e.PeerURLs[0] + ","
 		case e.Name != "":
 			if err := c.Remove(ctx, e.ID); err != nil {
 				return fmt.Errorf("remove stale member %s: %w", m.Name, err)
@@ -108,13 +211,13 @@ func (p *Plan) add(ctx context.Context, env plan.Env, m *inventory.Host, dial di
 
 // Promote returns the step that makes a learner that has caught up a voter.
 func (p *Plan) Promote(m *inventory.Host, dial dialer) []plan.Step {
-	if p.Disks[m.Name].Established != "" {
+	if d := p.Disks[m.Name]; d.Established != "" && d.Data {
 		return nil // it was a voter when its quorum file was written
 	}
 	st := plan.Step{ID: id(m, "voter"), Host: m.Name, Title: "voter", Lane: Lane}
 	st.Look = []plan.Look{p.joining()}
 	st.Check = func(ctx context.Context, env plan.Env) (*plan.Change, error) {
-		a, err := env.Saw("etcd joining")
+		state, _, err := sawJoining(env)
 		if err != nil {
 			return nil, err
 		}
@@ -129,7 +232,7 @@ func (p *Plan) Promote(m *inventory.Host, dial dialer) []plan.Step {
 		}
 		for _, e := range ms {
 			// A voter without data is the stale member of a host that was replaced.
-			if e.Name == m.Name && !e.Learner && a.Out == "data" {
+			if e.Name == m.Name && !e.Learner && state == "data" {
 				return nil, nil
 			}
 		}

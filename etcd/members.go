@@ -166,7 +166,7 @@ func (c *Cluster) AddLearner(ctx context.Context, peerURL string) (uint64, error
 		return err
 	})
 	if err != nil {
-		return 0, fmt.Errorf("add learner %s: %w", peerURL, err)
+		return 0, remote.Hint(fmt.Errorf("add learner %s: %w", peerURL, err), "etcd takes in no member while another is down: hactl status shows which")
 	}
 	return id, nil
 }
@@ -232,15 +232,8 @@ func (c *Cluster) Remove(ctx context.Context, id uint64) error {
 	if i < 0 {
 		return nil
 	}
-	voters, healthy := s.Voters, s.Healthy
-	if !s.Listed[i].Learner {
-		voters--
-	}
-	if slices.ContainsFunc(s.Members, func(m MemberStatus) bool { return m.ID == id && m.Healthy }) {
-		healthy--
-	}
-	if voters == 0 || healthy < voters/2+1 {
-		return s.refuse(op, healthy, voters)
+	if err := s.spares(op, s.Listed[i]); err != nil {
+		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, changeTimeout)
 	defer cancel()
@@ -250,6 +243,23 @@ func (c *Cluster) Remove(ctx context.Context, id uint64) error {
 	})
 	if err != nil && !errors.Is(err, rpctypes.ErrMemberNotFound) {
 		return fmt.Errorf("%s: %w", op, err)
+	}
+	return nil
+}
+
+// spares returns nil when the members that are left without these have a quorum.
+func (s *Status) spares(op string, gone ...Listed) error {
+	voters, healthy := s.Voters, s.Healthy
+	for _, l := range gone {
+		if !l.Learner {
+			voters--
+		}
+		if slices.ContainsFunc(s.Members, func(m MemberStatus) bool { return m.ID == l.ID && m.Healthy }) {
+			healthy--
+		}
+	}
+	if voters == 0 || healthy < voters/2+1 {
+		return s.refuse(op, healthy, voters)
 	}
 	return nil
 }

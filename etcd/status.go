@@ -16,6 +16,7 @@ import (
 	grpcstatus "google.golang.org/grpc/status"
 
 	"hactl/internal/remote"
+	"hactl/inventory"
 )
 
 // statusTimeout bounds the look at one member: past it the member hangs.
@@ -80,20 +81,27 @@ func (s *Status) Member(name string) *MemberStatus {
 	return nil
 }
 
-// Strangers are the members of etcd's list that are none of ours: left over
-// from a host that was replaced, or of somebody else. A member of ours that
-// did not answer is told by its name.
-func (s *Status) Strangers() []Listed {
+// Strangers are the members of etcd's list that are of no master of the
+// inventory: left over from a host that was taken out of it, or of somebody else.
+func (s *Status) Strangers(inv *inventory.Inventory) []Listed {
 	var out []Listed
 	for _, l := range s.Listed {
-		ours := slices.ContainsFunc(s.Members, func(m MemberStatus) bool {
-			return m.ID == l.ID || (m.ID == 0 && m.Name == l.Name)
-		})
-		if !ours {
+		if !slices.ContainsFunc(inv.Masters(), l.of) {
 			out = append(out, l)
 		}
 	}
 	return out
+}
+
+// of tells a master's member by its name, or, since a member has none until it
+// has started once, by where its peers reach it.
+func (l Listed) of(m *inventory.Host) bool {
+	return l.Name == m.Name || slices.Contains(l.PeerURLs, PeerURL(m))
+}
+
+// String is such as "master-3 (https://192.0.2.13:2380)".
+func (l Listed) String() string {
+	return remote.Clean(strings.TrimSpace(l.Name + " (" + strings.Join(l.PeerURLs, ", ") + ")"))
 }
 
 // Status asks every member at once; it takes three seconds at most. It never

@@ -47,10 +47,15 @@ func (p *Plan) Token() string {
 	return p.Inv.Cluster + "-" + fp[:12]
 }
 
-// Validate finds what no step could repair: a member of another cluster, or a
-// half-made bootstrap with another set of masters.
+// Validate finds what no step could repair: a member of another cluster or in
+// another folder, a half-made bootstrap with another set of masters, a cluster
+// of which nothing is left.
 func (p *Plan) Validate() error {
 	var errs []error
+	if p.Established() && !p.alive() {
+		errs = append(errs, remote.Hint(fmt.Errorf("etcd had a quorum once (%s says so), and no master that knows of it holds any log in %s", establishedFile, p.Inv.Etcd.DataDir),
+			"is the disk mounted? mount it and run hactl again; if its data is lost, restore the cluster from a backup"))
+	}
 	want := p.initialCluster(p.Inv.Masters())
 	for _, m := range p.Inv.Masters() {
 		d := p.Disks[m.Name]
@@ -58,12 +63,32 @@ func (p *Plan) Validate() error {
 		case d.Established != "" && d.Established != p.Token():
 			errs = append(errs, remote.Hint(fmt.Errorf("etcd/%s: the host holds a member of cluster %q, expected %q", m.Name, d.Established, p.Token()),
 				"restore the PKI store of that cluster (%s), or use hosts without an etcd member", p.Inv.PKI.Store))
+		case d.Elsewhere != "":
+			was, now := d.Elsewhere, p.Inv.Etcd.DataDir
+			errs = append(errs, remote.Hint(fmt.Errorf("etcd/%s: its member keeps its data in %s, the inventory says %s", m.Name, was, now),
+				"set etcd.dataDir back to %s in %s; or move the data by hand first, on one master after another, each healthy before the next: %s", was, p.Inv.Path, moveByHand(was, now)))
 		case !p.Established() && d.Data && d.Initial != want:
 			errs = append(errs, remote.Hint(fmt.Errorf("etcd/%s: %s holds a member of a bootstrap with other masters: %s", m.Name, p.Inv.Etcd.DataDir, d.Initial),
 				"on %s, if nothing in it is needed: systemctl stop etcd; mv %s %s.old", m.Name, p.Inv.Etcd.DataDir, p.Inv.Etcd.DataDir))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// moveByHand is for the operator: hactl moves nobody's data.
+func moveByHand(was, now string) string {
+	return fmt.Sprintf("systemctl stop etcd && install -d -o etcd -g etcd -m 700 %[2]s && mv %[1]s/member %[2]s/ && "+
+		"sed -i 's|--data-dir=%[1]s |--data-dir=%[2]s |; s|%[1]s/member/|%[2]s/member/|' %[3]s && systemctl daemon-reload && systemctl start etcd", was, now, unitFile)
+}
+
+// alive reports whether a master that knows of a quorum has its data, too.
+func (p *Plan) alive() bool {
+	for _, d := range p.Disks {
+		if d.Established != "" && (d.Data || d.Elsewhere != "") {
+			return true
+		}
+	}
+	return false
 }
 
 // Joins reports whether the master is to be added to a running cluster.
@@ -124,7 +149,7 @@ func (p *Plan) Files(m *inventory.Host) ([]plan.Step, error) {
 	if !p.Joins(m) {
 		steps = append(steps, p.bootstrap(m))
 	}
-	return append(steps, plan.File{ID: id(m, "unit"), Host: m.Name, Path: "/etc/systemd/system/etcd.service", Content: unit, Lane: Lane}.Step()), nil
+	return append(steps, plan.File{ID: id(m, "unit"), Host: m.Name, Path: unitFile, Content: unit, Lane: Lane}.Step()), nil
 }
 
 // foreignCA refuses to replace a CA that hosts already use.
@@ -135,7 +160,7 @@ func foreignCA(inv *inventory.Inventory) string {
 func (p *Plan) unit(m *inventory.Host) (unit []byte, config string, err error) {
 	e := p.Inv.Etcd
 	data := map[string]any{
-		"Name": m.Name, "Cluster": p.Inv.Cluster, "DataDir": e.DataDir, "PKI": pkiDir, "Bootstrap": bootstrapFile,
+		"Name": m.Name, "Cluster": p.Inv.Cluster, "DataDir": e.DataDir, "PKI": pkiDir, "Bootstrap": bootstrapFile, "Established": establishedFile,
 		"ClientURL": ClientURL(m), "PeerURL": PeerURL(m), "LocalURL": "https://127.0.0.1:2379",
 		"Heartbeat": e.HeartbeatInterval.Milliseconds(), "Election": e.ElectionTimeout.Milliseconds(), "Quota": e.QuotaBackendBytes,
 		"Config": "",
@@ -212,6 +237,9 @@ func (p *Plan) Start(m *inventory.Host, dial dialer) (plan.Step, error) {
 			return WaitReady(ctx, env.Host, 60*time.Second)
 		}
 	}
+	if p.Joins(m) {
+		return p.startAnew(m, s), nil
+	}
 	return s.Step(), nil
 }
 
@@ -246,8 +274,14 @@ func (p *Plan) Quorum(m *inventory.Host, dial dialer) plan.Step {
 	st.Title, st.Quick = "quorum", false
 	marker, check := *st.File, st.Check
 	st.File = nil
+	if p.Joins(m) {
+		st.Look = append(st.Look, p.joining())
+	}
 	st.Check = func(ctx context.Context, env plan.Env) (*plan.Change, error) {
 		c, err := check(ctx, env)
+		if err == nil && c == nil && p.Joins(m) {
+			c, err = untilJoined(env) // adding the member takes the file away
+		}
 		if c != nil {
 			c.Op, c.Summary = plan.Do, "wait for a quorum of etcd and a first acknowledged write"
 		}

@@ -112,25 +112,41 @@ func completeSSH(s *SSH) {
 }
 
 // resolvePaths expands ~ and takes relative paths from the file's folder,
-// wherever a field has the format "path".
+// wherever a field has the format "path" or "file"; the latter must be there.
 func resolvePaths(inv *Inventory, d *decoder) {
-	eachPath(reflect.ValueOf(inv).Elem(), "", func(path string, p *string) {
+	eachPath(reflect.ValueOf(inv).Elem(), "", func(path, format string, p *string) {
 		switch rest, home := strings.CutPrefix(*p, "~"); {
-		case *p == "" || filepath.IsAbs(*p):
+		case *p == "":
+			return
+		case filepath.IsAbs(*p):
 		case home:
 			dir, err := os.UserHomeDir()
 			if err != nil {
 				d.report(path, "~ cannot be expanded: HOME is not set", "write the absolute path")
+				return
 			}
 			*p = filepath.Join(dir, rest)
 		default:
 			*p = filepath.Join(filepath.Dir(inv.Path), *p)
 		}
+		if format == "file" {
+			d.wantFile(path, *p)
+		}
 	})
 }
 
-// eachPath visits every string of the format "path" below v.
-func eachPath(v reflect.Value, at string, visit func(path string, p *string)) {
+// wantFile reports a file of the operator's machine that is not there.
+func (d *decoder) wantFile(path, name string) {
+	switch info, err := os.Stat(name); {
+	case err != nil:
+		d.report(path, quote(name)+" cannot be looked at: "+cause(err), "write the path of a file, absolute or relative to the inventory")
+	case !info.Mode().IsRegular():
+		d.report(path, quote(name)+" is not a file", "write the path of one file")
+	}
+}
+
+// eachPath visits every string of the format "path" or "file" below v.
+func eachPath(v reflect.Value, at string, visit func(path, format string, p *string)) {
 	for _, f := range fieldsOf(v.Type()) {
 		fv := v.Field(f.index)
 		if fv.Kind() == reflect.Pointer {
@@ -140,8 +156,8 @@ func eachPath(v reflect.Value, at string, visit func(path string, p *string)) {
 			fv = fv.Elem()
 		}
 		switch {
-		case f.format == "path":
-			visit(join(at, f.name), fv.Addr().Interface().(*string))
+		case f.format == "path" || f.format == "file":
+			visit(join(at, f.name), f.format, fv.Addr().Interface().(*string))
 		case f.name == "hosts":
 			for i := range fv.Len() {
 				eachPath(fv.Index(i), indexed(f.name, i), visit)

@@ -44,38 +44,47 @@ func TestDefaultsAreThoseOfTheDocumentation(t *testing.T) {
 }
 
 func TestHostInheritsEachSSHSettingByItself(t *testing.T) {
-	t.Setenv("HOME", "/home/op")
-	inv := parse(t, `cluster: demo
+	dir := t.TempDir()
+	t.Setenv("HOME", dir)
+	touch(t, dir, "keys/op", "jump")
+	inv, err := Parse(filepath.Join(dir, "i.yaml"), []byte(`cluster: demo
 vip: {address: 192.0.2.10}
 ssh: {user: op, key: keys/op, agent: false, sudoPasswordEnv: PW, bastion: {address: jump.example.com, key: ~/jump}}
 hosts:
 - {name: a, address: 192.0.2.1, role: control-plane}
 - {name: b, address: 192.0.2.2, role: worker, ssh: {user: root, port: 2222, knownHosts: /kh, agent: true, bastion: {address: other, user: u}}}
-`)
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
 	a, b := inv.Host("a").SSH, inv.Host("b").SSH
-	if a.User != "op" || a.Key != "/etc/hactl/keys/op" || *a.Agent || !*a.Sudo || a.Port != 22 || a.SudoPasswordEnv != "PW" {
+	if a.User != "op" || a.Key != dir+"/keys/op" || *a.Agent || !*a.Sudo || a.Port != 22 || a.SudoPasswordEnv != "PW" {
 		t.Errorf("a: %+v", a)
 	}
-	if want := (Bastion{"jump.example.com", 22, "op", "/home/op/jump", "", "/home/op/.ssh/known_hosts"}); *a.Bastion != want {
+	if want := (Bastion{"jump.example.com", 22, "op", dir + "/jump", "", dir + "/.ssh/known_hosts"}); *a.Bastion != want {
 		t.Errorf("a's bastion: %+v, want %+v", *a.Bastion, want)
 	}
-	if b.User != "root" || b.Key != "/etc/hactl/keys/op" || !*b.Agent || *b.Sudo || b.Port != 2222 || b.KnownHosts != "/kh" {
+	if b.User != "root" || b.Key != dir+"/keys/op" || !*b.Agent || *b.Sudo || b.Port != 2222 || b.KnownHosts != "/kh" {
 		t.Errorf("b: %+v", b)
 	}
-	if want := (Bastion{"other", 22, "u", "/etc/hactl/keys/op", "", "/kh"}); *b.Bastion != want {
+	if want := (Bastion{"other", 22, "u", dir + "/keys/op", "", "/kh"}); *b.Bastion != want {
 		t.Errorf("b's bastion: %+v, want %+v", *b.Bastion, want)
 	}
 }
 
 func TestRelativePathsLieBesideTheFile(t *testing.T) {
 	t.Setenv("HOME", "/home/op")
+	dir := t.TempDir()
+	t.Chdir(dir)
+	touch(t, dir, "sub/ca.pem", "k/ca.key")
+	key := filepath.Join(dir, "k", "ca.key")
 	inv, err := Parse(filepath.Join("sub", "inventory.yaml"), []byte(doc(
-		"pki: {store: ../secrets, externalCA: {etcd: {cert: ca.pem, key: /k/ca.key}}}", "artifacts: {bundle: ~/bundle}")))
+		"pki: {store: ../secrets, externalCA: {etcd: {cert: ca.pem, key: "+key+"}}}", "artifacts: {bundle: ~/bundle}")))
 	if err != nil {
 		t.Fatal(err)
 	}
 	got := []string{inv.PKI.Store, inv.PKI.ExternalCA.Etcd.Cert, inv.PKI.ExternalCA.Etcd.Key, inv.Artifacts.Bundle}
-	want := []string{"secrets", filepath.Join("sub", "ca.pem"), "/k/ca.key", "/home/op/bundle"}
+	want := []string{"secrets", filepath.Join("sub", "ca.pem"), key, "/home/op/bundle"}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}

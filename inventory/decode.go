@@ -23,6 +23,7 @@ type decoder struct {
 	at       map[string]position // of every value that the file has, by path
 	bad      map[string]bool     // paths already reported
 	problems Problems
+	more     bool // than mostProblems
 }
 
 // report adds a problem at the value of path, or of the nearest block around
@@ -39,28 +40,36 @@ func (d *decoder) report(path, what, instead string) {
 // reportAt adds a problem, unless it follows from one that is known already:
 // the value itself, or a block around it, could not be read.
 func (d *decoder) reportAt(pos position, path, what, instead string) {
-	if d.known(path) || d.full() {
-		return
+	switch {
+	case d.known(path):
+	case len(d.problems) == mostProblems:
+		d.more = true // reading on serves nobody
+	default:
+		d.problems = append(d.problems, Problem{File: d.file, Line: pos.line, Column: pos.column, Path: path, What: what, Instead: instead})
 	}
-	if len(d.problems) == mostProblems {
-		d.problems = append(d.problems, Problem{File: d.file, Line: 1 << 30, What: "there are more problems", Instead: "correct these first"})
-		return
-	}
-	d.problems = append(d.problems, Problem{File: d.file, Line: pos.line, Column: pos.column, Path: path, What: what, Instead: instead})
 }
 
-// full says that there are so many problems that reading on serves nobody.
-func (d *decoder) full() bool { return len(d.problems) > mostProblems }
+// refusal is what [Parse] returns: every problem in order or, without one, nil.
+func (d *decoder) refusal() error {
+	if len(d.problems) == 0 {
+		return nil
+	}
+	ps := d.problems.inOrder()
+	if d.more {
+		ps = append(ps, Problem{File: d.file, What: moreProblems, Instead: "correct these first"})
+	}
+	return ps
+}
 
 // known says that path, or a block around it, was reported as unreadable.
 func (d *decoder) known(path string) bool {
-	for path != "" {
-		if d.bad[path] {
-			return true
+	for !d.bad[path] {
+		if path == "" {
+			return false
 		}
 		path = parent(path)
 	}
-	return false
+	return true
 }
 
 // refuse reports a value that could not be read; nothing that validation finds
@@ -151,21 +160,27 @@ func (d *decoder) wrongKind(n *yaml.Node, t reflect.Type, path string, f field) 
 		d.refuse(n, path, "has no value", instead)
 		return
 	}
-	d.refuse(n, path, "is "+nodeName(n), "write "+expects(t, f))
+	instead := "write " + expects(t, f)
+	if n.Kind == yaml.ScalarNode && kindOf(t) == "block" && t.Kind() == reflect.Struct && glued(n.Value, fieldsOf(t)) != "" {
+		instead = spaceAfterColon
+	}
+	d.refuse(n, path, "is "+nodeName(n), instead)
 }
+
+const spaceAfterColon = "write a space after the colon"
 
 // block decodes a mapping into a struct.
 func (d *decoder) block(n *yaml.Node, v reflect.Value, path string) {
 	fs := fieldsOf(v.Type())
-	seen := map[string]int{}
-	for i := 0; i+1 < len(n.Content) && !d.full(); i += 2 {
+	seen, meant := map[string]int{}, map[string]bool{}
+	for i := 0; i+1 < len(n.Content) && !d.more; i += 2 {
 		key, val := n.Content[i], n.Content[i+1]
 		f, ok := lookup(fs, key.Value)
 		switch {
 		case key.Kind != yaml.ScalarNode:
 			d.reportAt(position{key.Line, key.Column}, path, "a key is "+nodeName(key), "write one of "+names(fs))
 		case !ok:
-			d.unknown(key, path, fs)
+			meant[d.unknown(key, path, fs)] = true
 		case seen[key.Value] > 0:
 			d.reportAt(position{key.Line, key.Column}, join(path, key.Value), fmt.Sprintf("is given twice, first on line %d", seen[key.Value]), "remove one of the two")
 		default:
@@ -175,30 +190,32 @@ func (d *decoder) block(n *yaml.Node, v reflect.Value, path string) {
 	}
 	for _, f := range fs {
 		if f.required && seen[f.name] == 0 {
-			d.report(join(path, f.name), "is missing", "write "+f.name+": "+expects(f.typ, f))
+			if !meant[f.name] {
+				d.report(join(path, f.name), "is missing", "write "+f.name+": "+expects(f.typ, f))
+			}
 			d.bad[join(path, f.name)] = true
 		}
 	}
 }
 
-// unknown reports a key that no field has.
-func (d *decoder) unknown(key *yaml.Node, path string, fs []field) {
-	if len(d.problems) >= mostProblems {
-		d.reportAt(position{}, "", "", "")
-		return
-	}
+// unknown reports a key that no field has. It returns the name of the field
+// that was most likely meant, or "".
+func (d *decoder) unknown(key *yaml.Node, path string, fs []field) (meant string) {
 	instead := "write one of " + names(fs)
-	if s := closest(key.Value, fs); s != "" {
-		instead = "did you mean " + s + "?"
+	if meant = glued(key.Value, fs); meant != "" {
+		instead = spaceAfterColon
+	} else if meant = closest(key.Value, fs); meant != "" {
+		instead = "did you mean " + meant + "?"
 	}
 	d.reportAt(position{key.Line, key.Column}, path, "unknown key "+quote(key.Value), instead)
+	return meant
 }
 
 // entries decodes a mapping into a map with string keys.
 func (d *decoder) entries(n *yaml.Node, v reflect.Value, path string, f field) {
 	v.Set(reflect.MakeMap(v.Type()))
 	seen := map[string]int{}
-	for i := 0; i+1 < len(n.Content) && !d.full(); i += 2 {
+	for i := 0; i+1 < len(n.Content) && !d.more; i += 2 {
 		key, val := n.Content[i], n.Content[i+1]
 		p := join(path, key.Value)
 		if key.Kind != yaml.ScalarNode || !isText(key) {
@@ -223,7 +240,7 @@ func (d *decoder) entries(n *yaml.Node, v reflect.Value, path string, f field) {
 func (d *decoder) list(n *yaml.Node, v reflect.Value, path string, f field) {
 	v.Set(reflect.MakeSlice(v.Type(), len(n.Content), len(n.Content)))
 	for i, c := range n.Content {
-		if d.full() {
+		if d.more {
 			return
 		}
 		d.value(c, v.Index(i), indexed(path, i), f)

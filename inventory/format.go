@@ -3,6 +3,7 @@ package inventory
 import (
 	"crypto/sha256"
 	"encoding/base64"
+	"fmt"
 	"net/netip"
 	"net/url"
 	"path"
@@ -21,6 +22,7 @@ type format struct {
 	pattern string
 	most    int // largest length in bytes; 0 for maxText
 	check   func(s string) (what, instead string)
+	meant   func(s string) string // what to write instead of a value that is not one; "" for help
 }
 
 // maxText bounds any string of an inventory, in bytes.
@@ -32,30 +34,35 @@ const (
 	anyHost       = `[A-Za-z0-9]([-A-Za-z0-9]*[A-Za-z0-9])?(\.[A-Za-z0-9]([-A-Za-z0-9]*[A-Za-z0-9])?)*\.?`
 	ip6Pattern    = `[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*`
 	ip4Pattern    = `(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])(\.(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])){3}`
+	pathPattern   = `[^\x00-\x1f\x7f]+`
 	namePattern   = `[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?`
 )
 
 var formats = map[string]format{
-	"":           {help: "a string", pattern: `^.+$`},
-	"line":       {help: "a string on one line, in quotes where it looks like a number", pattern: `^[^\x00-\x1f\x7f]*$`},
-	"cluster":    {help: "a name of lower-case letters, digits and dashes such as prod-1, at most 40 characters", pattern: `^` + labelPattern + `$`, most: 40},
-	"label":      {help: "a name of lower-case letters, digits and dashes such as master-1, at most 63 characters", pattern: `^` + labelPattern + `$`, most: 63, check: checkNodeName},
-	"domain":     {help: "a DNS domain such as cluster.local", pattern: `^` + domainPattern + `$`, most: 253, check: checkName},
-	"host":       {help: "a DNS name or an IP address such as node-1.example.com or 192.0.2.11", pattern: `^(` + anyHost + `|` + ip6Pattern + `)$`, most: 253, check: checkHost},
-	"san":        {help: "a DNS name or an IP address such as api.example.com or 192.0.2.10", pattern: `^((\*\.)?` + anyHost + `|` + ip6Pattern + `)$`, most: 253, check: checkSAN},
-	"version":    {help: "a version such as v1.2.3, with the leading v", pattern: `^v(0|[1-9][0-9]{0,5})\.(0|[1-9][0-9]{0,5})\.(0|[1-9][0-9]{0,5})$`},
-	"interface":  {help: "the name of a network interface such as eth0, at most 15 characters", pattern: `^[A-Za-z0-9_][-A-Za-z0-9_.@]*$`, most: 15},
-	"user":       {help: "a login name such as root", pattern: `^[A-Za-z0-9_][-A-Za-z0-9_.@]*\$?$`, most: 64},
-	"env":        {help: "the name of an environment variable such as SUDO_PASSWORD", pattern: `^[A-Za-z_][A-Za-z0-9_]*$`},
-	"path":       {help: "the path of a file or folder on this machine", pattern: `^[^\x00-\x1f\x7f]+$`, check: checkPath},
-	"hostdir":    {help: "an absolute path on the hosts such as /var/lib/etcd", pattern: `^/[-A-Za-z0-9_./]+$`, check: checkHostDir},
-	"hostkey":    {help: "a host key such as 'ssh-ed25519 AAAA...' or 'SHA256:...' as ssh-keyscan and ssh-keygen -lf print it", pattern: `^(SHA256:[A-Za-z0-9+/]{43}=?|[a-z0-9@.-]+ [A-Za-z0-9+/]+={0,2}( .*)?)$`, check: checkHostKey},
-	"url":        {help: "a URL such as https://mirror.example.com/hactl", pattern: `^https?://[^\s]+$`, check: checkURL},
-	"word":       {help: "a word of letters, digits and dashes", pattern: `^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$`},
-	"drillcheck": {help: "a scenario such as owner-cut-off, or one of its checks such as owner-cut-off/vip/write/new", pattern: `^[a-z0-9][-a-z0-9]*(/[a-z0-9][-a-z0-9]*)*$`},
-	"flag":       {help: "the name of a flag without dashes in front, such as audit-log-path", pattern: `^[a-z0-9][-a-z0-9]*$`},
-	"labelkey":   {help: "a label key such as topology.kubernetes.io/zone", pattern: `^(` + domainPattern + `/)?` + namePattern + `$`, most: 317, check: checkLabelKey},
-	"labelvalue": {help: "letters, digits, dashes, dots and underscores, at most 63, in quotes where it looks like a number", pattern: `^(` + namePattern + `)?$`, most: 63},
+	"":               {help: "a string", pattern: `^.+$`},
+	"line":           {help: "a string on one line, in quotes where it looks like a number", pattern: `^[^\x00-\x1f\x7f]*$`},
+	"cluster":        {help: "a name of lower-case letters, digits and dashes such as prod-1, at most 40 characters", pattern: `^` + labelPattern + `$`, most: 40},
+	"label":          {help: "a name of lower-case letters, digits and dashes such as master-1, at most 63 characters", pattern: `^` + labelPattern + `$`, most: 63, check: checkNodeName},
+	"domain":         {help: "a DNS domain such as cluster.local", pattern: `^` + domainPattern + `$`, most: 253, check: checkName},
+	"host":           {help: "a DNS name or an IP address such as node-1.example.com or 192.0.2.11", pattern: `^(` + anyHost + `|` + ip6Pattern + `)$`, most: 253, check: checkHost, meant: addressOnly("ssh: {%s}")},
+	"jumphost":       {help: "a DNS name or an IP address such as bastion.example.com or 192.0.2.9", pattern: `^(` + anyHost + `|` + ip6Pattern + `)$`, most: 253, check: checkHost, meant: addressOnly("%s")},
+	"san":            {help: "a DNS name or an IP address such as api.example.com or 192.0.2.10", pattern: `^((\*\.)?` + anyHost + `|` + ip6Pattern + `)$`, most: 253, check: checkSAN},
+	"version":        {help: "a version such as v1.2.3, with the leading v", pattern: `^v(0|[1-9][0-9]{0,5})\.(0|[1-9][0-9]{0,5})\.(0|[1-9][0-9]{0,5})$`},
+	"interface":      {help: "the name of a network interface such as eth0, at most 15 characters", pattern: `^[A-Za-z0-9_][-A-Za-z0-9_.@]*$`, most: 15},
+	"user":           {help: "a login name such as root", pattern: `^[A-Za-z0-9_][-A-Za-z0-9_.@]*\$?$`, most: 64},
+	"env":            {help: "the name of an environment variable such as SUDO_PASSWORD", pattern: `^[A-Za-z_][A-Za-z0-9_]*$`},
+	"path":           {help: "the path of a file or folder on this machine", pattern: `^` + pathPattern + `$`, check: checkPath},
+	"file":           {help: "the path of a file that is on this machine", pattern: `^` + pathPattern + `$`, check: checkPath}, // see resolvePaths
+	"hostdir":        {help: "an absolute path on the hosts such as /var/lib/etcd", pattern: `^/[-A-Za-z0-9_./]+$`, check: checkHostDir},
+	"hostkey":        {help: "a host key such as 'ssh-ed25519 AAAA...' or 'SHA256:...' as ssh-keyscan and ssh-keygen -lf print it", pattern: `^(SHA256:[A-Za-z0-9+/]{43}=?|[a-z0-9@.-]+ [A-Za-z0-9+/]+={0,2}( .*)?)$`, check: checkHostKey},
+	"url":            {help: "a URL such as https://mirror.example.com/hactl", pattern: `^https?://[^\s]+$`, check: checkURL},
+	"word":           {help: "a word of letters, digits and dashes", pattern: `^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$`},
+	"drillcheck":     {help: "a scenario such as owner-cut-off, or one of its checks such as owner-cut-off/vip/write/new", pattern: `^[a-z0-9][-a-z0-9]*(/[a-z0-9][-a-z0-9]*)*$`},
+	"apiserverflag":  flagFormat(apiServerFlags),
+	"controllerflag": flagFormat(controllerFlags),
+	"schedulerflag":  flagFormat(schedulerFlags),
+	"labelkey":       {help: "a label key such as topology.kubernetes.io/zone", pattern: `^(` + domainPattern + `/)?` + namePattern + `$`, most: 317, check: checkLabelKey},
+	"labelvalue":     {help: "letters, digits, dashes, dots and underscores, at most 63, in quotes where it looks like a number", pattern: `^(` + namePattern + `)?$`, most: 63},
 }
 
 var patterns = func() map[string]*regexp.Regexp {
@@ -72,6 +79,11 @@ func formatHelp(name string) string { return formats[name].help }
 func checkFormat(name, s string) (what, instead string) {
 	f := formats[name]
 	instead = "write " + f.help
+	if f.meant != nil {
+		if better := f.meant(s); better != "" {
+			instead = better
+		}
+	}
 	most := f.most
 	if most == 0 {
 		most = maxText
@@ -128,6 +140,27 @@ func checkHost(s string) (what, instead string) {
 	return checkName(s)
 }
 
+// login is what ssh takes on its command line, or a URL has in front of the path.
+var login = regexp.MustCompile(`^(?:([-A-Za-z0-9_.]{1,64})@)?([-A-Za-z0-9.]{1,253}|\[?[0-9A-Fa-f:.]{2,45}\]?)(?::([0-9]{1,5}))?$`)
+
+// addressOnly tells where the user and the port of user@host:port belong: keys
+// is the YAML that holds them.
+func addressOnly(keys string) func(s string) string {
+	return func(s string) string {
+		m := login.FindStringSubmatch(s)
+		if m == nil || m[1] == "" && m[3] == "" {
+			return ""
+		}
+		var names, settings []string
+		for _, part := range []struct{ name, value string }{{"user", m[1]}, {"port", m[3]}} {
+			if part.value != "" {
+				names, settings = append(names, part.name), append(settings, part.name+": "+part.value)
+			}
+		}
+		return "write " + strings.Trim(m[2], "[]") + ", and the " + strings.Join(names, " and ") + " as " + fmt.Sprintf(keys, strings.Join(settings, ", "))
+	}
+}
+
 func checkSAN(s string) (what, instead string) {
 	if _, err := netip.ParseAddr(s); err == nil {
 		return "", ""
@@ -142,23 +175,35 @@ func checkPath(s string) (what, instead string) {
 	return "", ""
 }
 
-// systemDirs belong to the operating system or are emptied at boot; a member's
-// data there would be lost, or would share its folder with something else's.
-var systemDirs = []string{"/bin", "/boot", "/etc", "/home", "/lib", "/mnt", "/opt", "/root", "/sbin", "/srv", "/usr", "/var", "/var/lib", "/var/log",
-	"/etc/kubernetes", "/var/lib/kubelet", "/var/lib/containerd"}
+// A member's data would be lost in volatileDirs, mixed with others' in
+// sharedDirs, and in the way of, or swept away with, what owns ownedDirs.
+var (
+	volatileDirs = []string{"/dev", "/proc", "/run", "/sys", "/tmp", "/var/run"}
+	sharedDirs   = []string{"/etc", "/home", "/mnt", "/opt", "/root", "/srv", "/var", "/var/lib", "/var/log"}
+	ownedDirs    = []string{"/bin", "/boot", "/lib", "/sbin", "/usr", "/etc/etcd", "/etc/kubernetes", "/var/lib/containerd", "/var/lib/kubelet"}
+)
 
-func checkHostDir(s string) (what, instead string) {
-	clean := path.Clean(s)
-	if clean != s {
-		return "is " + quote(s), "write " + clean
-	}
-	for _, volatile := range []string{"/dev", "/proc", "/run", "/sys", "/tmp"} {
-		if s == volatile || strings.HasPrefix(s, volatile+"/") {
-			return quote(s) + " does not outlive a reboot", ""
+// within returns the folder of dirs that s is or lies below, or "".
+func within(s string, dirs []string) string {
+	for _, dir := range dirs {
+		if s == dir || strings.HasPrefix(s, dir+"/") {
+			return dir
 		}
 	}
-	if slices.Contains(systemDirs, s) {
+	return ""
+}
+
+func checkHostDir(s string) (what, instead string) {
+	clean, owned := path.Clean(s), within(s, ownedDirs)
+	switch {
+	case clean != s:
+		return "is " + quote(s), "write " + clean
+	case within(s, volatileDirs) != "":
+		return quote(s) + " does not outlive a reboot", ""
+	case owned == s || s == "/" || slices.Contains(sharedDirs, s):
 		return quote(s) + " is a folder of the system", ""
+	case owned != "":
+		return quote(s) + " lies in " + owned + ", which belongs to others", ""
 	}
 	return "", ""
 }

@@ -24,6 +24,7 @@ func fullText(t *testing.T) string {
 	full := setting.ReplaceAllString(string(text), "$1$2")
 	for old, replacement := range map[string]string{
 		"preset: routes":             "preset: none", // the manifest is on, too
+		"source: upload":             "source: mirror",
 		"privateAddress: 203.0.113.": "privateAddress: 192.0.2.1",
 		"bastion: {address: bastion.example.com, user: jump}": "bastion: {address: b.example.com, user: jump, port: 22, key: k, knownHosts: kh, " +
 			"hostKey: 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGs1jRvbuf6nAKeFpyfWZpnwvGKJe3HpX5Vv5VRjc8fL'}",
@@ -36,17 +37,31 @@ func fullText(t *testing.T) string {
 	return full
 }
 
-// fullFile writes fullText, and what it names, into a folder.
+// fullFile writes fullText, and what it names, into a folder that is the home.
 func fullFile(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
+	t.Setenv("HOME", dir)
+	touch(t, dir, "pod-network.yaml", "k", ".ssh/id_ed25519", "etcd-ca.pem", "etcd-ca-key.pem", "ca.pem", "ca-key.pem", "front-proxy-ca.pem", "front-proxy-ca-key.pem")
 	path := filepath.Join(dir, "inventory.yaml")
-	for name, text := range map[string]string{"inventory.yaml": fullText(t), "pod-network.yaml": "kind: List\n"} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+	if err := os.WriteFile(path, []byte(fullText(t)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// touch makes files below dir for inventories that name them.
+func touch(t *testing.T, dir string, names ...string) {
+	t.Helper()
+	for _, name := range names {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte("x\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	return path
 }
 
 // place is a value in a YAML tree with the type that the inventory gives it.
@@ -135,7 +150,7 @@ func TestEveryFieldRefusesEveryWrongType(t *testing.T) {
 			t.Errorf("the full inventory does not set %s.%s, so that its types are not tried", typ.Name(), f.name)
 		}
 	})
-	check := compileSchema(t)
+	check, path := compileSchema(t), fullFile(t)
 	cases := 0
 	for _, p := range all {
 		for kind, text := range wrongKinds {
@@ -158,7 +173,7 @@ func TestEveryFieldRefusesEveryWrongType(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			_, err = Parse("inventory.yaml", data)
+			_, err = Parse(path, data)
 			if !hasProblemAt(err, p.path) {
 				t.Errorf("%s = %s: no problem at its line, got:\n%v", p.path, text, err)
 			}

@@ -7,8 +7,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"regexp"
-	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -73,17 +71,16 @@ func Parse(name string, data []byte) (*Inventory, error) {
 	}
 	d := &decoder{file: name, at: map[string]position{}, bad: map[string]bool{}}
 	if d.refuseAliases(root); len(d.problems) > 0 {
-		return nil, d.problems.inOrder()
+		return nil, d.refusal()
 	}
 	inv := &Inventory{Path: name}
-	d.decode(root, inv)
-	if d.full() {
-		return nil, d.problems.inOrder()
+	if d.decode(root, inv); d.more {
+		return nil, d.refusal()
 	}
 	complete(inv, d)
 	validate(inv, d)
-	if len(d.problems) > 0 {
-		return nil, d.problems.inOrder()
+	if err := d.refusal(); err != nil {
+		return nil, err
 	}
 	return inv, nil
 }
@@ -100,21 +97,23 @@ func parseYAML(name string, data []byte) (root *yaml.Node, problem *Problem) {
 			root, problem = nil, &Problem{File: name, What: "is not readable as YAML", Instead: "start from a fresh file written by hactl init"}
 		}
 	}()
-	dec := yaml.NewDecoder(bytes.NewReader(bytes.TrimPrefix(data, []byte("\ufeff"))))
+	data = bytes.TrimPrefix(data, []byte("\ufeff"))
+	rest := bytes.NewReader(data)
+	dec := yaml.NewDecoder(rest)
 	var doc, more yaml.Node
 	if err := dec.Decode(&doc); errors.Is(err, io.EOF) {
-		return nil, &Problem{File: name, What: "is empty", Instead: "write one with: hactl init"}
+		return nil, &Problem{File: name, What: "is empty", Instead: blank(name, data)}
 	} else if err != nil {
-		return nil, syntaxProblem(name, err)
+		return nil, syntaxProblem(name, data[:len(data)-rest.Len()], err)
 	}
 	if err := dec.Decode(&more); err == nil {
 		return nil, &Problem{File: name, Line: more.Line, Column: more.Column, What: "a second document starts here", Instead: "remove the line --- and keep one inventory in the file"}
 	} else if !errors.Is(err, io.EOF) {
-		return nil, syntaxProblem(name, err)
+		return nil, syntaxProblem(name, data[:len(data)-rest.Len()], err)
 	}
 	root = doc.Content[0]
 	if root.Kind == yaml.ScalarNode && root.ShortTag() == "!!null" {
-		return nil, &Problem{File: name, What: "has nothing but comments", Instead: "write one with: hactl init"}
+		return nil, &Problem{File: name, What: "has nothing but comments", Instead: blank(name, data)}
 	}
 	return root, nil
 }
@@ -139,23 +138,11 @@ func checkText(name string, data []byte) *Problem {
 	return nil
 }
 
-var yamlLine = regexp.MustCompile(`^yaml: (?:line (\d+): )?(.*)`)
-
-// syntaxProblem turns an error of the YAML parser into a problem with its line.
-func syntaxProblem(name string, err error) *Problem {
-	p := &Problem{File: name, What: strings.TrimPrefix(err.Error(), "yaml: "), Instead: "correct the YAML of this line or the one before it"}
-	if m := yamlLine.FindStringSubmatch(err.Error()); m != nil {
-		p.Line, _ = strconv.Atoi(m[1])
-		p.What = m[2]
+// blank says what to do about a file without content: hactl init fills one of 0
+// bytes, and leaves any other alone.
+func blank(name string, data []byte) string {
+	if len(data) == 0 {
+		return "write it with: hactl init " + name
 	}
-	switch {
-	case strings.Contains(p.What, "cannot start any token"):
-		p.Instead = "indent with spaces, not with a tab, and put quotes around values that start with @, ` or %"
-	case strings.Contains(p.What, "mapping values are not allowed"):
-		p.Instead = `indent keys of one block alike, and put quotes around values with ": " or a colon at the end, such as "fd00::"`
-	case strings.Contains(p.What, "did not find expected key"):
-		p.Instead = "indent keys of one block alike, and close quotes and brackets"
-	}
-	p.What = "YAML: " + p.What
-	return p
+	return "fill it in, or write another one with: hactl init FILE"
 }

@@ -73,6 +73,21 @@ func (ps Problems) inOrder() Problems {
 	return slices.Compact(ps)
 }
 
+// moreProblems is what the last problem says when others were left out.
+const moreProblems = "there are more problems"
+
+// Count is "1 problem", "2 problems" or "100 problems and more".
+func (ps Problems) Count() string {
+	n := len(ps)
+	switch {
+	case n == 1:
+		return "1 problem"
+	case n > 0 && ps[n-1].What == moreProblems:
+		return fmt.Sprintf("%d problems and more", n-1)
+	}
+	return fmt.Sprintf("%d problems", n)
+}
+
 // quote shows a piece of a file to a person: escaped, so that it cannot garble
 // a terminal, and cut short at the first line end, so that a private key pasted
 // into the file does not end up in a log.

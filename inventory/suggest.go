@@ -1,6 +1,19 @@
 package inventory
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
+
+// glued returns the name of the field in key:value, which YAML reads as one
+// word because no space is behind the colon, or "".
+func glued(text string, fs []field) string {
+	key, _, _ := strings.Cut(text, ":")
+	if f, ok := lookup(fs, key); ok && key != text {
+		return f.name
+	}
+	return ""
+}
 
 // closest returns the name of the field that a mistyped key most likely means,
 // or "".
@@ -12,13 +25,22 @@ func closest(key string, fs []field) string {
 	return closestOf(key, all)
 }
 
+// otherWords are what other tools call the roles.
+var otherWords = map[string]string{
+	"master": "control-plane", "controller": "control-plane", "server": "control-plane",
+	"node": "worker", "agent": "worker", "minion": "worker",
+}
+
 // closestOf returns the word of all that differs from s in case, punctuation or
-// a third of its letters at most, or "".
+// a third of its letters at most, or that other tools call s, or "".
 func closestOf(s string, all []string) string {
 	plain := strings.NewReplacer("-", "", "_", "", " ", "")
 	fold := func(s string) string { return strings.ToLower(plain.Replace(s)) }
 	if len(s) > 64 {
 		return ""
+	}
+	if w := otherWords[fold(s)]; slices.Contains(all, w) {
+		return w
 	}
 	best, at := "", 1<<30
 	for _, w := range all {

@@ -66,7 +66,7 @@ type Network struct {
 	ServiceSubnet netip.Prefix `yaml:"serviceSubnet,omitempty" doc:"Addresses of services; must not contain any host. Default 10.96.0.0/16 (fd00:10:96::/112 with IPv6 hosts)."`
 	DNSDomain     string       `yaml:"dnsDomain,omitempty" format:"domain" doc:"Default cluster.local."`
 	Preset        string       `yaml:"preset,omitempty" enum:"routes,flannel,none" doc:"What connects the pods: routes (one route per node; all hosts in one segment), flannel (vxlan overlay) or none (bring your own with manifest). Default routes."`
-	Manifest      string       `yaml:"manifest,omitempty" format:"path" doc:"Path of a manifest to apply as the pod network, relative to this file. Implies preset none." example:"pod-network.yaml"`
+	Manifest      string       `yaml:"manifest,omitempty" format:"file" doc:"Path of a manifest to apply as the pod network, relative to this file. Implies preset none." example:"pod-network.yaml"`
 	ProxyMode     string       `yaml:"proxyMode,omitempty" enum:"nftables,iptables" doc:"Mode of kube-proxy. Default nftables."`
 }
 
@@ -75,7 +75,7 @@ type Network struct {
 type SSH struct {
 	User            string   `yaml:"user,omitempty" format:"user" doc:"Login name. Default root."`
 	Port            int      `yaml:"port,omitempty" min:"1" max:"65535" doc:"Default 22."`
-	Key             string   `yaml:"key,omitempty" format:"path" doc:"Private key file, relative to this file; ~ is expanded. Left out, the agent and then ~/.ssh/id_* are tried." example:"~/.ssh/id_ed25519"`
+	Key             string   `yaml:"key,omitempty" format:"file" doc:"Private key file, relative to this file; ~ is expanded. Left out, the agent and then ~/.ssh/id_* are tried." example:"~/.ssh/id_ed25519"`
 	Agent           *bool    `yaml:"agent,omitempty" doc:"Ask the agent at SSH_AUTH_SOCK. Default true."`
 	KnownHosts      string   `yaml:"knownHosts,omitempty" format:"path" doc:"known_hosts file. Default ~/.ssh/known_hosts. Host keys are always verified." example:"~/.ssh/known_hosts"`
 	HostKey         string   `yaml:"hostKey,omitempty" format:"hostkey" doc:"Pinned host key, 'ssh-ed25519 AAAA...' or 'SHA256:...'; used instead of known_hosts." example:"SHA256:uNiVztksCsDhcc0u9e8BrrQXVUpiEhxfjgGNtzqqNuc"`
@@ -87,10 +87,10 @@ type SSH struct {
 
 // Bastion is a jump host. It has its own user, key and host key.
 type Bastion struct {
-	Address    string `yaml:"address" format:"host" doc:"Name or address of the jump host."`
+	Address    string `yaml:"address" format:"jumphost" doc:"Name or address of the jump host."`
 	Port       int    `yaml:"port,omitempty" min:"1" max:"65535" doc:"Default 22."`
 	User       string `yaml:"user,omitempty" format:"user" doc:"Default: the host's user."`
-	Key        string `yaml:"key,omitempty" format:"path" doc:"Default: the host's key."`
+	Key        string `yaml:"key,omitempty" format:"file" doc:"Default: the host's key."`
 	HostKey    string `yaml:"hostKey,omitempty" format:"hostkey" doc:"Pinned host key; default: known_hosts."`
 	KnownHosts string `yaml:"knownHosts,omitempty" format:"path" doc:"Default: the host's known_hosts."`
 }
@@ -98,8 +98,8 @@ type Bastion struct {
 // PKI configures keys and certificates.
 type PKI struct {
 	Algorithm  string     `yaml:"algorithm,omitempty" enum:"ecdsa-p256,rsa-2048,rsa-3072,rsa-4096" doc:"Default ecdsa-p256."`
-	CAExpiry   Duration   `yaml:"caExpiry,omitempty" doc:"Lifetime of the CAs. Default 87600h (ten years)."`
-	Expiry     Duration   `yaml:"expiry,omitempty" doc:"Lifetime of the etcd certificates. Default 43800h (five years)."`
+	CAExpiry   Duration   `yaml:"caExpiry,omitempty" min:"24h" doc:"Lifetime of the CAs, at least 24h and as long as expiry. Default 87600h (ten years)."`
+	Expiry     Duration   `yaml:"expiry,omitempty" min:"24h" doc:"Lifetime of the etcd certificates, at least 24h. Default 43800h (five years)."`
 	Store      string     `yaml:"store,omitempty" format:"path" doc:"Folder for CA keys and issued certificates, 0700. Default: pki-<cluster> beside this file." example:"pki-demo"`
 	ExternalCA ExternalCA `yaml:"externalCA,omitempty" doc:"Existing CAs to sign with instead of making new ones."`
 }
@@ -113,8 +113,8 @@ type ExternalCA struct {
 
 // CAFiles are a CA certificate and its private key, PEM.
 type CAFiles struct {
-	Cert string `yaml:"cert" format:"path" doc:"Certificate file, relative to this file."`
-	Key  string `yaml:"key" format:"path" doc:"Private key file, relative to this file."`
+	Cert string `yaml:"cert" format:"file" doc:"Certificate file, relative to this file."`
+	Key  string `yaml:"key" format:"file" doc:"Private key file, relative to this file."`
 }
 
 // Etcd configures the etcd cluster.
@@ -130,9 +130,9 @@ type Kubernetes struct {
 	ExtraSANs           []string          `yaml:"extraSANs,omitempty" format:"san" doc:"Further names and addresses for the apiserver certificate." example:"[api.example.com]"`
 	SchedulableMasters  *bool             `yaml:"schedulableMasters,omitempty" doc:"Leave the control-plane taint off; running masters follow. Default false, true when there is no worker."`
 	IgnorePreflight     []string          `yaml:"ignorePreflight,omitempty" format:"word" doc:"kubeadm preflight checks to ignore beyond those hactl covers itself." example:"[NumCPU, Mem]"`
-	APIServerExtraArgs  map[string]string `yaml:"apiServerExtraArgs,omitempty" keys:"flag" format:"line" doc:"Further flags of kube-apiserver, without dashes." example:"{audit-log-maxage: \"30\"}"`
-	ControllerExtraArgs map[string]string `yaml:"controllerManagerExtraArgs,omitempty" keys:"flag" format:"line" doc:"Further flags of kube-controller-manager." example:"{node-monitor-grace-period: 40s}"`
-	SchedulerExtraArgs  map[string]string `yaml:"schedulerExtraArgs,omitempty" keys:"flag" format:"line" doc:"Further flags of kube-scheduler." example:"{v: \"2\"}"`
+	APIServerExtraArgs  map[string]string `yaml:"apiServerExtraArgs,omitempty" keys:"apiserverflag" format:"line" doc:"Further flags of kube-apiserver, without dashes." example:"{audit-log-maxage: \"30\"}"`
+	ControllerExtraArgs map[string]string `yaml:"controllerManagerExtraArgs,omitempty" keys:"controllerflag" format:"line" doc:"Further flags of kube-controller-manager." example:"{node-monitor-grace-period: 40s}"`
+	SchedulerExtraArgs  map[string]string `yaml:"schedulerExtraArgs,omitempty" keys:"schedulerflag" format:"line" doc:"Further flags of kube-scheduler." example:"{v: \"2\"}"`
 	KubeletMaxPods      int               `yaml:"maxPods,omitempty" min:"1" max:"1000" doc:"Pods per node, default 110."`
 }
 

@@ -3,7 +3,6 @@ package inventory
 import (
 	"fmt"
 	"net/netip"
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -37,7 +36,11 @@ func validateMasters(inv *Inventory, d *decoder) {
 	case n > 7:
 		d.report("hosts", fmt.Sprintf("%d hosts are masters; every write waits for a majority of them", n), "give at most 7 hosts the role: control-plane, the others role: worker")
 	case n%2 == 0:
-		d.report("hosts", fmt.Sprintf("%d hosts are masters; that survives no more failures than %d", n, n-1),
+		fewer := fmt.Sprintf("%d masters do", n-1)
+		if n == 2 {
+			fewer = "1 master does"
+		}
+		d.report("hosts", fmt.Sprintf("%d masters survive no more failures than %s", n, fewer),
 			fmt.Sprintf("give %d or %d hosts the role: control-plane", n-1, n+1))
 	}
 }
@@ -154,7 +157,7 @@ func validateVersions(inv *Inventory, d *decoder) {
 }
 
 func validatePKI(inv *Inventory, d *decoder) {
-	if inv.PKI.CAExpiry < inv.PKI.Expiry {
+	if inv.PKI.CAExpiry < inv.PKI.Expiry && !d.known("pki.expiry") {
 		path := "pki.caExpiry"
 		if _, ok := d.at[path]; !ok {
 			path = "pki.expiry"
@@ -198,17 +201,10 @@ func validateArtifacts(inv *Inventory, d *decoder) {
 	if inv.Artifacts.Source == "mirror" && inv.Artifacts.Mirror == "" {
 		d.report("artifacts.mirror", "is missing, and source is mirror", "write mirror: https://... with the URL of the bundle's folder")
 	}
-	n := inv.Network
-	if n.Manifest == "" {
-		return
+	if a := inv.Artifacts; a.Source != "mirror" && a.Mirror != "" && !d.known("artifacts.source") {
+		d.report("artifacts.mirror", "is set and source is "+a.Source, "write source: mirror, or remove the line")
 	}
-	if n.Preset != "none" {
+	if n := inv.Network; n.Manifest != "" && n.Preset != "none" {
 		d.report("network.preset", fmt.Sprintf("%s and a manifest would be two pod networks", n.Preset), "remove the line preset, or the line manifest")
-	}
-	switch info, err := os.Stat(n.Manifest); {
-	case err != nil:
-		d.report("network.manifest", quote(n.Manifest)+" cannot be looked at: "+cause(err), "write the path of a manifest, relative to the inventory")
-	case !info.Mode().IsRegular():
-		d.report("network.manifest", quote(n.Manifest)+" is not a file", "write the path of one manifest")
 	}
 }

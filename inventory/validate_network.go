@@ -25,6 +25,7 @@ func validateVIP(inv *Inventory, d *decoder) {
 		d.report("vip.advertInterval", inv.VIP.AdvertInterval.String()+" is not a multiple of 10ms, the unit of VRRP version 3",
 			"write "+inv.VIP.AdvertInterval.Round(10*time.Millisecond).String())
 	}
+	validatePort(inv, d)
 	vip := inv.VIP.Address
 	if !vip.IsValid() {
 		return
@@ -43,6 +44,29 @@ func validateVIP(inv *Inventory, d *decoder) {
 	validateVIPNetwork(inv, d)
 }
 
+// takenPorts are those of a master's other parts.
+var takenPorts = map[int]string{
+	2379: "etcd", 2380: "etcd", 2381: "etcd", 10248: "the kubelet", 10249: "kube-proxy", 10250: "the kubelet", 10256: "kube-proxy",
+	10257: "kube-controller-manager", 10259: "kube-scheduler",
+}
+
+// validatePort asks whether the apiservers can listen on their port.
+func validatePort(inv *Inventory, d *decoder) {
+	port := inv.VIP.Port
+	if owner, taken := takenPorts[port]; taken {
+		d.report("vip.port", fmt.Sprintf("%d is %s's port", port, owner), "write another one, such as 6443")
+		return
+	}
+	for i := range inv.Hosts {
+		h := &inv.Hosts[i]
+		a, _ := netip.ParseAddr(h.Address) // of a loopback address, a port is forwarded to another one
+		if h.Role == ControlPlane && h.SSH.Port == port && !a.IsLoopback() {
+			d.report("vip.port", fmt.Sprintf("%d is the ssh port of %s", port, hostName(inv, i)), "write another port for one of the two")
+			return
+		}
+	}
+}
+
 // validateVIPNetwork asks whether the VIP lies where the masters are. The real
 // prefix lengths are on the hosts, so without vip.network this finds only what
 // cannot be right; the preflight compares with the interfaces.
@@ -54,6 +78,10 @@ func validateVIPNetwork(inv *Inventory, d *decoder) {
 	}
 	if network.IsValid() && !network.Contains(vip) {
 		d.report("vip.address", fmt.Sprintf("%s lies outside of vip.network, %s", vip, network), "write an unused address of that network")
+		return
+	}
+	if network.IsValid() && vip.Is4() && network.Bits() < 31 && (vip == network.Addr() || !network.Contains(vip.Next())) {
+		d.report("vip.address", fmt.Sprintf("%s is the network or broadcast address of vip.network, %s", vip, network), "write another unused address of that network")
 		return
 	}
 	near, other := false, netip.Addr{}

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -63,6 +64,17 @@ func TestInventoriesThatHoldTogetherLoad(t *testing.T) {
 		"largest IPv6":         doc(six, six3, "network: {podSubnet: 'fd00::/48', serviceSubnet: 'fd01::/108'}"),
 		"SANs":                 doc("kubernetes: {extraSANs: [api.example.com, '*.example.com', 127.0.0.1, '::1', 203.0.113.9]}"),
 		"number as a label":    doc(hosts("{name: a, address: 192.0.2.1, role: control-plane, labels: {rack: '7', example.com/date: 2026-01-02, empty: ''}}")),
+		"API on another port":  doc("vip: {address: 192.0.2.10, port: 443}"),
+		"forwarded to 6443":    doc(hosts("{name: a, address: 127.0.0.1, ssh: {port: 6443}, privateAddress: 192.0.2.1, role: control-plane}")),
+		"worker's ssh on 6443": doc(hosts("192.0.2.1", "{name: b, address: 192.0.2.2, ssh: {port: 6443}, role: worker}")),
+		"first and last of 31": doc("vip: {address: 192.0.2.10, network: 192.0.2.10/31}", hosts("192.0.2.11")),
+		"last but one":         doc("vip: {address: 192.0.2.14, network: 192.0.2.0/28}", hosts("192.0.2.1")),
+		"lowest of IPv6":       doc("vip: {address: '2001::', network: '2001::/16'}", six3),
+		"short lifetimes":      doc("pki: {expiry: 24h, caExpiry: 24h}"),
+		"no known_hosts yet":   doc("ssh: {knownHosts: none/known_hosts}", "artifacts: {bundle: none/bundle}", "pki: {store: none/pki}"),
+		"data on a disk":       doc("etcd: {dataDir: /mnt/disk/etcd}"),
+		"mirror":               doc("artifacts: {source: mirror, mirror: 'https://x/y'}"),
+		"flags":                doc("kubernetes: {apiServerExtraArgs: {authorization-mode: 'Node,RBAC'}, controllerManagerExtraArgs: {bind-address: 0.0.0.0}, schedulerExtraArgs: {v: '2'}}"),
 		"long election":        doc("etcd: {heartbeatInterval: 10s, electionTimeout: 50s}"),
 		"same key, two taints": doc(hosts("{name: a, address: 192.0.2.1, role: control-plane, taints: [{key: k, effect: NoSchedule}, {key: k, effect: NoExecute}]}")),
 	} {
@@ -76,8 +88,8 @@ func TestInventoriesThatHoldTogetherLoad(t *testing.T) {
 var misfits = map[string]struct{ text, want string }{
 	"no masters":             {doc(hosts("{name: w, address: 192.0.2.1, role: worker}")), `4:1: hosts: no host is a master; give 1, 3, 5 or 7`},
 	"no hosts":               {doc("hosts: []"), `hosts: no host is a master`},
-	"two masters":            {doc(hosts("192.0.2.1", "192.0.2.2")), `hosts: 2 hosts are masters; that survives no more failures than 1; give 1 or 3`},
-	"six masters":            {doc(hosts("192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4", "192.0.2.5", "192.0.2.6")), `give 5 or 7`},
+	"two masters":            {doc(hosts("192.0.2.1", "192.0.2.2")), `hosts: 2 masters survive no more failures than 1 master does; give 1 or 3`},
+	"six masters":            {doc(hosts("192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4", "192.0.2.5", "192.0.2.6")), `hosts: 6 masters survive no more failures than 5 masters do; give 5 or 7`},
 	"nine masters":           {doc(hosts("192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4", "192.0.2.5", "192.0.2.6", "192.0.2.7", "192.0.2.8", "192.0.2.9")), `9 hosts are masters.*at most 7`},
 	"same name":              {doc(hosts("192.0.2.1", "192.0.2.2", "{name: m0, address: 192.0.2.3, role: control-plane}")), `6:\d+: hosts\[2\].name: m0 is also in hosts\[0\], on line 4`},
 	"same address":           {doc(hosts("192.0.2.1", "192.0.2.2", "192.0.2.1")), `6:\d+: hosts\[2\].address: 192.0.2.1 is also in hosts\[0\], on line 4`},
@@ -128,13 +140,26 @@ var misfits = map[string]struct{ text, want string }{
 	"long election":          {doc("etcd: {electionTimeout: 51s}"), `5ms to 50s`},
 	"odd heartbeat":          {doc("etcd: {heartbeatInterval: 100500us}"), `not a whole number of milliseconds`},
 	"small quota":            {doc("etcd: {quotaBackendBytes: 1048576}"), `etcd.quotaBackendBytes`},
+	"port of etcd":           {doc("vip: {address: 192.0.2.10, port: 2379}"), `2:34: vip.port: 2379 is etcd's port; write another one, such as 6443`},
+	"port of the kubelet":    {doc("vip: {address: 192.0.2.10, port: 10250}"), `vip.port: 10250 is the kubelet's port`},
+	"port of ssh":            {doc("vip: {address: 192.0.2.10, port: 22}"), `vip.port: 22 is the ssh port of "m0"; write another port`},
+	"ssh on the API's port":  {doc(hosts("192.0.2.1", "{name: b, address: b.example.com, privateAddress: 192.0.2.2, role: control-plane, ssh: {port: 6443}}", "192.0.2.3")), `vip.port: 6443 is the ssh port of "b"`},
+	"VIP is the network":     {doc("vip: {address: 192.0.2.0, network: 192.0.2.0/28}", hosts("192.0.2.1")), `vip.address: 192.0.2.0 is the network or broadcast address of vip.network, 192.0.2.0/28; write another`},
+	"VIP is the broadcast":   {doc("vip: {address: 192.0.2.15, network: 192.0.2.0/28}", hosts("192.0.2.1")), `vip.address: 192.0.2.15 is the network or broadcast address`},
+	"short expiry":           {doc("pki: {expiry: 1ns}"), `pki.expiry: is "1ns"; write a duration .*, at least 24h`},
+	"short CA expiry":        {doc("pki: {caExpiry: 23h}"), `pki.caExpiry: is "23h"; .* at least 24h`},
+	"both short":             {doc("pki: {expiry: 23h, caExpiry: 100h}"), `pki.expiry: is "23h"`},
 	"volatile data":          {doc("etcd: {dataDir: /tmp/etcd}"), `does not outlive a reboot`},
+	"data in a runtime's":    {doc("etcd: {dataDir: /var/lib/kubelet/etcd}"), `etcd.dataDir: "/var/lib/kubelet/etcd" lies in /var/lib/kubelet, which belongs to others; write an absolute path`},
+	"data among binaries":    {doc("etcd: {dataDir: /usr/local/etcd}"), `"/usr/local/etcd" lies in /usr`},
+	"data in etcd's":         {doc("etcd: {dataDir: /etc/etcd}"), `"/etc/etcd" is a folder of the system`},
+	"data in /var/run":       {doc("etcd: {dataDir: /var/run/etcd}"), `does not outlive a reboot`},
 	"system folder":          {doc("etcd: {dataDir: /var/lib}"), `is a folder of the system`},
 	"untidy folder":          {doc("etcd: {dataDir: /data/../etcd/}"), `write /etcd`},
 	"CA outlived":            {doc("pki: {expiry: 90000h}"), `pki.expiry: certificates valid for 90000h would outlive their CA, valid for 87600h`},
 	"CA outlived, said so":   {doc("pki: {caExpiry: 100h}"), `pki.caExpiry: `},
 	"algorithm":              {doc("pki: {algorithm: rsa2048}"), `write one of ecdsa-p256, .*did you mean rsa-2048\?`},
-	"half a CA":              {doc("pki: {externalCA: {etcd: {cert: ca.pem}}}"), `pki.externalCA.etcd.key: is missing`},
+	"half a CA":              {doc("pki: {externalCA: {etcd: {cert: validate_test.go}}}"), `pki.externalCA.etcd.key: is missing`},
 	"short fingerprint":      {doc("ssh: {hostKey: 'SHA256:AAAA'}"), `ssh.hostKey`},
 	"no key":                 {doc("ssh: {hostKey: 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGs1'}"), `is not a public key`},
 	"two keys":               {doc(`ssh: {hostKey: "ssh-ed25519 AAAA\nssh-rsa AAAA"}`), `ssh.hostKey`},
@@ -143,12 +168,24 @@ var misfits = map[string]struct{ text, want string }{
 	"long interface":         {doc("vip: {address: 192.0.2.10, interface: abcdefghijklmnop}"), `too long; write the name of a network interface`},
 	"interface path":         {doc("vip: {address: 192.0.2.10, interface: ../eth0}"), `vip.interface`},
 	"mirror missing":         {doc("artifacts: {source: mirror}"), `artifacts.mirror: is missing`},
+	"mirror and upload":      {doc("artifacts: {mirror: 'https://x/y'}"), `artifacts.mirror: is set and source is upload; write source: mirror, or remove the line`},
+	"mirror, source unknown": {doc("artifacts: {source: mirrored, mirror: 'https://x/y'}"), `artifacts.source: is "mirrored"`},
 	"mirror scheme":          {doc("artifacts: {mirror: 'ftp://x/y'}"), `artifacts.mirror`},
 	"mirror password":        {doc("artifacts: {mirror: 'https://u:hunter2@x/y'}"), `write the URL without user:password@`},
 	"manifest missing":       {doc("network: {manifest: none.yaml}"), `network.manifest: "none.yaml" cannot be looked at: no such file`},
+	"manifest is a folder":   {doc("network: {manifest: .}"), `network.manifest: "." is not a file`},
+	"key missing":            {doc("ssh: {key: none/id}"), `2:12: ssh.key: "none/id" cannot be looked at: no such file`},
+	"key of a host missing":  {doc(hosts("{name: a, address: 192.0.2.1, role: control-plane, ssh: {key: /none/id}}")), `hosts\[0\].ssh.key: "/none/id" cannot be looked at`},
+	"key of the bastion":     {doc("ssh: {bastion: {address: b, key: none/id}}"), `ssh.bastion.key: "none/id" cannot be looked at`},
+	"CA missing":             {doc("pki: {externalCA: {etcd: {cert: none.pem, key: validate_test.go}}}"), `pki.externalCA.etcd.cert: "none.pem" cannot be looked at`},
+	"key of a CA missing":    {doc("pki: {externalCA: {frontProxy: {cert: validate_test.go, key: none.key}}}"), `pki.externalCA.frontProxy.key: "none.key" cannot be looked at`},
 	"manifest and preset":    {doc("network: {manifest: none.yaml, preset: flannel}"), `flannel and a manifest would be two pod networks`},
 	"SAN":                    {doc("kubernetes: {extraSANs: ['https://x']}"), `kubernetes.extraSANs\[0\]`},
 	"flag with dashes":       {doc("kubernetes: {apiServerExtraArgs: {--v: '2'}}"), `kubernetes.apiServerExtraArgs.--v: the key is "--v"; write the name of a flag without dashes`},
+	"flag of the VIP":        {doc("kubernetes: {apiServerExtraArgs: {v: '2', secure-port: '7443'}}"), `2:43: kubernetes.apiServerExtraArgs.secure-port: the key "secure-port" is set by hactl from the inventory \(vip.port\); remove it`},
+	"flag of the PKI":        {doc("kubernetes: {apiServerExtraArgs: {client-ca-file: /x}}"), `the key "client-ca-file" is set by hactl from the inventory; remove it`},
+	"flag of the network":    {doc("kubernetes: {controllerManagerExtraArgs: {cluster-cidr: 10.0.0.0/8}}"), `controllerManagerExtraArgs.cluster-cidr: the key "cluster-cidr" is set by hactl from the inventory \(network.podSubnet\)`},
+	"flag of the scheduler":  {doc("kubernetes: {schedulerExtraArgs: {kubeconfig: /x}}"), `schedulerExtraArgs.kubeconfig: the key "kubeconfig" is set by hactl`},
 	"flag with a line end":   {doc(`kubernetes: {apiServerExtraArgs: {v: "2\n3"}}`), `kubernetes.apiServerExtraArgs.v`},
 	"drill bound":            {doc("drill: {bounds: {owner-cut-off: 0s}}"), `drill.bounds.owner-cut-off`},
 	"drill check":            {doc("drill: {bounds: {owner-cut-off/: 1s}}"), `drill.bounds.owner-cut-off/`},
@@ -159,7 +196,19 @@ var misfits = map[string]struct{ text, want string }{
 	"taint twice":            {doc(hosts("{name: a, address: 192.0.2.1, role: control-plane, taints: [{key: a, effect: NoExecute}, {key: a, effect: NoExecute}]}")), `hosts\[0\].taints\[1\]: the taint a`},
 	"node name":              {doc(hosts("{name: Node_1, address: 192.0.2.1, role: control-plane}")), `hosts\[0\].name: is "Node_1"; write a name of lower-case`},
 	"node called localhost":  {doc(hosts("{name: localhost, address: 192.0.2.1, role: control-plane}")), `is a name that every host has`},
-	"role":                   {doc(hosts("{name: a, address: 192.0.2.1, role: master}")), `hosts\[0\].role: is "master"; write one of control-plane, worker`},
+	"role of other tools":    {doc(hosts("192.0.2.1", "{name: a, address: 192.0.2.2, role: Agent}")), `hosts\[1\].role: is "Agent"; write one of control-plane, worker; did you mean worker\?`},
+	"role, another spelling": {doc(hosts("{name: a, address: 192.0.2.1, role: control_plane}")), `did you mean control-plane\?`},
+	"address with a port":    {doc(hosts("192.0.2.11:2222")), `hosts\[0\].address: "192.0.2.11:2222" is not an IP address; write 192.0.2.11, and the port as ssh: {port: 2222}$`},
+	"name with a port":       {doc(hosts("a.example.com:22")), `write a.example.com, and the port as ssh: {port: 22}$`},
+	"address with a user":    {doc(hosts("root@192.0.2.11")), `is "root@192.0.2.11"; write 192.0.2.11, and the user as ssh: {user: root}$`},
+	"user, IPv6 and port":    {doc(six, hosts("op@[2001:db8::11]:22")), `write 2001:db8::11, and the user and port as ssh: {user: op, port: 22}$`},
+	"bastion with a user":    {doc("ssh: {bastion: {address: 'jump@b:22'}}"), `ssh.bastion.address: .*; write b, and the user and port as user: jump, port: 22$`},
+	"address, no space":      {doc(hosts("{name: a, address:192.0.2.11, role: control-plane}")), `4:13: hosts\[0\]: unknown key "address:192.0.2.11"; write a space after the colon`},
+	"block, no space":        {doc("vip:\n  address:192.0.2.10"), `3:3: vip: is the text "address:192.0.2.10"; write a space after the colon`},
+	"key in capitals":        {"VIP: {address: 192.0.2.10}\ncluster: demo\n" + hosts("192.0.2.11"), `1:1: unknown key "VIP"; did you mean vip\?`},
+	"list":                   {"- a\n- b\n", `1:1: is a list; write a block with the keys`},
+	"word":                   {"hello\n", `1:1: is the text "hello"`},
+	"role":                   {doc(hosts("{name: a, address: 192.0.2.1, role: master}")), `hosts\[0\].role: is "master"; write one of control-plane, worker; did you mean control-plane\?`},
 	"long cluster name":      {strings.Replace(doc(), "demo", strings.Repeat("a", 41), 1), `cluster: .* is too long; .* at most 40`},
 }
 
@@ -193,6 +242,20 @@ func TestAllProblemsAreReportedAtOnceInOrder(t *testing.T) {
 		"dir/i.yaml:5:1:hosts: dir/i.yaml:6:23:hosts[1].address: dir/i.yaml:7:1:unknown"
 	if strings.Join(got, " ") != want {
 		t.Errorf("got  %s\nwant %s\nin\n%v", strings.Join(got, " "), want, err)
+	}
+}
+
+func TestManyProblemsEndInANote(t *testing.T) {
+	_, err := Parse("i.yaml", []byte(doc(hosts(slices.Repeat([]string{"{name: '', address: 192.0.2.1, role: worker}"}, 200)...), "colour: red")))
+	ps, _ := err.(Problems) //nolint:errorlint // Parse promises this very type
+	if len(ps) != mostProblems+1 || ps.Count() != "100 problems and more" {
+		t.Fatalf("got %d problems, said to be %s", len(ps), ps.Count())
+	}
+	if got, want := ps[mostProblems].String(), "i.yaml: there are more problems; correct these first"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if one, two := ps[:1].Count(), ps[:2].Count(); one != "1 problem" || two != "2 problems" {
+		t.Errorf("got %q and %q", one, two)
 	}
 }
 

@@ -82,12 +82,16 @@ func (c Cluster) apiAddress(m *inventory.Host) string {
 // would all be writing.
 //
 // It is run again as it is after a run that was cut off: kubeadm takes the
-// certificates and kubeconfigs it finds and writes the manifests anew.
+// certificates and kubeconfigs it finds, those that a power cut left damaged
+// aside, and writes the manifests anew.
 func (c Cluster) Init(h *inventory.Host) (plan.Step, error) {
 	from, err := c.madeFrom(h)
 	st := plan.Script{
 		ID: id(h, "init"), Host: h.Name, Title: "kubeadm init", Op: plan.Create, Summary: "kubeadm init",
-		Look: `[ -e ` + markerFile + ` ] || { echo "not initialised"; exit 0; }
+		Look: halves + `if [ ! -e ` + markerFile + ` ]; then
+m=; [ ! -d ` + pkiDir + ` ] || m=$(halves | tr '\n' ,)
+[ -z "$m" ] && echo "not initialised" || echo "not initialised; made anew: $(echo "${m%,}" | sed 's/,/, /g')"; exit 0
+fi
 for f in admin.conf kubelet.conf controller-manager.conf scheduler.conf pki/apiserver.crt pki/apiserver-kubelet-client.crt pki/front-proxy-client.crt; do
 [ -s ` + kubeDir + `/$f ] || { echo "$f is missing"; exit 0; }; done
 [ -s /var/lib/kubelet/config.yaml ] && echo ok || echo "kubelet has no configuration"`,
@@ -102,7 +106,7 @@ func (c Cluster) init(ctx context.Context, env plan.Env, h *inventory.Host, from
 	// kubeadm has systemd reload its units before it starts the kubelet.
 	script := `set -e
 mkdir -p ` + kubeDir + `/manifests
-systemctl enable --quiet --no-reload kubelet.service
+` + mend + `systemctl enable --quiet --no-reload kubelet.service
 `
 	if first {
 		script += initPhases(toKubelet, toAPIServer)
@@ -136,7 +140,7 @@ wait $early
 	} else {
 		script += initPhases(toNode) + "\n"
 	}
-	return c.run(ctx, env, script+record(from))
+	return c.run(ctx, env, script+settle+record(from))
 }
 
 func (c Cluster) run(ctx context.Context, env plan.Env, script string) error {

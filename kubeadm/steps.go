@@ -16,13 +16,14 @@ import (
 
 // Files returns the steps that lay down what a node needs before kubeadm runs:
 // the kubelet's unit and, on masters, the certificate authorities, etcd's
-// client pair and kubeadm's configuration.
+// client pair and kubeadm's configuration. The first step compares with a node
+// that is there.
 func (c Cluster) Files(h *inventory.Host) ([]plan.Step, error) {
 	unit, _, err := c.kubeletUnit()
 	if err != nil {
 		return nil, err
 	}
-	steps := []plan.Step{plan.File{ID: id(h, "kubelet-unit"), Host: h.Name, Path: "/etc/systemd/system/kubelet.service", Content: unit, Lane: Lane}.Step()}
+	steps := []plan.Step{c.Fixed(h), plan.File{ID: id(h, "kubelet-unit"), Host: h.Name, Path: "/etc/systemd/system/kubelet.service", Content: unit, Lane: Lane}.Step()}
 	if h.Role != inventory.ControlPlane {
 		return steps, nil
 	}
@@ -102,9 +103,9 @@ func (c Cluster) Join(h *inventory.Host, master func() remote.Host) plan.Step {
 		// and is run again from the start.
 		_, err = env.Host.Run(ctx, remote.Cmd{
 			Title: "kubeadm join", Stdin: conf, Timeout: 8 * time.Minute, Output: func(l string) { env.Say("%s", l) },
-			Script: `umask 077; mkdir -p ` + kubeDir + ` && cat >` + joinFile + ` && systemctl enable --quiet --no-reload kubelet.service &&
-rm -f ` + kubeDir + `/kubelet.conf ` + kubeDir + `/bootstrap-kubelet.conf &&
-kubeadm join --config ` + joinFile + ` && rm -f ` + joinFile,
+			Script: `umask 077; mkdir -p ` + kubeDir + ` && cat >` + joinFile + ` && sync ` + joinFile + ` && systemctl enable --quiet --no-reload kubelet.service &&
+rm -f ` + kubeDir + `/kubelet.conf ` + kubeDir + `/bootstrap-kubelet.conf ` + pkiDir + `/ca.crt &&
+kubeadm join --config ` + joinFile + ` && sync ` + kubeDir + `/kubelet.conf ` + pkiDir + `/ca.crt /var/lib/kubelet/*.[ey]* ` + kubeDir + ` ` + pkiDir + ` && rm -f ` + joinFile,
 		})
 		return err
 	}

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
-	"strings"
 	"time"
 
 	"hactl/internal/remote"
@@ -59,7 +57,6 @@ func checkCA(c *x509.Certificate, now time.Time) error {
 // are.
 func loadExternal(inv *inventory.Inventory, name, field string, files *inventory.CAFiles, now time.Time) (*CA, error) {
 	read := func(path string, secret bool) ([]byte, error) {
-		path = beside(inv, path)
 		info, err := os.Stat(path)
 		if err != nil {
 			return nil, err
@@ -95,17 +92,4 @@ func hinted(err error, hint string) error {
 		return err
 	}
 	return remote.Hint(err, "%s", hint)
-}
-
-// beside resolves a path of the inventory, which is relative to its file.
-func beside(inv *inventory.Inventory, path string) string {
-	if rest, ok := strings.CutPrefix(path, "~/"); ok {
-		if home, err := os.UserHomeDir(); err == nil {
-			return filepath.Join(home, rest)
-		}
-	}
-	if filepath.IsAbs(path) {
-		return path
-	}
-	return filepath.Join(filepath.Dir(inv.Path), path)
 }

@@ -50,7 +50,7 @@ func testAuthority(t *testing.T, cn string, end time.Time, parent *x509.Certific
 	return cert, key
 }
 
-// place writes CA files beside the inventory and names them in it.
+// place writes CA files beside the inventory and names them.
 func place(t *testing.T, inv *inventory.Inventory, key crypto.Signer, certs ...*x509.Certificate) *inventory.CAFiles {
 	t.Helper()
 	der, err := x509.MarshalPKCS8PrivateKey(key)
@@ -66,7 +66,7 @@ func place(t *testing.T, inv *inventory.Inventory, key crypto.Signer, certs ...*
 			t.Fatal(err)
 		}
 	}
-	return &inventory.CAFiles{Cert: "ext.crt", Key: "ext.key"}
+	return &inventory.CAFiles{Cert: filepath.Join(dir, "ext.crt"), Key: filepath.Join(dir, "ext.key")}
 }
 
 var later = time.Now().Add(5000 * time.Hour)
@@ -130,7 +130,7 @@ func TestUnusableExternalCAIsRefused(t *testing.T) {
 		}, "not signed by the next one"},
 		"readable key": {func(t *testing.T, inv *inventory.Inventory) *inventory.CAFiles {
 			f := place(t, inv, rootKey, root)
-			chmod(t, filepath.Join(filepath.Dir(inv.Path), f.Key), 0o644)
+			chmod(t, f.Key, 0o644)
 			return f
 		}, "mode 0644, want 0600"},
 		"no key in the key file": {func(t *testing.T, inv *inventory.Inventory) *inventory.CAFiles {

@@ -91,3 +91,20 @@ func keyFingerprint(text []byte) string {
 	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:])
 }
+
+// What a loaded inventory names is relative to its file already.
+func TestStoreOfAnInventoryInAnotherFolderIsBesideIt(t *testing.T) {
+	t.Chdir(t.TempDir())
+	if err := os.Mkdir("sub", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	text := "cluster: demo\nvip: {address: 192.0.2.10}\nhosts:\n  - {name: m1, address: 192.0.2.11, role: control-plane}\n"
+	inv, err := inventory.Parse("sub/p.yaml", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := Open(inv)
+	if err != nil || s.Dir() != "sub/pki-demo" {
+		t.Errorf("%v, %v", s.Dir(), err)
+	}
+}

@@ -267,7 +267,7 @@ func TestDamagedAuthoritiesAreNeverMadeAgain(t *testing.T) {
 
 func TestStoreOfAnotherClusterIsRefused(t *testing.T) {
 	inv := testInventory(t)
-	inv.PKI.Store = "shared"
+	inv.PKI.Store = filepath.Join(filepath.Dir(inv.Path), "shared")
 	kept(t, open(t, inv))
 	inv.Cluster = "green"
 	if _, _, err := keep(open(t, inv)); err == nil || !strings.Contains(err.Error(), `belongs to cluster "blue"`) {

@@ -50,10 +50,10 @@ type Store struct {
 // others can read, and links in place of files.
 func Open(inv *inventory.Inventory) (*Store, error) {
 	dir := inv.PKI.Store
-	if dir == "" {
-		dir = "pki-" + inv.Cluster
+	if dir == "" { // not so in an inventory that was loaded
+		dir = filepath.Join(filepath.Dir(inv.Path), "pki-"+inv.Cluster)
 	}
-	s := &Store{inv: inv, dir: beside(inv, dir), now: time.Now, fsync: (*os.File).Sync}
+	s := &Store{inv: inv, dir: dir, now: time.Now, fsync: (*os.File).Sync}
 	err := s.locked(context.Background(), false, func(d *disk) error { return nil })
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err

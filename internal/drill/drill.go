@@ -3,7 +3,6 @@ package drill
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"hactl/internal/remote"
@@ -23,8 +22,9 @@ type Drill struct {
 
 // Run does all scenarios in order and returns the report, which is complete up
 // to where the drill ended whatever the error is: a *MissedError when a bound
-// was missed or a run failed, an *UnsafeError when it was refused or could not
-// go on, or the context's error after the fault in progress was undone.
+// was missed or a run failed, an *UnsafeError when nothing of that happened but
+// the drill or a scenario was refused, or the context's error after the fault in
+// progress was undone.
 func (d *Drill) Run(ctx context.Context) (*Report, error) {
 	d.Options.fill()
 	rep := &Report{
@@ -32,7 +32,8 @@ func (d *Drill) Run(ctx context.Context) (*Report, error) {
 		IntervalMS: millis(d.Options.Interval), DeadlineMS: millis(d.Options.Deadline),
 		Scenarios: []*Result{},
 	}
-	err := d.all(ctx, rep)
+	refused, err := d.all(ctx, rep)
+	err = orStopped(ctx, err)
 	rep.TookMS = millis(time.Since(rep.Started))
 	var bad []string
 	rep.Verdict = Met
@@ -45,28 +46,40 @@ func (d *Drill) Run(ctx context.Context) (*Report, error) {
 	switch {
 	case err != nil:
 		rep.Verdict = Failed
+		if len(rep.Scenarios) == 0 {
+			rep.Reason = err.Error()
+		}
 		return rep, err
-	case bad != nil:
+	case len(bad) > len(refused):
 		return rep, &MissedError{bad}
+	case refused != nil:
+		rep.Verdict = Failed
+		return rep, errors.Join(refused...)
 	}
 	return rep, nil
 }
 
-func (d *Drill) all(ctx context.Context, rep *Report) error {
+// orStopped is err unless ctx has ended: then that is why, whatever failed.
+func orStopped(ctx context.Context, err error) error {
+	if err != nil && ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return err
+}
+
+// all returns an *UnsafeError for each scenario that was refused while nothing
+// else was wrong with it, and an error when no scenario could be started or the
+// drill was stopped.
+func (d *Drill) all(ctx context.Context, rep *Report) (refused []error, err error) {
 	if err := CheckBounds(d.Options.Bounds); err != nil {
-		return err
+		return nil, err
 	}
-	may, not := d.Options.Permitted(d.Cluster, d.Scenarios)
-	if len(may) == 0 {
-		return &UnsafeError{Err: nothingPermitted(d.Scenarios, not)}
+	if err := d.Options.Refused(d.Cluster, d.Scenarios); err != nil {
+		return nil, err
 	}
-	if _, err := waitHealthy(ctx, d.Cluster, startWithin); err != nil {
-		return &UnsafeError{Err: remote.Hint(err, "bring the cluster into order first: hactl status, hactl up")}
-	}
-	if d.Cluster.PlanEmpty != nil {
-		if err := d.Cluster.PlanEmpty(ctx); err != nil {
-			return &UnsafeError{Err: fmt.Errorf("the hosts are not as the inventory wants: %w", err)}
-		}
+	_, not := d.Options.Permitted(d.Cluster, d.Scenarios)
+	if err := d.Cluster.inOrder(ctx); err != nil {
+		return nil, &UnsafeError{Err: err}
 	}
 	for _, sc := range d.Scenarios {
 		sc = sc.bounded(d.Options.Bounds)
@@ -82,13 +95,30 @@ func (d *Drill) all(ctx context.Context, rep *Report) error {
 		if err == nil {
 			continue
 		}
+		if res.Verdict != Missed && res.problem() == "" {
+			refused = append(refused, wrap(sc.Name, err))
+		}
 		res.Verdict, res.Reason = Failed, err.Error()
 		var unsafe *UnsafeError
-		if ctx.Err() != nil || !errors.As(err, &unsafe) || unsafe.unhealthy {
-			return err
+		if !errors.As(err, &unsafe) {
+			return nil, err
+		}
+		if unsafe.unhealthy {
+			break
 		}
 	}
-	return nil
+	return refused, nil
+}
+
+// inOrder looks whether a drill may start at all.
+func (c *Cluster) inOrder(ctx context.Context) error {
+	if _, err := waitHealthy(ctx, c, startWithin); err != nil {
+		return remote.Hint(err, "bring the cluster into order first: hactl status, hactl up")
+	}
+	if c.PlanEmpty == nil {
+		return nil
+	}
+	return wrap("the hosts are not as the inventory wants", c.PlanEmpty(ctx))
 }
 
 func (d *Drill) repeat(ctx context.Context, sc Scenario, res *Result) error {
@@ -101,7 +131,7 @@ func (d *Drill) repeat(ctx context.Context, sc Scenario, res *Result) error {
 			res.Runs = append(res.Runs, run)
 		}
 		if err != nil {
-			return err
+			return orStopped(ctx, err)
 		}
 	}
 	return nil

@@ -322,8 +322,10 @@ func TestFaultIsNotDoneWhenAnUndoCannotBeArmed(t *testing.T) {
 		s.cluster.Member("master-2").Host = refusing{probe}
 		d := s.drill(sc)
 		d.Options.AcceptRisk = []string{QuorumRisk}
-		if _, err := d.Run(t.Context()); err == nil {
-			t.Fatal("no error")
+		_, err := d.Run(t.Context())
+		var unsafe *UnsafeError
+		if !errors.As(err, &unsafe) {
+			t.Fatalf("got %v", err)
 		}
 		if got := s.said(titleFault); len(got) > 0 {
 			t.Errorf("fault done on %v", got)

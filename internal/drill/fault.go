@@ -33,7 +33,7 @@ type Fault struct {
 	Undo string
 	// Power means that the host goes away as a whole: Do and Undo are the
 	// operator's power commands or reboot -f, and the proof is that the host
-	// does not answer or has started anew.
+	// does not answer or has started anew; once it is back, it must have.
 	Power bool
 	// Etcd means that the host's etcd member is not there while it lasts.
 	Etcd bool

@@ -43,9 +43,14 @@ func (k *strike) script(ctx context.Context, title, body string, timeout time.Du
 	return strings.TrimSpace(string(res.Stdout)), nil
 }
 
+// identity is what the target is known by at the moment.
+func (k *strike) identity(ctx context.Context, title string, timeout time.Duration) (string, error) {
+	return k.script(ctx, title, shellFunctions+k.Fault.Before, timeout)
+}
+
 // identify notes what the proof will compare with.
 func (k *strike) identify(ctx context.Context) error {
-	out, err := k.script(ctx, titleIdentify, shellFunctions+k.Fault.Before, 10*time.Second)
+	out, err := k.identity(ctx, titleIdentify, 10*time.Second)
 	if err != nil {
 		return err
 	}
@@ -117,7 +122,12 @@ func (k *strike) prove(ctx context.Context) error {
 			break
 		}
 	}
-	return fmt.Errorf("%s: the fault did nothing: %s: no sign of it within %s", k.Member.Name, k.Fault.What, within)
+	return k.idle(fmt.Sprintf("no sign of it within %s", within))
+}
+
+// idle is the error of a fault that did nothing.
+func (k *strike) idle(sign string) error {
+	return fmt.Errorf("%s: the fault did nothing: %s: %s", k.Member.Name, k.Fault.What, sign)
 }
 
 func (k *strike) proof(ctx context.Context) error {
@@ -125,17 +135,36 @@ func (k *strike) proof(ctx context.Context) error {
 		_, err := k.script(ctx, titleProof, shellFunctions+"BEFORE="+remote.Quote(k.before)+"\n"+k.Fault.Proof, 10*time.Second)
 		return err
 	}
-	out, err := k.script(ctx, titleProof, shellFunctions+k.Fault.Before, 2*time.Second)
+	out, err := k.identity(ctx, titleProof, 2*time.Second)
 	var exit *remote.ExitError
 	switch {
+	case ctx.Err() != nil:
+		return ctx.Err() // it was not given the time to answer
 	case err != nil && !errors.As(err, &exit):
-		return nil // it does not answer
+		return nil // it does not answer: restarted will tell whether it was off
 	case err != nil:
 		return err
 	case out == k.before:
 		return errors.New("it is still up")
 	}
 	return nil
+}
+
+// restarted says when a host that was to lose its power is, once it is healthy
+// again, still the one from before: that it did not answer for a moment, on a
+// busy machine or over a broken connection, was no proof. It asks for half a
+// minute at most.
+func (k *strike) restarted(ctx context.Context) error {
+	if !k.Fault.Power {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	now, err := persistently(ctx, func() (string, error) { return k.identity(ctx, titleIdentify, 10*time.Second) })
+	if err == nil && now == k.before {
+		return k.idle("the host never started anew")
+	}
+	return err
 }
 
 // undo takes the fault back and then the armed timer away. It may be called

@@ -32,6 +32,7 @@ type card struct {
 func (r *Report) WriteHTML(w io.Writer) error {
 	t, err := template.New("report").Funcs(template.FuncMap{
 		"format":   func(o Outcome, v float64) string { return o.Format(v) },
+		"requests": func(o Outcome) string { return o.Requests() },
 		"bar":      barWidth,
 		"headline": headline,
 		"when":     func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },

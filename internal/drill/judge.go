@@ -64,7 +64,11 @@ func (r *runner) measure(c Check, owners map[string][]Span) Value {
 	}
 	d := r.duration(c, from, owners)
 	v := Value{Measured: millis(d), Met: d <= c.Bound}
-	if samples := r.samples(c.Of); c.Kind == Gap && !c.Healed {
+	samples := r.samples(c.Of)
+	if c.Kind == Gap {
+		v.Failed, v.Sent = failures(samples, 0, r.end), len(samples)
+	}
+	if c.Kind == Gap && !c.Healed {
 		if begin, ok := firstSuccess(samples, 0); ok {
 			v.Before = millis(longestGap(samples, begin, r.fault).Len())
 		}
@@ -180,45 +184,46 @@ func lanesOf(c *Cluster, spans map[string][]Span) []Lane {
 	return out
 }
 
-// outcomes puts the runs of a scenario together, check by check.
+// outcomes puts the runs of a scenario together, check by check. What no run
+// measured, since none got as far as the fault, is left out.
 func outcomes(sc Scenario, runs []*Run) []Outcome {
 	var out []Outcome
 	for _, c := range sc.Checks {
-		o := Outcome{Check: c.Name(), Unit: "ms", Bound: millis(c.Bound), Values: []float64{}, Met: len(runs) > 0}
+		o := Outcome{Check: c.Name(), Unit: "ms", Bound: millis(c.Bound), Met: true}
 		if c.Kind == Failures || c.Kind == Stays {
 			o.Unit, o.Bound = "count", 0
 		}
 		for _, r := range runs {
-			v, ok := r.Values[c.Name()]
-			if !ok {
-				o.Met = false
-				continue
+			if v, ok := r.Values[c.Name()]; ok {
+				o.add(v)
 			}
-			o.Values = append(o.Values, v.Measured)
-			o.Before, o.AtFault = max(o.Before, v.Before), max(o.AtFault, v.AtFault)
-			o.Met = o.Met && v.Met
 		}
 		o.P50, o.P95, o.Max = percentile(o.Values, 50), percentile(o.Values, 95), percentile(o.Values, 100)
-		out = append(out, o)
+		if o.Values != nil {
+			out = append(out, o)
+		}
 	}
 	return out
 }
 
+func (o *Outcome) add(v Value) {
+	o.Values = append(o.Values, v.Measured)
+	o.Before, o.AtFault = max(o.Before, v.Before), max(o.AtFault, v.AtFault)
+	if o.Sent == 0 || v.Failed*o.Sent > o.Failed*v.Sent { // the largest share of all runs
+		o.Failed, o.Sent = v.Failed, v.Sent
+	}
+	o.Met = o.Met && v.Met
+}
+
 // verdict of a scenario: what went wrong outside of the bounds weighs more.
 func verdict(res *Result) string {
-	v := Met
-	for _, o := range res.Checks {
-		if !o.Met {
-			v = Missed
-		}
-	}
-	for _, r := range res.Runs {
-		if len(r.Problems) > 0 || r.ProvedMS == 0 {
-			return Failed
-		}
-	}
-	if len(res.Runs) == 0 {
+	switch {
+	case res.problem() != "":
+		return Failed
+	case slices.ContainsFunc(res.Checks, func(o Outcome) bool { return !o.Met }):
+		return Missed
+	case len(res.Checks) == 0: // no run got as far as the fault
 		return Failed
 	}
-	return v
+	return Met
 }

@@ -41,8 +41,14 @@ type junitText struct {
 // of its own for everything that is no bound: proof, recovery, lost writes.
 func (r *Report) WriteJUnit(w io.Writer) error {
 	var out junitSuites
+	stamp := r.Started.UTC().Format("2006-01-02T15:04:05")
+	if r.Reason != "" { // no scenario could be started
+		suite := junitSuite{Name: "drill." + r.Cluster, Stamp: stamp, Time: "0"}
+		suite.add(junitCase{Class: "drill", Name: "starts", Time: "0", Error: &junitText{Message: r.Reason}})
+		out.Suites = append(out.Suites, suite)
+	}
 	for _, s := range r.Scenarios {
-		suite := junitSuite{Name: "drill." + r.Cluster + "." + s.Name, Stamp: r.Started.UTC().Format("2006-01-02T15:04:05")}
+		suite := junitSuite{Name: "drill." + r.Cluster + "." + s.Name, Stamp: stamp}
 		for _, c := range s.cases() {
 			suite.add(c)
 		}
@@ -94,7 +100,7 @@ func (s *Result) cases() []junitCase {
 				problems = append(problems, run.ID+": "+p)
 			}
 		}
-		whole.Error = &junitText{Message: s.Name + " failed", Text: strings.Join(problems, "\n")}
+		whole.Error = &junitText{Message: s.Why(), Text: strings.Join(problems, "\n")}
 	}
 	out := []junitCase{whole}
 	for _, o := range s.Checks {

@@ -32,6 +32,10 @@ const (
 	// noise is what a request may be late on a busy machine while nothing is
 	// wrong with the cluster: the bound of scenarios that must not be noticed.
 	noise = 250 * ms
+	// throughAPI is how much later than what they need (an apiserver behind the
+	// VIP, etcd) reads and writes through the API may be back: noise of their own
+	// and the apiservers' etcd clients turning to another member.
+	throughAPI = 2 * noise
 	// crashBackOff is how long the kubelet may take to start a static pod again
 	// that was killed several times in a row: it waits up to five minutes.
 	crashBackOff = 6 * time.Minute
@@ -71,7 +75,7 @@ func Scenarios() []Scenario {
 		{
 			Name: "apiserver-hung", Summary: "the apiserver on the VIP's owner hangs (SIGSTOP): it answers nothing",
 			Hits: owner(signalProcess("kube-apiserver", "STOP")), Hold: 10 * s1, Masters: 3,
-			Checks: []Check{gap(vipReady, 1500*ms), oneOwner()},
+			Checks: []Check{gap(vipReady, 1500*ms), gap(vipRead, 1500*ms+throughAPI), gap(vipWrite, 1500*ms+throughAPI), oneOwner()},
 		},
 		{
 			Name: "controller-manager-killed", Summary: "the leading kube-controller-manager is killed",
@@ -91,7 +95,7 @@ func Scenarios() []Scenario {
 		{
 			Name: "etcd-leader-stopped", Summary: "the leading etcd member is stopped; it hands leadership over first",
 			Hits: leader(stopUnit(etcdUnit)), Hold: 5 * s1, Masters: 3,
-			Checks: []Check{gap(etcdWrite, 400*ms), stays()},
+			Checks: []Check{gap(etcdWrite, 400*ms), gap(vipRead, 400*ms+throughAPI), gap(vipWrite, 400*ms+throughAPI), stays()},
 		},
 		{
 			Name: "etcd-leader-killed", Summary: "the leading etcd member is killed: the others elect",
@@ -101,7 +105,7 @@ func Scenarios() []Scenario {
 		{
 			Name: "etcd-leader-hung", Summary: "the leading etcd member hangs (SIGSTOP)",
 			Hits: leader(hangUnit(etcdUnit)), Hold: 8 * s1, Masters: 3,
-			Checks: []Check{gap(etcdWrite, 2500*ms), stays()},
+			Checks: []Check{gap(etcdWrite, 2500*ms), gap(vipRead, 2500*ms+throughAPI), gap(vipWrite, 2500*ms+throughAPI), stays()},
 		},
 		{
 			Name: "owner-cut-off", Summary: "the VIP's owner loses the network",

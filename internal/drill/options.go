@@ -12,13 +12,13 @@ import (
 
 // Options are what an operator chooses.
 type Options struct {
-	Repeat     int           // runs of each scenario, at least 1
+	Repeat     int           // runs of each scenario, 1 to 1000
 	Settle     time.Duration // wait for health before each run, at most
-	Interval   time.Duration // between two requests of a stream
+	Interval   time.Duration // between two requests of a stream, 5ms to 1s
 	Deadline   time.Duration // of one request
-	Armed      time.Duration // after the hold, when the hosts undo by themselves
-	Hold       time.Duration // overrides the scenarios' own when not 0
-	AcceptRisk []string      // "quorum"
+	Armed      time.Duration // after the hold, when the hosts undo by themselves, at least 10s
+	Hold       time.Duration // overrides the scenarios' own when more than 0
+	AcceptRisk []string      // "quorum", "drift"
 	Allow      []string      // "reboot"
 	Bounds     map[string]time.Duration
 
@@ -89,6 +89,17 @@ func (o *Options) permitted(c *Cluster, s *Scenario) error {
 			"permit it with --allow=reboot, or give --power-off-command and --power-on-command")
 	}
 	return nil
+}
+
+// Refused is an [*UnsafeError] with every reason when none of the scenarios may
+// run on the cluster with these options, or one that is Named may not.
+func (o *Options) Refused(c *Cluster, scenarios []Scenario) error {
+	may, not := o.Permitted(c, scenarios)
+	named := func(s Scenario) bool { return s.Named && not[s.Name] != nil }
+	if len(may) > 0 && !slices.ContainsFunc(scenarios, named) {
+		return nil
+	}
+	return &UnsafeError{Err: nothingPermitted(scenarios, not)}
 }
 
 // Permitted splits scenarios into those that may run on the cluster with these

@@ -1,6 +1,7 @@
 package drill
 
 import (
+	"cmp"
 	"math"
 	"time"
 )
@@ -13,8 +14,8 @@ const Schema = 1
 const (
 	Met     = "met"
 	Missed  = "missed"
-	Failed  = "failed"  // something went wrong: the fault did nothing, a write was lost, no recovery
-	Skipped = "skipped" // not permitted or not possible here
+	Failed  = "failed"  // something went wrong: refused, the fault did nothing, a write was lost, no recovery
+	Skipped = "skipped" // not permitted or not possible here, and not asked for by name
 )
 
 // Report is what a drill found. Times in runs are milliseconds from the run's start.
@@ -26,6 +27,7 @@ type Report struct {
 	IntervalMS float64   `json:"interval_ms"` // between two requests of a stream
 	DeadlineMS float64   `json:"deadline_ms"` // of a request
 	Verdict    string    `json:"verdict"`
+	Reason     string    `json:"reason,omitempty"` // why no scenario was started at all
 	Scenarios  []*Result `json:"scenarios"`
 }
 
@@ -34,9 +36,23 @@ type Result struct {
 	Name    string    `json:"name"`
 	Summary string    `json:"summary"`
 	Verdict string    `json:"verdict"`
-	Reason  string    `json:"reason,omitempty"`
-	Checks  []Outcome `json:"checks,omitempty"`
+	Reason  string    `json:"reason,omitempty"` // why it was skipped, or refused before the last run
+	Checks  []Outcome `json:"checks,omitempty"` // those that at least one run measured
 	Runs    []*Run    `json:"runs,omitempty"`
+}
+
+// Why is the reason in one line: Reason, or the first problem of a run. It is ""
+// when all that there is to say is in the checks.
+func (r *Result) Why() string { return cmp.Or(r.Reason, r.problem()) }
+
+// problem is the first thing that went wrong in a run, or "".
+func (r *Result) problem() string {
+	for _, run := range r.Runs {
+		if len(run.Problems) > 0 {
+			return run.ID + ": " + run.Problems[0]
+		}
+	}
+	return ""
 }
 
 // Outcome is a check over all runs. Unit says what the numbers are: "ms" or "count".
@@ -52,10 +68,15 @@ type Outcome struct {
 	// that are no gap.
 	Before  float64 `json:"before,omitempty"`
 	AtFault float64 `json:"at_fault,omitempty"`
-	P50     float64 `json:"p50"`
-	P95     float64 `json:"p95"`
-	Max     float64 `json:"max"`
-	Met     bool    `json:"met"`
+	// Failed of Sent requests failed in the whole run, before the fault and after
+	// the undo, too; of all runs the one with the largest share. A gap ends with the
+	// first success and does not show this. 0 for checks that are no gap.
+	Failed int     `json:"failed,omitempty"`
+	Sent   int     `json:"sent,omitempty"`
+	P50    float64 `json:"p50"`
+	P95    float64 `json:"p95"`
+	Max    float64 `json:"max"`
+	Met    bool    `json:"met"`
 }
 
 // Run is one repetition.
@@ -90,6 +111,8 @@ type Value struct {
 	Met      bool    `json:"met"`
 	Before   float64 `json:"before,omitempty"` // as in [Outcome]
 	AtFault  float64 `json:"at_fault,omitempty"`
+	Failed   int     `json:"failed,omitempty"`
+	Sent     int     `json:"sent,omitempty"`
 }
 
 // StreamReport is a stream of one run, seen from the fault on.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"encoding/xml"
 	"flag"
+	"io"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -16,7 +17,8 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
-// sampleReport is a drill of every kind of verdict.
+// sampleReport is a drill of every kind of verdict: met, missed beside a lost
+// write, a fault that did nothing, refused, skipped.
 func sampleReport() *Report {
 	start := time.Date(2026, 3, 14, 9, 26, 53, 0, time.UTC)
 	cut := sampleRun("owner-cut-off-1f2e3d4c", start, 1600, 9700, 10900, 13200)
@@ -48,18 +50,24 @@ func sampleReport() *Report {
 	lost.Lost = []string{"master-3: apiserver-killed-99aabbcc-new-000173"}
 	lost.Problems = []string{"1 acknowledged writes were lost, the first: master-3: apiserver-killed-99aabbcc-new-000173"}
 	lost.Values = map[string]Value{"gap vip/ready/new": {Measured: 940}}
+	idle := sampleRun("owner-powered-off-0a1b2c3d", start, 1520, 31600, 0, 32000)
+	idle.ProvedMS = 0
+	idle.Victims = []Victim{{"master-1", "power off"}}
+	idle.Problems = []string{"master-1: the fault did nothing: power off: no sign of it within 30s"}
 	return &Report{
 		Schema: Schema, Cluster: "prod-eu <1>", Started: start, TookMS: 84210, IntervalMS: 20, DeadlineMS: 1000, Verdict: Missed,
 		Scenarios: []*Result{
 			{Name: "owner-cut-off", Summary: "the VIP's owner loses the network", Verdict: Met, Runs: []*Run{cut}, Checks: []Outcome{
-				{Check: "gap vip/ready/new", Unit: "ms", Bound: 500, Values: []float64{322, 310, 391}, Before: 81, AtFault: 322, P50: 322, P95: 391, Max: 391, Met: true},
-				{Check: "gap vip/write/new", Unit: "ms", Bound: 2000, Values: []float64{1280, 1190, 1320}, P50: 1280, P95: 1320, Max: 1320, Met: true},
+				{Check: "gap vip/ready/new", Unit: "ms", Bound: 500, Values: []float64{322, 310, 391}, Before: 81, AtFault: 322, Failed: 16, Sent: 660, P50: 322, P95: 391, Max: 391, Met: true},
+				{Check: "gap vip/write/new", Unit: "ms", Bound: 2000, Values: []float64{1280, 1190, 1320}, Sent: 660, P50: 1280, P95: 1320, Max: 1320, Met: true},
 				{Check: "owners after the undo", Unit: "ms", Bound: 1000, Values: []float64{90, 60, 71}, P50: 71, P95: 90, Max: 90, Met: true},
 			}},
 			{Name: "apiserver-killed", Summary: "the apiserver on the VIP's owner is killed", Verdict: Failed, Runs: []*Run{lost}, Checks: []Outcome{
-				{Check: "gap vip/ready/new", Unit: "ms", Bound: 400, Values: []float64{940}, P50: 940, P95: 940, Max: 940},
+				{Check: "gap vip/ready/new", Unit: "ms", Bound: 400, Values: []float64{940}, Failed: 147, Sent: 660, P50: 940, P95: 940, Max: 940},
 				{Check: "stays", Unit: "count", Values: []float64{1}, P50: 1, P95: 1, Max: 1},
 			}},
+			{Name: "owner-powered-off", Summary: "the VIP's owner loses its power", Verdict: Failed, Runs: []*Run{idle}},
+			{Name: "worker-lost", Summary: "a worker is cut off", Verdict: Failed, Reason: "not safe to start: none of the demo's 10 replicas is on worker-1: its loss would test nothing"},
 			{Name: "all-rebooted", Summary: "every master is powered off at once and comes back", Verdict: Skipped, Reason: "not run: takes the majority away on purpose"},
 		},
 	}
@@ -141,8 +149,8 @@ func TestHTMLNeedsNothingFromElsewhereAndEscapes(t *testing.T) {
 			t.Errorf("the page contains %q", bad)
 		}
 	}
-	if strings.Count(page, "<svg") != 2 {
-		t.Errorf("%d pictures, expected one for each of the two scenarios that ran", strings.Count(page, "<svg"))
+	if strings.Count(page, "<svg") != 3 {
+		t.Errorf("%d pictures, expected one for each of the three scenarios that ran", strings.Count(page, "<svg"))
 	}
 }
 
@@ -159,8 +167,62 @@ func TestJUnitCountsAddUp(t *testing.T) {
 	for _, s := range got.Suites {
 		counts = append(counts, s.Tests, s.Failures, s.Errors, s.Skipped)
 	}
-	if want := []int{4, 0, 0, 0, 3, 2, 1, 0, 1, 0, 0, 1}; !slices.Equal(counts, want) {
+	if want := []int{4, 0, 0, 0, 3, 2, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 0, 1}; !slices.Equal(counts, want) {
 		t.Errorf("tests, failures, errors, skipped per suite: got %v, expected %v", counts, want)
+	}
+}
+
+// A drill that could not start says why in every report; to a CI system that
+// reads nothing but the cases, it is an error and not nothing.
+func TestDrillThatWasRefusedSaysWhyInEveryReport(t *testing.T) {
+	rep := sampleReport()
+	rep.Scenarios, rep.Verdict, rep.Reason = []*Result{}, Failed, "not safe to start: master-3: etcd.service is not active"
+	for name, write := range map[string]func(io.Writer) error{"JSON": rep.WriteJSON, "JUnit": rep.WriteJUnit, "HTML": rep.WriteHTML} {
+		var b bytes.Buffer
+		if err := write(&b); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(b.String(), rep.Reason) {
+			t.Errorf("%s does not say why", name)
+		}
+		if name == "JUnit" && !strings.Contains(b.String(), `tests="1" failures="0" errors="1"`) {
+			t.Errorf("%s", b.String())
+		}
+	}
+}
+
+// What was never measured has no figures, neither good nor bad ones.
+func TestScenarioThatNeverRanShowsItsReasonAndNoFigures(t *testing.T) {
+	sc := testScenario(s1, gap(vipReady, s1), stays())
+	for name, runs := range map[string][]*Run{"refused": nil, "did nothing": {{ID: "a"}}} {
+		if got := outcomes(sc, runs); got != nil {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+	measured := &Run{ID: "a", ProvedMS: 1, Values: map[string]Value{"gap vip/ready/new": {Measured: 5, Met: true}, "stays": {Met: true}}}
+	if got := outcomes(sc, []*Run{measured, {ID: "b"}}); len(got) != 2 || !got[0].Met || len(got[0].Values) != 1 {
+		t.Errorf("the second of two runs was refused: %+v", got)
+	}
+	var b bytes.Buffer
+	if err := sampleReport().WriteHTML(&b); err != nil {
+		t.Fatal(err)
+	}
+	for _, why := range []string{"none of the demo", "the fault did nothing", "acknowledged writes were lost"} {
+		overview, _, _ := strings.Cut(b.String(), "<section")
+		if !strings.Contains(overview, why) {
+			t.Errorf("the overview does not say %q", why)
+		}
+	}
+}
+
+// The run with the largest share of failures stands for all.
+func TestFailedRequestsAreThoseOfTheWorstRun(t *testing.T) {
+	var runs []*Run
+	for _, v := range []Value{{Failed: 3, Sent: 400}, {Failed: 100, Sent: 400}, {Failed: 101, Sent: 900}} {
+		runs = append(runs, &Run{ProvedMS: 1, Values: map[string]Value{"gap vip/ready/new": v}})
+	}
+	if got := outcomes(testScenario(s1, gap(vipReady, s1)), runs)[0].Requests(); got != "100 of 400" {
+		t.Errorf("got %q", got)
 	}
 }
 

@@ -59,7 +59,7 @@ type runner struct {
 }
 
 // runOnce does the scenario once. An UnsafeError means that nothing was
-// broken; any other error that the drill cannot go on (ctx ended).
+// broken; any other error that the drill cannot go on (the context's: it ended).
 func runOnce(ctx context.Context, c *Cluster, opt *Options, sc Scenario, obs Observer) (*Run, error) {
 	id, err := newID(sc.Name)
 	if err != nil {
@@ -135,7 +135,15 @@ func (r *runner) ready(ctx context.Context) error {
 	}
 	r.demo = &workload{k: k}
 	r.obs.say("%s: waiting for %d demo replicas", r.sc.Name, demoReplicas)
-	return r.demo.deploy(ctx)
+	err := r.demo.deploy(ctx, r.strikes[0].Member.Name)
+	if err != nil { // nobody else takes it away, and Ctrl-C must not keep it there
+		after, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+		defer cancel()
+		if left := r.demo.remove(after); left != nil {
+			r.obs.say("%s: %v", r.sc.Name, left)
+		}
+	}
+	return err
 }
 
 // vip is the API behind the VIP.
@@ -257,6 +265,9 @@ func (r *runner) breakAndHeal(ctx, watchCtx context.Context, watches *sync.WaitG
 		r.problem(fmt.Errorf("no recovery within %s of the undo: %w", r.sc.Recover, err))
 	} else {
 		r.mark(&r.healed)
+		if err := each(r.strikes, func(k *strike) error { return k.restarted(ctx) }); ctx.Err() == nil {
+			r.problem(err)
+		}
 	}
 	pause(ctx, r.opt.tail)
 	return ctx.Err()
@@ -314,13 +325,14 @@ func orCanceled(ctx context.Context, err error) error {
 	return ctx.Err()
 }
 
-// follow starts the watches of checks that wait for something to come back.
+// follow starts the watches of checks that wait for something to come back. What
+// was there before the fault has not come back.
 func (r *runner) follow(ctx context.Context, wg *sync.WaitGroup) {
 	note := func(c Check, at time.Duration, ok bool) {
-		if ok {
-			r.mu.Lock()
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if ok && r.fault > 0 && at >= r.fault {
 			r.found[c.Name()] = at
-			r.mu.Unlock()
 		}
 	}
 	for _, c := range r.sc.Checks {

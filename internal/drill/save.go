@@ -67,6 +67,15 @@ func (o *Outcome) Format(v float64) string {
 	return fmt.Sprintf("%.0f ms", v)
 }
 
+// Requests is how many requests of a gap check failed: "826 of 3444", or "" for
+// other checks.
+func (o *Outcome) Requests() string {
+	if o.Sent == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d of %d", o.Failed, o.Sent)
+}
+
 // worst is the run with the largest value of the first check, or with problems.
 func (r *Result) worst() *Run {
 	var worst *Run

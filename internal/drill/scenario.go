@@ -13,6 +13,9 @@ import (
 type Scenario struct {
 	Name    string
 	Summary string
+	// Named means that it was asked for by its name: where it may not run, the
+	// drill is refused instead of this scenario skipped.
+	Named bool
 	// Hits chooses victims by the state of the moment. An error means that this
 	// cluster cannot run the scenario.
 	Hits func(c *Cluster, s *State) ([]Hit, error)
@@ -76,13 +79,14 @@ func (c Check) Name() string {
 	return n
 }
 
-// Find returns the scenarios of those names in the order of the list, which is
-// the safe one. Every unknown name is reported at once.
+// Find returns the scenarios of those names, as Named, in the order of the list,
+// which is the safe one. Every unknown name is reported at once.
 func Find(names ...string) ([]Scenario, error) {
 	all := Scenarios()
 	var out []Scenario
 	for _, s := range all {
 		if slices.Contains(names, s.Name) {
+			s.Named = true
 			out = append(out, s)
 		}
 	}
@@ -134,18 +138,25 @@ func (s Scenario) bounded(bounds map[string]time.Duration) Scenario {
 	return s
 }
 
-// CheckBounds names the bounds that belong to no scenario.
-func CheckBounds(bounds map[string]time.Duration) error {
-	known := map[string]bool{}
+// BoundNames is what a bound of the inventory may be called: every scenario,
+// each with its checks behind it.
+func BoundNames() []string {
+	var out []string
 	for _, s := range Scenarios() {
-		known[s.Name] = true
+		out = append(out, s.Name)
 		for _, c := range s.Checks {
-			known[s.Name+"/"+c.Key()] = true
+			out = append(out, s.Name+"/"+c.Key())
 		}
 	}
+	return out
+}
+
+// CheckBounds names the bounds that belong to no scenario.
+func CheckBounds(bounds map[string]time.Duration) error {
+	known := BoundNames()
 	var bad []string
 	for k := range bounds {
-		if !known[k] {
+		if !slices.Contains(known, k) {
 			bad = append(bad, k)
 		}
 	}

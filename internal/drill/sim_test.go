@@ -57,8 +57,61 @@ type sim struct {
 	// onFault is what the fault really does; onUndo takes it back.
 	onFault func(host string)
 	onUndo  func(host string)
+	onProof func(ctx context.Context) error // what comes instead of a proof's answer; nil: the answer
+	boots   map[string]int
 	broken  map[string]bool
 	armed   map[string]bool
+
+	demo map[string]bool // the parts of the demo workload that are there, by path
+	pods []string        // the node of each of its ready pods
+}
+
+// addWorker gives the cluster a worker and the demo a service that answers.
+func (s *sim) addWorker(pods ...string) *simHost {
+	h := &simHost{sim: s, name: "worker-1"}
+	s.hosts[h.name], s.pods = h, pods
+	s.cluster.Members = append(s.cluster.Members, &Member{Name: h.name, Addr: netip.AddrFrom4([4]byte{10, 0, 0, 4}), SSHPorts: []int{22}, Host: h})
+	l := newPipes()
+	s.servers[simService+":80"] = l
+	srv := &http.Server{Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}), ReadHeaderTimeout: time.Minute}
+	go func() { _ = srv.Serve(l) }()
+	s.t.Cleanup(func() { _ = srv.Close() })
+	return h
+}
+
+const simService = "10.96.0.10"
+
+// demoAPI is what the API answers about the demo workload.
+func (s *sim) demoAPI(mux *http.ServeMux) {
+	for _, path := range []string{demoPath, namespacePath + "/services"} {
+		set := func(there bool) http.HandlerFunc {
+			return func(w http.ResponseWriter, _ *http.Request) {
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				if s.demo[path] = true; !there {
+					delete(s.demo, path)
+				}
+				fmt.Fprint(w, "{}")
+			}
+		}
+		mux.HandleFunc("POST "+path, set(true))
+		mux.HandleFunc("DELETE "+path+"/"+demoName, set(false))
+	}
+	mux.HandleFunc("GET "+namespacePath+"/services/"+demoName, func(w http.ResponseWriter, _ *http.Request) {
+		_ = json.NewEncoder(w).Encode(object{"spec": object{"clusterIP": simService}})
+	})
+	mux.HandleFunc("GET "+podsPath, func(w http.ResponseWriter, _ *http.Request) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		var items []object
+		for _, node := range s.pods {
+			items = append(items, object{"spec": object{"nodeName": node}, "status": object{"conditions": []object{{"type": "Ready", "status": "True"}}}})
+		}
+		_ = json.NewEncoder(w).Encode(object{"items": items})
+	})
+	mux.HandleFunc("GET /api/v1/nodes/worker-1", func(w http.ResponseWriter, _ *http.Request) {
+		_ = json.NewEncoder(w).Encode(object{"spec": object{"taints": []object{{"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}}}})
+	})
 }
 
 var errDead = errors.New("hactl is dead")
@@ -67,7 +120,7 @@ func newSim(t *testing.T) *sim {
 	t.Helper()
 	s := &sim{t: t, objects: map[string]bool{}, keys: map[string]bool{}, owners: map[string]bool{}, leader: "master-1",
 		etcdUp: true, servers: map[string]*pipes{}, conns: map[net.Conn]string{}, hosts: map[string]*simHost{},
-		broken: map[string]bool{}, armed: map[string]bool{}}
+		boots: map[string]int{}, broken: map[string]bool{}, armed: map[string]bool{}, demo: map[string]bool{}}
 	s.changed = sync.NewCond(&s.mu)
 	s.onFault, s.onUndo = func(string) {}, func(string) {}
 	cert, pool := selfSigned(t)
@@ -282,6 +335,7 @@ func (s *sim) api() http.Handler {
 	mux.HandleFunc("GET /apis/coordination.k8s.io/v1/namespaces/kube-system/leases/{name}", func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprint(w, `{"spec":{"holderIdentity":"master-2_abc","renewTime":"2026-01-02T03:04:05.000000Z"}}`)
 	})
+	s.demoAPI(mux)
 	mux.HandleFunc("POST "+mapsPath, func(w http.ResponseWriter, r *http.Request) {
 		var o struct{ Metadata struct{ Name string } }
 		_ = json.NewDecoder(r.Body).Decode(&o)
@@ -423,6 +477,11 @@ func (h *simHost) Run(ctx context.Context, c remote.Cmd) (*remote.Result, error)
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
+	if c.Title == titleProof && s.onProof != nil {
+		if err := s.onProof(ctx); err != nil {
+			return nil, &remote.UnreachableError{Host: h.name, Op: "run", Err: err}
+		}
+	}
 	out, ok := h.answer(c)
 	if !ok {
 		return &remote.Result{Exit: 1}, &remote.ExitError{Host: h.name, Title: c.Title, Exit: 1}
@@ -456,7 +515,7 @@ func (h *simHost) answer(c remote.Cmd) (string, bool) {
 		}
 		return out, true
 	case titleIdentify:
-		return "42:1000", true
+		return h.identity(), true
 	case titleArm:
 		set(s.armed, true)
 		return "", true
@@ -470,7 +529,7 @@ func (h *simHost) answer(c remote.Cmd) (string, bool) {
 		}
 		return "", true
 	case titleProof:
-		return "", get(s.broken)
+		return h.identity(), get(s.broken) || c.Script == shellFunctions+powerOff().Before
 	case titleUndo:
 		set(s.broken, false)
 		s.onUndo(h.name)
@@ -481,6 +540,12 @@ func (h *simHost) answer(c remote.Cmd) (string, bool) {
 	}
 	s.t.Errorf("unknown command %q", c.Title)
 	return "", false
+}
+
+func (h *simHost) identity() string {
+	h.sim.mu.Lock()
+	defer h.sim.mu.Unlock()
+	return fmt.Sprintf("42:%d", h.sim.boots[h.name])
 }
 
 // watch tells the VIP's comings and goings as ip monitor would.

@@ -69,6 +69,24 @@ func TestWatchScriptTellsAnAddressComingAndGoing(t *testing.T) {
 	}
 }
 
+// Every fourth request fails, before the fault, too: no gap to speak of.
+func TestPartialOutageShowsInTheFailedRequests(t *testing.T) {
+	s := &Stream{Name: vipReady}
+	for i := range 40 {
+		at := time.Duration(i) * 20 * ms
+		s.record(Sample{Start: at, End: at, OK: i%4 != 3}, nil)
+	}
+	r := &runner{traffic: &Traffic{Streams: []*Stream{s}}, fault: 200 * ms, end: 780 * ms}
+	for _, c := range []Check{gap(vipReady, 50*ms), {Kind: Gap, Of: vipReady, Bound: 50 * ms, Healed: true}} {
+		if got := r.measure(c, nil); !got.Met || got.Failed != 10 || got.Sent != 40 {
+			t.Errorf("%s: %+v", c.Name(), got)
+		}
+	}
+	if got := r.measure(Check{Kind: Failures, Of: vipReady}, nil); got.Sent != 0 {
+		t.Errorf("no gap: %+v", got)
+	}
+}
+
 func TestGapsAtTheEdgesOfTheWindow(t *testing.T) {
 	at := func(ms ...int) (out []Sample) {
 		for _, m := range ms {

@@ -29,9 +29,10 @@ type workload struct {
 	at string // host:port of the service
 }
 
-// deploy makes the demo and waits until all replicas are ready. Pods leave a
-// lost node after 5 s instead of the default 300, and may run on masters.
-func (w *workload) deploy(ctx context.Context) error {
+// deploy makes the demo and waits until all replicas are ready, at least one of
+// them on the node that is about to be lost. Pods leave a lost node after 5 s
+// instead of the default 300, and may run on masters.
+func (w *workload) deploy(ctx context.Context, victim string) error {
 	labels := object{"app": demoName}
 	gone := func(key string) object {
 		return object{"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 5}
@@ -65,7 +66,31 @@ func (w *workload) deploy(ctx context.Context) error {
 	if err := w.expose(ctx, labels); err != nil {
 		return err
 	}
-	return w.waitReady(ctx)
+	ready, err := w.waitReady(ctx)
+	if err == nil && ready[victim] == 0 {
+		err = w.keptOff(ctx, victim)
+	}
+	return err
+}
+
+// keptOff is the error of a node that has none of the replicas: without one its
+// loss tests nothing. What keeps them away is one of its taints, of which a
+// cordon is one.
+func (w *workload) keptOff(ctx context.Context, node string) error {
+	var n struct {
+		Spec struct {
+			Taints []struct{ Key, Effect string }
+		}
+	}
+	if err := w.k.do(ctx, http.MethodGet, "/api/v1/nodes/"+node, nil, &n); err != nil {
+		return fmt.Errorf("none of the demo's replicas is on %s; look at the node: %w", node, err)
+	}
+	taints := []string{}
+	for _, t := range n.Spec.Taints {
+		taints = append(taints, t.Key+":"+t.Effect)
+	}
+	return remote.Hint(fmt.Errorf("none of the demo's %d replicas is on %s: its loss would test nothing", demoReplicas, node),
+		"its taints are %q; take them away with kubectl uncordon %s or kubectl taint node %s KEY-", taints, node, node)
 }
 
 // create asks again for a while: an apiserver whose etcd member has just come
@@ -106,26 +131,39 @@ func (w *workload) expose(ctx context.Context, labels object) error {
 	return nil
 }
 
-func (w *workload) waitReady(ctx context.Context) error {
+// waitReady waits for all replicas and returns how many are ready on each node.
+func (w *workload) waitReady(ctx context.Context) (map[string]int, error) {
 	ctx, cancel := context.WithTimeout(ctx, demoReady)
 	defer cancel()
 	for {
-		n, last := w.readyPods(ctx, "")
+		ready, last := w.readyPods(ctx)
 		if last == nil {
+			n := elsewhere(ready, "")
 			if n >= demoReplicas {
-				return nil
+				return ready, nil
 			}
 			last = fmt.Errorf("%d of %d are ready", n, demoReplicas)
 		}
 		if !pause(ctx, time.Second) {
-			return remote.Hint(fmt.Errorf("wait %s for the demo replicas: %w", demoReady, last),
+			return nil, remote.Hint(fmt.Errorf("wait %s for the demo replicas: %w", demoReady, last),
 				"look at kubectl -n %s get pods; the image %s must be on every node", namespace, demoImage)
 		}
 	}
 }
 
-// readyPods counts the ready pods that are not on the named node.
-func (w *workload) readyPods(ctx context.Context, lost string) (int, error) {
+// elsewhere counts the ready pods that are not on the named node.
+func elsewhere(ready map[string]int, lost string) int {
+	n := 0
+	for node, pods := range ready {
+		if node != lost {
+			n += pods
+		}
+	}
+	return n
+}
+
+// readyPods counts the ready pods of each node.
+func (w *workload) readyPods(ctx context.Context) (map[string]int, error) {
 	var pods struct {
 		Items []struct {
 			Metadata struct {
@@ -140,29 +178,29 @@ func (w *workload) readyPods(ctx context.Context, lost string) (int, error) {
 		}
 	}
 	if err := w.k.do(ctx, http.MethodGet, podsPath+"?labelSelector=app="+demoName, nil, &pods); err != nil {
-		return 0, fmt.Errorf("list the demo's pods: %w", err)
+		return nil, fmt.Errorf("list the demo's pods: %w", err)
 	}
-	n := 0
+	ready := map[string]int{}
 	for _, p := range pods.Items {
-		if p.Metadata.DeletionTimestamp != "" || p.Spec.NodeName == lost {
+		if p.Metadata.DeletionTimestamp != "" {
 			continue
 		}
 		for _, c := range p.Status.Conditions {
 			if c.Type == "Ready" && c.Status == "True" {
-				n++
+				ready[p.Spec.NodeName]++
 			}
 		}
 	}
-	return n, nil
+	return ready, nil
 }
 
 // watchRescheduled waits until all replicas are ready on other nodes.
 func (w *workload) watchRescheduled(ctx context.Context, lost string, zero time.Time) (time.Duration, bool) {
 	for ctx.Err() == nil {
 		askCtx, cancel := context.WithTimeout(ctx, 5*time.Second)
-		n, err := w.readyPods(askCtx, lost)
+		ready, err := w.readyPods(askCtx)
 		cancel()
-		if err == nil && n >= demoReplicas {
+		if err == nil && elsewhere(ready, lost) >= demoReplicas {
 			return time.Since(zero), true
 		}
 		pause(ctx, 500*time.Millisecond)

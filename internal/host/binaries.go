@@ -63,7 +63,7 @@ shift $n
 for f; do
 key "$f"; [ -n "$k" ] || { echo "absent $f"; continue; }
 if ! known "$f"; then
-h=; for l in $H; do case $l in *" "[" *"]"$f") h=${l%%" "*};; esac; done
+h=; for l in $H; do case $l in *"  $f"|*" *$f") h=${l%%" "*};; esac; done
 [ -n "$h" ] || exit 1
 (umask 077; echo "$f $k $h" >>` + sumsFile + `)
 fi

@@ -27,7 +27,7 @@ type target struct {
 // targetOf merges the host's ssh settings over the inventory's.
 func targetOf(inv *inventory.Inventory, h *inventory.Host, home string) target {
 	s := mergeSSH(inv.SSH, h.SSH)
-	file := func(p string) string { return resolve(p, inv.Path, home) }
+	file := func(p string) string { return resolve(p, home) }
 	t := target{
 		name:       h.Name,
 		addr:       net.JoinHostPort(strings.Trim(h.Address, "[]"), strconv.Itoa(orDefault(s.Port, 22))),
@@ -78,17 +78,13 @@ func orDefault[T comparable](v, def T) T {
 	return v
 }
 
-// resolve expands ~ and takes relative paths from the inventory's folder.
-func resolve(p, inventoryFile, home string) string {
-	switch {
-	case p == "":
-		return ""
-	case p == "~" || strings.HasPrefix(p, "~/"):
+// resolve expands ~, as in the default of known_hosts. Relative paths have been
+// taken from the inventory's folder when it was loaded.
+func resolve(p, home string) string {
+	if p == "~" || strings.HasPrefix(p, "~/") {
 		return filepath.Join(home, p[1:])
-	case filepath.IsAbs(p) || inventoryFile == "":
-		return p
 	}
-	return filepath.Join(filepath.Dir(inventoryFile), p)
+	return p
 }
 
 // trustCommand is the command that accepts this target's host key.

@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -8,6 +9,7 @@ import (
 
 	"hactl/etcd"
 	"hactl/internal/remote"
+	"hactl/inventory"
 )
 
 // etcdChecks asks every member, and for one acknowledged write.
@@ -28,6 +30,7 @@ func etcdChecks(ctx context.Context, c Cluster) []Check {
 	}
 	out = append(out, missingMembers(c)...)
 	out = append(out, quorumCheck(st, out))
+	out = append(out, strangerChecks(st, c.Inv)...)
 	if c.Write {
 		out = append(out, writeCheck(ctx, cluster))
 	}
@@ -85,6 +88,25 @@ func memberCheck(m etcd.MemberStatus) Check {
 		k.State, k.Detail = Bad, k.Detail+", alarm "+strings.Join(m.Alarms, ", ")
 	}
 	return k
+}
+
+// strangerChecks are the members of no master of the inventory: they count for
+// the quorum, and hactl neither looks at them nor restarts them.
+func strangerChecks(st *etcd.Status, inv *inventory.Inventory) []Check {
+	hint := "hactl up removes it once its host is off, or after systemctl disable --now etcd keepalived there"
+	if !st.Quorum {
+		hint = "without a quorum it cannot be removed: bring its host back"
+	}
+	var out []Check
+	for _, l := range st.Strangers(inv) {
+		role := "voter"
+		if l.Learner {
+			role = "learner"
+		}
+		name := remote.Clean(cmp.Or(l.Name, "unnamed"))
+		out = append(out, Check{Area: "etcd", What: name, State: Bad, Detail: fmt.Sprintf("a %s that is not in the inventory: %s; hint: %s", role, l, hint)})
+	}
+	return out
 }
 
 // missingMembers are masters without a connection: nobody could look.

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"slices"
 	"strings"
@@ -265,17 +266,57 @@ func workloadChecks(loads []kubeadm.Workload) []Check {
 	return out
 }
 
-// certificates reports the store's certificates: the next to expire by name.
-func certificates(_ context.Context, c Cluster) []Check {
-	all := c.PKI.Report()
-	if len(all) == 0 {
-		return nil
+// expires is a certificate, of the store or on a host.
+type expires struct {
+	name, host string
+	end        time.Time
+}
+
+// certificates reports the next to expire, of the store's and of those that
+// kubeadm and the kubelets made on the masters, and masters that nobody could ask.
+func certificates(ctx context.Context, c Cluster) []Check {
+	masters := c.Inv.Masters()
+	found, out := make([][]kubeadm.Certificate, len(masters)), make([]Check, len(masters)+1)
+	var wg sync.WaitGroup
+	for i, m := range masters {
+		wg.Go(func() {
+			h, err := c.Hosts[m.Name], c.Down[m.Name]
+			if h != nil {
+				found[i], err = kubeadm.Certificates(ctx, h)
+			}
+			if h == nil || err != nil {
+				out[i+1] = failed("certificate", m.Name, Unknown, err)
+			}
+		})
 	}
-	next := all[0]
-	k := Check{Area: "certificate", What: next.Name, State: OK,
-		Detail: fmt.Sprintf("first of %d to expire, in %d days (%s)", len(all), next.Days, next.NotAfter.Format(time.DateOnly))}
-	if next.Days < 30 {
+	wg.Wait()
+	var all []expires
+	for _, e := range c.PKI.Report() {
+		all = append(all, expires{name: e.Name, end: e.NotAfter})
+	}
+	for i, certs := range found {
+		for _, e := range certs {
+			all = append(all, expires{e.Name, masters[i].Name, e.NotAfter})
+		}
+	}
+	out[0] = firstToExpire(all, time.Now())
+	return slices.DeleteFunc(out, func(k Check) bool { return k.Area == "" })
+}
+
+// firstToExpire is bad when what should have been made anew by now has not been.
+func firstToExpire(all []expires, now time.Time) Check {
+	if len(all) == 0 {
+		return Check{}
+	}
+	next := slices.MinFunc(all, func(a, b expires) int { return a.end.Compare(b.end) })
+	days := int(math.Floor(next.end.Sub(now).Hours() / 24))
+	k := Check{Area: "certificate", What: next.name, State: OK,
+		Detail: fmt.Sprintf("first of %d to expire, in %d days (%s)", len(all), days, next.end.Format(time.DateOnly))}
+	if next.host != "" {
+		k.Detail += ", on " + next.host
+	}
+	if days < 30 {
 		k.State = Bad
 	}
-	return []Check{k}
+	return k
 }

@@ -2,11 +2,20 @@ package verify
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
+	"fmt"
+	"maps"
+	"math/big"
 	"net"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"hactl/etcd"
 	"hactl/internal/plan"
@@ -156,6 +165,34 @@ func TestQuorumIsBadOnlyWhenUnknownMembersCouldNotMakeIt(t *testing.T) {
 	}
 }
 
+// They count for the quorum, and nobody looks after them.
+func TestMembersThatAreNotInTheInventoryAreBad(t *testing.T) {
+	inv := inventorytest.Three(t)
+	member := func(name, ip string) etcd.Listed {
+		return etcd.Listed{Name: name, PeerURLs: []string{"https://" + ip + ":2380"}}
+	}
+	all := []etcd.Listed{member("master-1", "192.0.2.11"), member("master-2", "192.0.2.12"), member("master-3", "192.0.2.13")}
+	st := &etcd.Status{Quorum: true, Listed: all}
+	if got := strangerChecks(st, inv); len(got) != 0 {
+		t.Errorf("%+v", got)
+	}
+	// The new master has no name yet: it has been added, and has not started.
+	st.Listed = []etcd.Listed{all[0], all[1], member("", "192.0.2.13"), member("old\x1b[2J", "192.0.2.99")}
+	got := strangerChecks(st, inv)
+	if len(got) != 1 || got[0].State != Bad || got[0].What != "old[2J" && got[0].What != "old" {
+		t.Fatalf("%+v", got)
+	}
+	for _, want := range []string{"a voter that is not in the inventory", "https://192.0.2.99:2380", "systemctl disable --now etcd keepalived"} {
+		if !strings.Contains(got[0].Detail, want) {
+			t.Errorf("%q is not in %q", want, got[0].Detail)
+		}
+	}
+	st.Quorum = false
+	if got := strangerChecks(st, inv); strings.Contains(got[0].Detail, "hactl up") {
+		t.Errorf("hactl up would remove it without a quorum: %q", got[0].Detail)
+	}
+}
+
 // A host that is skipped does not hold up the rest; another that is missing does.
 func TestSkippedHostDoesNotCount(t *testing.T) {
 	cl := clusterOf(t, plan.Hosts{}, map[string]error{"master-1": errors.New("off"), "master-2": errors.New("off"), "master-3": errors.New("off")})
@@ -169,5 +206,77 @@ func TestSkippedHostDoesNotCount(t *testing.T) {
 	}
 	if rep.Healthy || !slices.Equal(states["master-2"], []State{Skipped}) || !slices.Equal(states["master-3"], []State{Unknown}) || strings.Contains(rep.missing(), "master-2") {
 		t.Errorf("healthy %t, %v, missing %s", rep.Healthy, states, rep.missing())
+	}
+}
+
+// certificateHost is a master that says so of its certificates.
+func certificateHost(t *testing.T, name string, ends map[string]time.Time) *remote.Fake {
+	t.Helper()
+	out := ""
+	for _, f := range slices.Sorted(maps.Keys(ends)) {
+		out += "has " + f + "\n"
+	}
+	for f, end := range ends {
+		out += "\n==> " + f + " <==\n" + certificatePEM(t, end)
+	}
+	return remote.NewFake(name, func(c remote.Call) (*remote.Result, error) {
+		if c.Cmd.Title != "read certificates" {
+			t.Errorf("asked for %q", c.Cmd.Title)
+		}
+		return &remote.Result{Stdout: []byte(out)}, nil
+	})
+}
+
+func certificatePEM(t *testing.T, end time.Time) string {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tmpl := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: end.Add(-time.Hour), NotAfter: end}
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+}
+
+func TestCertificatesOnHostsCount(t *testing.T) {
+	day := func(n int) time.Time { return time.Now().Add(time.Duration(n)*24*time.Hour + time.Hour).UTC() }
+	healthy := map[string]time.Time{"pki/apiserver.crt": day(400), "pki/front-proxy-client.crt": day(400)}
+	for name, c := range map[string]struct {
+		second map[string]time.Time
+		state  State
+		what   string
+		detail string
+	}{
+		"the store's is the first": {healthy, OK, "admin", fmt.Sprintf("first of 18 to expire, in 364 days (%s)", time.Now().Add(365*24*time.Hour).UTC().Format(time.DateOnly))},
+		"one of master-2 is":       {map[string]time.Time{"pki/apiserver.crt": day(200)}, OK, "apiserver.crt", fmt.Sprintf("first of 17 to expire, in 200 days (%s), on master-2", day(200).Format(time.DateOnly))},
+		"it should be renewed":     {map[string]time.Time{"pki/apiserver.crt": day(29)}, Bad, "apiserver.crt", fmt.Sprintf("first of 17 to expire, in 29 days (%s), on master-2", day(29).Format(time.DateOnly))},
+		"it has expired":           {map[string]time.Time{"pki/apiserver.crt": day(-2)}, Bad, "apiserver.crt", fmt.Sprintf("first of 17 to expire, in -2 days (%s), on master-2", day(-2).Format(time.DateOnly))},
+	} {
+		t.Run(name, func(t *testing.T) {
+			hosts := plan.Hosts{"master-1": certificateHost(t, "master-1", healthy), "master-2": certificateHost(t, "master-2", c.second), "master-3": certificateHost(t, "master-3", healthy)}
+			got := certificates(t.Context(), clusterOf(t, hosts, nil))
+			if len(got) != 1 || got[0] != (Check{Area: "certificate", What: c.what, State: c.state, Detail: c.detail}) {
+				t.Errorf("%+v", got)
+			}
+			for n, h := range hosts {
+				if calls := h.(*remote.Fake).Calls(); len(calls) != 1 {
+					t.Errorf("%s was asked %d times", n, len(calls))
+				}
+			}
+		})
+	}
+}
+
+func TestMastersWhoseCertificatesCouldNotBeReadAreUnknown(t *testing.T) {
+	odd := remote.NewFake("master-2", func(remote.Call) (*remote.Result, error) {
+		return &remote.Result{Stdout: []byte("has pki/apiserver.crt\n")}, nil
+	})
+	cl := clusterOf(t, plan.Hosts{"master-1": certificateHost(t, "master-1", nil), "master-2": odd}, map[string]error{"master-3": errors.New("no route")})
+	got := certificates(t.Context(), cl)
+	if len(got) != 3 || got[0].State != OK || got[1].State != Unknown || got[1].What != "master-2" || got[2].State != Unknown || got[2].Detail != "no route" {
+		t.Errorf("%+v", got)
 	}
 }

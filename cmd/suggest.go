@@ -1,0 +1,53 @@
+package cmd
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"hactl/internal/remote"
+)
+
+// unknownWord is the error for a word after c that is none of its commands.
+func unknownWord(c *cobra.Command, word string) error {
+	var names []string
+	for _, sub := range c.Commands() {
+		if !sub.Hidden {
+			names = append(names, sub.Name())
+		}
+	}
+	err := remote.Hint(usagef("unknown command %q for %q", word, c.CommandPath()), "see %s --help", c.CommandPath())
+	return didYouMean(err, []string{word}, names)
+}
+
+// didYouMean hints at the known words that the typed ones most likely mean; where
+// there are none, err keeps its own hint.
+func didYouMean(err error, typed, known []string) error {
+	var meant []string
+	for _, t := range typed {
+		if !slices.Contains(known, t) {
+			meant = append(meant, closest(t, known)...)
+		}
+	}
+	if meant == nil {
+		return err
+	}
+	return remote.Hint(err, "did you mean %s?", strings.Join(meant, " or "))
+}
+
+// closest returns the known words, three at most, that are nearest to the typed
+// one: at most two letters away, or beginning with it.
+func closest(typed string, known []string) []string {
+	c := &cobra.Command{}
+	for _, k := range known {
+		c.AddCommand(&cobra.Command{Use: k, Run: func(*cobra.Command, []string) {}})
+	}
+	for d := 1; d <= min(2, len(typed)/2); d++ {
+		c.SuggestionsMinimumDistance = d
+		if s := c.SuggestionsFor(typed); len(s) > 0 {
+			return s[:min(len(s), 3)]
+		}
+	}
+	return nil
+}

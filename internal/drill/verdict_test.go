@@ -1,0 +1,242 @@
+package drill
+
+import (
+	"context"
+	"errors"
+	"net"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"hactl/internal/remote"
+)
+
+// simPower is power commands that end well, whether or not they do something.
+type simPower struct {
+	sim   *sim
+	works bool
+}
+
+func (p simPower) Off(_ context.Context, host string) error {
+	p.sim.mu.Lock()
+	defer p.sim.mu.Unlock()
+	if p.works {
+		p.sim.boots[host]++
+	}
+	return nil
+}
+
+func (p simPower) On(context.Context, string) error { return nil }
+
+func (p simPower) Watch(string, int) (func(), error) { return func() {}, nil }
+
+// A host that does not answer at once may be off, busy or at the end of a broken
+// connection. Which of them it was is known once it is back.
+func TestPowerCutThatNeverHappenedFails(t *testing.T) {
+	silent := func(n int) func(context.Context) error {
+		return func(context.Context) error {
+			if n--; n < 0 {
+				return nil
+			}
+			return errors.New("connection lost")
+		}
+	}
+	slow := func(ctx context.Context) error { // cut short by the end of the time for the proof
+		pause(ctx, 1700*time.Millisecond)
+		return ctx.Err()
+	}
+	for name, c := range map[string]struct {
+		works  bool
+		proof  func(context.Context) error
+		expect string
+	}{
+		"it answers on":                         {false, nil, "no sign of it within"},
+		"one connection breaks":                 {false, silent(1), "never started anew"},
+		"the time for the proof is over midway": {false, slow, "no sign of it within"},
+		"the power was cut":                     {true, silent(3), ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			simTest(t, func(t *testing.T, s *sim) {
+				s.cluster.Power, s.onProof = simPower{s, c.works}, c.proof
+				sc := testScenario(300*time.Millisecond, gap(vipReady, s1))
+				sc.Hits, sc.Reboots = owner2(powerHit), true
+				d := s.drill(sc)
+				d.Options.Interval = 200 * time.Millisecond // the traffic is not the point here
+				rep, err := d.Run(t.Context())
+				res := rep.Scenarios[0]
+				if c.expect == "" {
+					if err != nil || res.Verdict != Met {
+						t.Errorf("got %v, %s: %s", err, res.Verdict, res.Why())
+					}
+					return
+				}
+				var missed *MissedError
+				if !errors.As(err, &missed) || res.Verdict != Failed || !strings.Contains(res.Why(), "the fault did nothing") || !strings.Contains(res.Why(), c.expect) {
+					t.Errorf("got %v, %s: %q", err, res.Verdict, res.Why())
+				}
+			})
+		})
+	}
+}
+
+// walled is a host on which nothing is taken any more once it is broken.
+type walled struct{ *simHost }
+
+func (h walled) Dial(ctx context.Context, network, addr string) (conn net.Conn, err error) {
+	h.sim.mu.Lock()
+	broken := h.sim.broken[h.name]
+	h.sim.mu.Unlock()
+	if broken {
+		return nil, syscall.ECONNREFUSED
+	}
+	return h.simHost.Dial(ctx, network, addr)
+}
+
+// A minority that goes on to take writes has no quorum and does not know.
+func TestWritesTakenByTheMinorityAreFound(t *testing.T) {
+	for want, host := range map[string]func(*simHost) remote.Host{
+		"refused inside/write": func(h *simHost) remote.Host { return h },
+		"":                     func(h *simHost) remote.Host { return walled{h} },
+	} {
+		simTest(t, func(t *testing.T, s *sim) {
+			s.cluster.Member("master-1").Host = host(s.hosts["master-1"])
+			s.onFault = s.moveAfter(300*time.Millisecond, "master-2")
+			sc, err := Find("owner-isolated")
+			if err != nil {
+				t.Fatal(err)
+			}
+			rep, err := s.drill(sc...).Run(t.Context())
+			res := rep.Scenarios[0]
+			var missed []string
+			for _, c := range res.Checks {
+				if !c.Met {
+					missed = append(missed, c.Check)
+				}
+			}
+			verdict := map[bool]string{true: Met, false: Missed}[want == ""]
+			if strings.Join(missed, ", ") != want || res.Verdict != verdict || (err == nil) != (want == "") {
+				t.Errorf("missed %q, %s %s, %v; expected to miss %q", missed, res.Verdict, res.Why(), err, want)
+			}
+		})
+	}
+}
+
+// A bound that is not below the hold is met by writes that are never refused.
+func TestRefusalIsJudgedWithinTheHold(t *testing.T) {
+	seen := 0
+	for _, s := range Scenarios() {
+		for _, c := range s.Checks {
+			if c.Kind != Refused {
+				continue
+			}
+			if seen++; c.Bound > s.Hold/2 {
+				t.Errorf("%s: %s may take %s of a hold of %s", s.Name, c.Name(), c.Bound, s.Hold)
+			}
+		}
+	}
+	if seen == 0 {
+		t.Error("no scenario has such a check")
+	}
+}
+
+// Code 7 is for a drill that did no harm and found nothing; 6 for one that found something.
+func TestExitCodeOfRefusedScenarios(t *testing.T) {
+	const outage = 300 * time.Millisecond
+	good, bad := testScenario(2*outage, gap(vipReady, s1)), testScenario(2*outage, gap(vipReady, outage/2))
+	refused := testScenario(outage, stays())
+	refused.Hits = func(*Cluster, *State) ([]Hit, error) { return nil, errors.New("nobody to hit") }
+	skipped := testScenario(outage, stays())
+	skipped.Name, skipped.Workers = "skipped", 1
+	named := skipped
+	named.Named = true
+	for name, c := range map[string]struct {
+		run      []Scenario
+		want     int
+		verdicts []string
+	}{
+		"refused":                 {[]Scenario{refused}, 7, []string{Failed}},
+		"refused, others met":     {[]Scenario{good, refused, good}, 7, []string{Met, Failed, Met}},
+		"refused, one missed":     {[]Scenario{refused, bad}, 6, []string{Failed, Missed}},
+		"not possible, of all":    {[]Scenario{skipped, good}, 0, []string{Skipped, Met}},
+		"not possible, but named": {[]Scenario{named, good}, 7, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			simTest(t, func(t *testing.T, s *sim) {
+				s.onFault = s.moveAfter(outage, "master-2")
+				s.onUndo = func(string) { s.own("master-1") }
+				rep, err := s.drill(c.run...).Run(t.Context())
+				got := 0
+				var coder interface{ ExitCode() int }
+				if errors.As(err, &coder) {
+					got = coder.ExitCode()
+				}
+				var verdicts []string
+				for _, r := range rep.Scenarios {
+					verdicts = append(verdicts, r.Verdict)
+					if r.Verdict == Failed && (r.Reason == "" || r.Checks != nil) {
+						t.Errorf("%s: reason %q, checks %+v", r.Name, r.Reason, r.Checks)
+					}
+				}
+				if got != c.want || !slices.Equal(verdicts, c.verdicts) {
+					t.Errorf("code %d (%v), %v; expected %d, %v", got, err, verdicts, c.want, c.verdicts)
+				}
+			})
+		})
+	}
+}
+
+// A cluster that is not well again after a scenario that missed has missed all the same.
+func TestMissedBoundOutlivesARefusalToGoOn(t *testing.T) {
+	simTest(t, func(t *testing.T, s *sim) {
+		s.onFault = s.moveAfter(300*time.Millisecond, "master-2")
+		plans := 0
+		s.cluster.PlanEmpty = func(context.Context) error {
+			if plans++; plans == 2 { // the last look of the first run
+				s.own()
+			}
+			return nil
+		}
+		bad := testScenario(600*time.Millisecond, gap(vipReady, 100*time.Millisecond))
+		rep, err := s.drill(bad, bad, bad).Run(t.Context())
+		var missed *MissedError
+		if !errors.As(err, &missed) || len(rep.Scenarios) != 2 {
+			t.Errorf("got %v, %d scenarios", err, len(rep.Scenarios))
+		}
+	})
+}
+
+func TestScenariosOfTheCommandLineAreNamed(t *testing.T) {
+	found, err := Find("worker-lost", "all-rebooted")
+	if err != nil || len(found) != 2 || !found[0].Named || !found[1].Named {
+		t.Errorf("got %+v, %v", found, err)
+	}
+	if slices.ContainsFunc(Scenarios(), func(s Scenario) bool { return s.Named }) {
+		t.Error("with --all no scenario is named")
+	}
+}
+
+// Who stops a drill that waits for something was not refused anything.
+func TestInterruptWhileWaitingIsNoRefusal(t *testing.T) {
+	for name, spoil := range map[string]func(s *sim){
+		"for health at the start": func(s *sim) { s.own() },
+		"for health before a run": func(s *sim) {
+			s.cluster.PlanEmpty = func(context.Context) error { s.own(); return nil }
+		},
+		"for traffic": func(s *sim) { s.etcdUp = false },
+	} {
+		t.Run(name, func(t *testing.T) {
+			simTest(t, func(t *testing.T, s *sim) {
+				spoil(s)
+				ctx, cancel := context.WithCancel(t.Context())
+				time.AfterFunc(2*s1, cancel)
+				_, err := s.drill(testScenario(s1, stays())).Run(ctx)
+				var unsafe *UnsafeError
+				if !errors.Is(err, context.Canceled) || errors.As(err, &unsafe) {
+					t.Errorf("got %v", err)
+				}
+			})
+		})
+	}
+}

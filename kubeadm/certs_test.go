@@ -1,0 +1,452 @@
+package kubeadm
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/base64"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"math/big"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"hactl/internal/kubeapi/kubeapitest"
+	"hactl/internal/plan"
+	"hactl/internal/remote"
+	"hactl/inventory"
+	"hactl/inventory/inventorytest"
+)
+
+// disk is a master's files in a folder, on which scripts really run; kubeadm is a
+// script of the test's own.
+type disk struct {
+	dir, bin string
+	until    time.Time // of what the test's kubeadm makes
+}
+
+func newDisk(t *testing.T) *disk {
+	t.Helper()
+	d := &disk{dir: t.TempDir(), bin: t.TempDir(), until: time.Now().Add(365 * 24 * time.Hour)}
+	for _, s := range []string{pkiDir, kubeDir + "/manifests", "/var/lib/kubelet/pki", "/proc"} {
+		if err := os.MkdirAll(d.dir+s, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return d
+}
+
+// in has a script work on the disk's files.
+func (d *disk) in(script string) string {
+	return strings.NewReplacer(kubeDir, d.dir+kubeDir, "/var/lib/kubelet", d.dir+"/var/lib/kubelet", "/proc/", d.dir+"/proc/").Replace(script)
+}
+
+func (d *disk) run(ctx context.Context, script string) (*remote.Result, error) {
+	cmd := exec.CommandContext(ctx, "sh", "-c", d.in(script))
+	cmd.Env = append(os.Environ(), "PATH="+d.bin+":"+os.Getenv("PATH"))
+	var out, stderr strings.Builder
+	cmd.Stdout, cmd.Stderr = &out, &stderr
+	err := cmd.Run()
+	res := &remote.Result{Stdout: []byte(out.String()), Stderr: []byte(stderr.String()), Exit: cmd.ProcessState.ExitCode()}
+	if err != nil {
+		err = fmt.Errorf("%w: %s", err, stderr.String())
+	}
+	return res, err
+}
+
+func (d *disk) kubeadm(t *testing.T, script string) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(d.bin, "kubeadm"), []byte("#!/bin/sh\n"+d.in(script)), 0o755); err != nil { //nolint:gosec // it is to run
+		t.Fatal(err)
+	}
+}
+
+func (d *disk) write(t *testing.T, file, content string) {
+	t.Helper()
+	if err := os.WriteFile(d.dir+file, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (d *disk) has(file string) bool {
+	_, err := os.Lstat(d.dir + file)
+	return err == nil
+}
+
+// pemPair is a certificate that ends then, and its key.
+func pemPair(t *testing.T, end time.Time) (cert, key string) {
+	t.Helper()
+	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tmpl := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "x"}, NotBefore: end.Add(-time.Hour), NotAfter: end}
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, k.Public(), k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kder, err := x509.MarshalECPrivateKey(k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})), string(pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: kder}))
+}
+
+func kubeconfig(cert, key string) string {
+	b := base64.StdEncoding.EncodeToString
+	return "apiVersion: v1\ncurrent-context: a@demo\nusers:\n- user:\n    client-certificate-data: " + b([]byte(cert)) + "\n    client-key-data: " + b([]byte(key)) + "\n"
+}
+
+// make writes one of kubeadm's files.
+func (d *disk) make(t *testing.T, file string, end time.Time) {
+	t.Helper()
+	cert, key := pemPair(t, end)
+	if strings.HasSuffix(file, ".conf") {
+		d.write(t, kubeDir+"/"+file, kubeconfig(cert, key))
+		return
+	}
+	d.write(t, kubeDir+"/"+file, cert)
+	d.write(t, kubeDir+"/"+strings.TrimSuffix(file, ".crt")+".key", key)
+}
+
+// initialised is a master whose certificates are good until the given times, and
+// for a year where none is given.
+func (d *disk) initialised(t *testing.T, ends map[string]time.Time) *disk {
+	t.Helper()
+	for _, f := range renewable {
+		end, ok := ends[f]
+		if !ok {
+			end = d.until
+		}
+		d.make(t, f, end)
+	}
+	d.write(t, markerFile, "x\n")
+	d.write(t, kubeDir+"/manifests/kube-apiserver.yaml", "x\n")
+	d.write(t, "/var/lib/kubelet/config.yaml", "x\n")
+	return d
+}
+
+// certWorld is masters with one disk, which is the first one's, and apiservers of
+// those that serve.
+type certWorld struct {
+	Cluster
+	disk   *disk
+	serves map[string]bool
+	hosts  plan.Hosts
+	ran    []string // titles
+}
+
+func newCertWorld(t *testing.T, inv *inventory.Inventory, d *disk) *certWorld {
+	t.Helper()
+	w := &certWorld{Cluster: clusterOf(t, inv, true), disk: d, serves: map[string]bool{}, hosts: plan.Hosts{}}
+	addrs := map[string]func(context.Context) (net.Conn, error){}
+	for _, m := range inv.Masters() {
+		w.serves[m.Name] = true
+		srv := kubeapitest.Serve(t, w.PKI.KubernetesCA.CertPEM, w.PKI.KubernetesCA.KeyPEM, m.PrivateAddress.AsSlice(), http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(rw, "ok") }))
+		t.Cleanup(srv.Close)
+		addrs[w.apiAddress(m)] = func(ctx context.Context) (net.Conn, error) {
+			if !w.serves[m.Name] {
+				return nil, errors.New("connection refused")
+			}
+			var dialer net.Dialer
+			return dialer.DialContext(ctx, "tcp", srv.Listener.Addr().String())
+		}
+	}
+	first := inv.Masters()[0].Name
+	host := remote.NewFake(first, func(c remote.Call) (*remote.Result, error) {
+		if c.Kind == "run" {
+			w.ran = append(w.ran, c.Cmd.Title)
+			return d.run(t.Context(), c.Cmd.Script)
+		}
+		return nil, nil
+	})
+	host.DialWith(func(ctx context.Context, _, addr string) (net.Conn, error) { return addrs[addr](ctx) })
+	w.hosts[first] = host
+	return w
+}
+
+func (w *certWorld) plan(t *testing.T) *plan.Plan {
+	t.Helper()
+	p, err := plan.Make(t.Context(), []plan.Stage{{Name: "static pods", Serial: true, Steps: []plan.Step{w.Renewal(w.Inv.Masters()[0])}}}, w.hosts, plan.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func summaryOf(p *plan.Plan) string {
+	out := ""
+	for _, i := range p.Pending() {
+		out += i.Change.Summary
+	}
+	return out
+}
+
+func TestCertificatesOfKubeadmAreRenewedBeforeTheyExpire(t *testing.T) {
+	now := time.Now()
+	day := func(n int) time.Time { return now.Add(time.Duration(n)*24*time.Hour + time.Hour).UTC() }
+	on := func(n int) string { return day(n).Format(time.DateOnly) }
+	all := map[string]time.Time{}
+	for _, f := range renewable {
+		all[f] = day(20)
+	}
+	for name, c := range map[string]struct {
+		ends map[string]time.Time
+		want string
+	}{
+		"a year left":                {nil, ""},
+		"a day more than the margin": {map[string]time.Time{"pki/apiserver.crt": day(30), "admin.conf": day(31)}, ""},
+		"within the margin":          {map[string]time.Time{"pki/apiserver.crt": day(29)}, "apiserver.crt expires " + on(29)},
+		"in a kubeconfig":            {map[string]time.Time{"scheduler.conf": day(3)}, "scheduler.conf expires " + on(3)},
+		"expired":                    {map[string]time.Time{"super-admin.conf": day(-2)}, "super-admin.conf expired " + on(-2)},
+		"two, the first one first":   {map[string]time.Time{"pki/apiserver.crt": day(5), "admin.conf": day(4)}, "admin.conf expires " + on(4) + ", apiserver.crt expires " + on(5)},
+		"as after a year":            {all, "apiserver.crt, apiserver-kubelet-client.crt, front-proxy-client.crt, controller-manager.conf, scheduler.conf, admin.conf, super-admin.conf expire " + on(20)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newCertWorld(t, inventorytest.One(t), newDisk(t).initialised(t, c.ends))
+			p := w.plan(t)
+			want := c.want
+			if want != "" {
+				want = "renew certificates: " + want
+			}
+			if got := summaryOf(p); got != want || p.Err() != nil || len(w.ran) != 1 {
+				t.Errorf("%q, %v, want %q; %q", got, p.Err(), want, w.ran)
+			}
+		})
+	}
+}
+
+func TestHostWithoutKubeadmHasNothingToRenew(t *testing.T) {
+	d := newDisk(t)
+	d.make(t, "pki/apiserver.crt", time.Now()) // of a bring-up that was cut off: init's matter
+	w := newCertWorld(t, inventorytest.One(t), d)
+	if p := w.plan(t); len(p.Pending()) != 0 || p.Err() != nil {
+		t.Errorf("%q, %v", summaryOf(p), p.Err())
+	}
+	d.initialised(t, nil)
+	if err := os.Remove(d.dir + kubeDir + "/super-admin.conf"); err != nil {
+		t.Fatal(err)
+	}
+	if p := w.plan(t); len(p.Pending()) != 0 || p.Err() != nil {
+		t.Errorf("without super-admin.conf: %q, %v", summaryOf(p), p.Err())
+	}
+}
+
+func TestCertificateThatCannotBeReadIsUnknownAndNoKeyIsSent(t *testing.T) {
+	cert, key := pemPair(t, time.Now().Add(1000*time.Hour))
+	for name, break_ := range map[string]func(*disk){
+		"empty":        func(d *disk) { d.write(t, pkiDir+"/apiserver.crt", "") },
+		"cut short":    func(d *disk) { d.write(t, pkiDir+"/apiserver.crt", cert[:300]) },
+		"zeros":        func(d *disk) { d.write(t, pkiDir+"/apiserver.crt", strings.Repeat("\x00", 1000)) },
+		"a kubeconfig": func(d *disk) { d.write(t, kubeDir+"/admin.conf", "client-key-data: x\n") },
+		"an odd one":   func(d *disk) { d.write(t, kubeDir+"/admin.conf", kubeconfig("x", "y")) },
+		"a folder": func(d *disk) {
+			_ = os.Remove(d.dir + kubeDir + "/admin.conf")
+			_ = os.Mkdir(d.dir+kubeDir+"/admin.conf", 0o755)
+		},
+		"the key inside": func(d *disk) { d.write(t, pkiDir+"/apiserver.crt", cert[:300]+"\n"+key) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := newDisk(t).initialised(t, nil)
+			break_(d)
+			w := newCertWorld(t, inventorytest.One(t), d)
+			p := w.plan(t)
+			if len(p.Unknown()) != 1 || remote.HintOf(p.Err()) == "" {
+				t.Errorf("pending %q, %v", summaryOf(p), p.Err())
+			}
+			res, err := d.run(t.Context(), readCertificates(renewable...))
+			if err != nil {
+				t.Fatal(err)
+			}
+			out := string(res.Stdout)
+			for line := range strings.Lines(key) {
+				if l := strings.TrimSpace(line); l[0] != '-' && strings.Contains(out, l) {
+					t.Errorf("a line of a key left the host: %s", l)
+				}
+			}
+			if strings.Contains(out, "client-key-data") {
+				t.Errorf("a key left the host:\n%s", out)
+			}
+		})
+	}
+	// Neither is a host without the programs.
+	if _, err := renewal(plan.Answer{Out: "has pki/apiserver.crt", Exit: 0}, time.Now()); err == nil {
+		t.Error("a file that nobody has read is fine")
+	}
+	if _, err := renewal(plan.Answer{Exit: 127}, time.Now()); err == nil {
+		t.Error("a look that failed is fine")
+	}
+}
+
+// kubelet plays it: a process of a static pod that ends is followed by another.
+func (d *disk) kubelet(t *testing.T, ended chan<- string) {
+	t.Helper()
+	for i, name := range []string{"kube-controller", "kube-scheduler", "kube-apiserver"} {
+		p := exec.CommandContext(t.Context(), "sleep", "1000")
+		if err := p.Start(); err != nil {
+			t.Fatal(err)
+		}
+		is := func(pid int) string {
+			dir := d.dir + "/proc/" + strconv.Itoa(pid)
+			_ = os.MkdirAll(dir, 0o755)
+			_ = os.WriteFile(dir+"/comm", []byte(name+"\n"), 0o600)
+			return dir
+		}
+		dir := is(p.Process.Pid)
+		go func() {
+			_ = p.Wait()
+			_ = os.RemoveAll(dir)
+			is(1<<23 + i) // nobody's
+			ended <- name
+		}()
+	}
+}
+
+// restarted are the processes that ended, in order.
+func restarted(t *testing.T, ended <-chan string) (names []string) {
+	t.Helper()
+	for range 3 {
+		select {
+		case n := <-ended:
+			names = append(names, n)
+		case <-time.After(2 * time.Second):
+			return names
+		}
+	}
+	return names
+}
+
+// renewedBy is what the test's kubeadm does for "certs renew all".
+const renewedBy = `echo "$*" >>` + kubeDir + `/asked
+[ -e ` + renewingFile + ` ] || exit 9
+case "$*" in
+"certs renew all --config ` + initFile + `") for f in pki/apiserver pki/apiserver-kubelet-client pki/front-proxy-client; do [ ! -e ` + kubeDir + `/$f.crt ] || { cp "$(dirname "$0")/new.crt" ` + kubeDir + `/$f.crt; cp "$(dirname "$0")/new.key" ` + kubeDir + `/$f.key; }; done
+  for f in admin super-admin controller-manager scheduler; do cp "$(dirname "$0")/new.conf" ` + kubeDir + `/$f.conf; done ;;
+"init phase certs apiserver --config ` + initFile + `") cp "$(dirname "$0")/new.crt" ` + pkiDir + `/apiserver.crt; cp "$(dirname "$0")/new.key" ` + pkiDir + `/apiserver.key ;;
+*) exit 8 ;;
+esac
+`
+
+func (d *disk) renews(t *testing.T) {
+	t.Helper()
+	cert, key := pemPair(t, d.until)
+	for name, text := range map[string]string{"new.crt": cert, "new.key": key, "new.conf": kubeconfig(cert, key)} {
+		if err := os.WriteFile(filepath.Join(d.bin, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d.make(t, "kubelet.conf", d.until)
+	d.kubeadm(t, renewedBy)
+}
+
+func (d *disk) asked() string {
+	b, _ := os.ReadFile(d.dir + kubeDir + "/asked")
+	return string(b)
+}
+
+func TestRenewalMakesCertificatesAndRestartsTheStaticPods(t *testing.T) {
+	d := newDisk(t).initialised(t, map[string]time.Time{"pki/apiserver.crt": time.Now().Add(time.Hour)})
+	d.renews(t)
+	ended := make(chan string, 3)
+	d.kubelet(t, ended)
+	w := newCertWorld(t, inventorytest.One(t), d)
+	p := w.plan(t)
+	if _, err := p.Apply(t.Context(), w.hosts, plan.Discard, nil); err != nil {
+		t.Fatal(err)
+	}
+	if got := restarted(t, ended); !slices.Equal(got, []string{"kube-controller", "kube-scheduler", "kube-apiserver"}) {
+		t.Errorf("restarted in the order %q", got)
+	}
+	if p := w.plan(t); len(p.Pending()) != 0 || p.Err() != nil || d.has(renewingFile) {
+		t.Errorf("afterwards: %q, %v", summaryOf(p), p.Err())
+	}
+	if got := d.asked(); got != "certs renew all --config "+d.in(initFile)+"\n" {
+		t.Errorf("kubeadm was asked %q", got)
+	}
+}
+
+// A run that dies between the renewal and the restart leaves processes with the
+// old certificates beside files that are good for a year.
+func TestRenewalThatWasCutOffIsCompleted(t *testing.T) {
+	d := newDisk(t).initialised(t, nil)
+	d.renews(t)
+	d.write(t, renewingFile, "")
+	d.write(t, pkiDir+"/apiserver.key", "") // by a power cut
+	d.write(t, pkiDir+"/ca.key", "")        // hactl's: not its business
+	ended := make(chan string, 3)
+	d.kubelet(t, ended)
+	w := newCertWorld(t, inventorytest.One(t), d)
+	p := w.plan(t)
+	if got := summaryOf(p); got != "renew certificates: a renewal was cut off" {
+		t.Fatalf("%q, %v", got, p.Err())
+	}
+	if _, err := p.Apply(t.Context(), w.hosts, plan.Discard, nil); err != nil {
+		t.Fatal(err)
+	}
+	if got := restarted(t, ended); len(got) != 3 || d.has(renewingFile) || !strings.Contains(d.asked(), "init phase certs apiserver ") || !d.has(pkiDir+"/ca.key") {
+		t.Errorf("%q were restarted; kubeadm was asked %q", got, d.asked())
+	}
+}
+
+func TestRenewalIsNotOverUntilTheApiserverServes(t *testing.T) {
+	d := newDisk(t).initialised(t, map[string]time.Time{"admin.conf": time.Now()})
+	d.renews(t)
+	w := newCertWorld(t, inventorytest.One(t), d)
+	st := w.Renewal(w.Inv.Masters()[0])
+	env := plan.Env{Host: w.hosts["master-1"], Say: func(string, ...any) {}}
+	if err := st.Apply(t.Context(), env, nil); err != nil {
+		t.Fatal(err)
+	}
+	w.serves["master-1"] = false
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	if err := st.Ready(ctx, env); err == nil || !d.has(renewingFile) {
+		t.Errorf("%v", err)
+	}
+	if got := summaryOf(w.plan(t)); got == "" {
+		t.Error("in sync although no apiserver came up")
+	}
+}
+
+func TestOnlyApiserverIsNotRestartedForARenewal(t *testing.T) {
+	d := newDisk(t).initialised(t, map[string]time.Time{"admin.conf": time.Now()})
+	w := newCertWorld(t, inventorytest.Three(t), d)
+	w.serves["master-2"], w.serves["master-3"] = false, false
+	_, err := w.plan(t).Apply(t.Context(), w.hosts, plan.Discard, nil)
+	if g := (*plan.GuardError)(nil); !errors.As(err, &g) || d.has(renewingFile) {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestCertificatesOfAHostAreReadInOneCall(t *testing.T) {
+	d := newDisk(t).initialised(t, map[string]time.Time{"front-proxy-client.crt": time.Now()})
+	cert, key := pemPair(t, time.Now().Add(48*time.Hour))
+	d.write(t, kubeletPair, cert+key)
+	w := newCertWorld(t, inventorytest.One(t), d)
+	got, err := Certificates(t.Context(), w.hosts["master-1"])
+	if err != nil || len(got) != 8 || got[0].Name != "kubelet-client-current.pem" || len(w.ran) != 1 {
+		t.Errorf("%+v, %v, %q", got, err, w.ran)
+	}
+}
+
+// The template gives kubeadm's certificates the year that renewBefore is for.
+func TestKubeadmsCertificatesLiveLongerThanTheMargin(t *testing.T) {
+	c := clusterOf(t, inventorytest.One(t), true)
+	conf, err := c.InitConfig(c.Inv.Masters()[0])
+	if err != nil || !strings.Contains(string(conf), "\ncertificateValidityPeriod: 8760h0m0s\n") {
+		t.Errorf("%v: a lifetime below three times %s would be renewed on every run\n%s", err, renewBefore, conf)
+	}
+}
