@@ -54,7 +54,7 @@ func agreeable(t *testing.T, inv *inventory.Inventory, manager string, asked fun
 // What a running cluster depends on is restarted on one master after the other.
 func TestRunningClusterIsChangedOneMasterAtATime(t *testing.T) {
 	c := agreeable(t, inventorytest.Three(t), "apt", func(remote.Call) {})
-	restarts := regexp.MustCompile(`^(keepalived/.*/(service|prober-service)|etcd/.*/service|kubeadm/.*/manifests)$`)
+	restarts := regexp.MustCompile(`^(keepalived/.*/(service|prober-service)|etcd/.*/service|kubeadm/.*/(manifests|certificates))$`)
 	serial := func() (out []bool) {
 		stages, err := c.stages()
 		must(t, err)
@@ -67,13 +67,13 @@ func TestRunningClusterIsChangedOneMasterAtATime(t *testing.T) {
 		}
 		return out
 	}
-	if got := serial(); len(got) != 12 || !slices.Contains(got, false) {
+	if got := serial(); len(got) != 15 || !slices.Contains(got, false) {
 		t.Errorf("a fresh cluster starts everywhere at once: %v", got)
 	}
 	for _, m := range c.inv.Masters() {
 		c.disks[m.Name] = etcd.Disk{Data: true, Established: c.etcdPlan().Token()}
 	}
-	if got := serial(); len(got) != 12 || slices.Contains(got, false) {
+	if got := serial(); len(got) != 15 || slices.Contains(got, false) {
 		t.Errorf("a running cluster: %v", got)
 	}
 }

@@ -206,8 +206,10 @@ func (c *cluster) initMaster(h *inventory.Host) ([]plan.Step, error) {
 }
 
 func (c *cluster) manifests(h *inventory.Host) ([]plan.Step, error) {
-	st, err := c.nodes().Manifests(h)
-	return []plan.Step{st}, err
+	k := c.nodes()
+	st, err := k.Manifests(h)
+	// The renewal first: what follows uses admin.conf.
+	return []plan.Step{k.Renewal(h), st}, err
 }
 
 func (c *cluster) joinWorker(h *inventory.Host) ([]plan.Step, error) {

@@ -32,9 +32,9 @@ func record(madeFrom string) string {
 const rewrite = `set -e
 running() { for p in /proc/[0-9]*; do read -r c <"$p/comm" && [ "$c" = kube-apiserver ] && echo "${p#/proc/}"; done 2>/dev/null || :; }
 cd ` + pkiDir + `
-mv -f apiserver.crt apiserver.crt.old; mv -f apiserver.key apiserver.key.old
-kubeadm init phase certs apiserver --config ` + initFile + ` || { mv -f apiserver.crt.old apiserver.crt; mv -f apiserver.key.old apiserver.key; exit 1; }
-rm -f apiserver.crt.old apiserver.key.old
+for f in apiserver.crt apiserver.key; do [ ! -e $f ] || mv -f $f $f.old; done
+kubeadm init phase certs apiserver --config ` + initFile + ` || { for f in apiserver.crt apiserver.key; do [ ! -e $f.old ] || mv -f $f.old $f; done; exit 1; }
+` + settle + `rm -f apiserver.crt.old apiserver.key.old
 m=` + kubeDir + `/manifests/kube-apiserver.yaml
 old=$(running); before=$(cat $m 2>/dev/null | sha256sum)
 kubeadm init phase control-plane all --config ` + initFile + `
