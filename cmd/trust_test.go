@@ -64,7 +64,7 @@ func TestTrustShowsBothKeysAndReplacesTheStaleOne(t *testing.T) {
 		t.Fatalf("without anybody to ask: exit %d, file %q, stderr %s", code, got, errOut)
 	}
 	for _, args := range [][]string{{"plan"}, {"up", "--yes"}, {"drill", "--all", "--yes", "--accept-risk=quorum"}} {
-		code, _, errOut := runHactl(t, append(args, "-i", inv)...)
+		code, _, errOut = runHactl(t, append(args, "-i", inv)...)
 		if code != ExitUnknown || !strings.Contains(errOut, "hactl trust") || strings.Contains(errOut, "--skip") {
 			t.Errorf("%s: exit %d, stderr %s", args[0], code, errOut)
 		}

@@ -247,7 +247,7 @@ func TestHostWithoutKubeadmHasNothingToRenew(t *testing.T) {
 
 func TestCertificateThatCannotBeReadIsUnknownAndNoKeyIsSent(t *testing.T) {
 	cert, key := pemPair(t, time.Now().Add(1000*time.Hour))
-	for name, break_ := range map[string]func(*disk){
+	for name, spoil := range map[string]func(*disk){
 		"empty":        func(d *disk) { d.write(t, pkiDir+"/apiserver.crt", "") },
 		"cut short":    func(d *disk) { d.write(t, pkiDir+"/apiserver.crt", cert[:300]) },
 		"zeros":        func(d *disk) { d.write(t, pkiDir+"/apiserver.crt", strings.Repeat("\x00", 1000)) },
@@ -261,7 +261,7 @@ func TestCertificateThatCannotBeReadIsUnknownAndNoKeyIsSent(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := newDisk(t).initialised(t, nil)
-			break_(d)
+			spoil(d)
 			w := newCertWorld(t, inventorytest.One(t), d)
 			p := w.plan(t)
 			if len(p.Unknown()) != 1 || remote.HintOf(p.Err()) == "" {

@@ -82,7 +82,7 @@ func (w *work) external() (map[string]*CA, error) {
 		if x.files == nil {
 			continue
 		}
-		ca, err := loadExternal(w.store.inv, x.name, x.field, x.files, w.store.now())
+		ca, err := loadExternal(x.name, x.field, x.files, w.store.now())
 		if err != nil {
 			return nil, err
 		}

@@ -55,7 +55,7 @@ func checkCA(c *x509.Certificate, now time.Time) error {
 
 // loadExternal reads a CA that the inventory names. The files stay where they
 // are.
-func loadExternal(inv *inventory.Inventory, name, field string, files *inventory.CAFiles, now time.Time) (*CA, error) {
+func loadExternal(name, field string, files *inventory.CAFiles, now time.Time) (*CA, error) {
 	read := func(path string, secret bool) ([]byte, error) {
 		info, err := os.Stat(path)
 		if err != nil {

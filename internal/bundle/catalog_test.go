@@ -3,7 +3,6 @@ package bundle
 import (
 	"encoding/json"
 	"errors"
-	"hactl/inventory"
 	"io"
 	"log"
 	"os"
@@ -12,6 +11,8 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+
+	"hactl/inventory"
 
 	"hactl/internal/remote"
 	"hactl/internal/versions"

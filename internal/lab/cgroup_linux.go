@@ -114,7 +114,7 @@ func enterGroups(groups []hierarchy, cgroup string, pid int) error {
 				return err
 			}
 			weigh(g, dir)
-			allowRealTime(g, dir, realTimeBudgets[depth])
+			allowRealTime(dir, realTimeBudgets[depth])
 		}
 		if err := os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(strconv.Itoa(pid)), 0); err != nil {
 			return fmt.Errorf("enter cgroup: %w", err)
@@ -187,7 +187,7 @@ var realTimeBudgets = [...]int{400_000, 60_000}
 // allowRealTime matters where the kernel was built to share out real-time too
 // (CONFIG_RT_GROUP_SCHED): there a new cgroup may use none. Elsewhere the file
 // does not exist and nobody has to ask. A host without a budget runs all the same.
-func allowRealTime(g hierarchy, dir string, micros int) {
+func allowRealTime(dir string, micros int) {
 	file := filepath.Join(dir, "cpu.rt_runtime_us")
 	if b, err := os.ReadFile(file); err == nil && strings.TrimSpace(string(b)) == "0" {
 		os.WriteFile(file, []byte(strconv.Itoa(micros)), 0) //nolint:errcheck // see above
