@@ -16,9 +16,6 @@ import (
 )
 
 const (
-	// renewBefore is how long before its end a certificate is made anew, as in the
-	// store (package pki).
-	renewBefore = 30 * 24 * time.Hour
 	// renewingFile is there from before the first certificate is renewed until the
 	// static pods run with all of them: "the process is older than its files" cannot
 	// be seen from outside.
@@ -108,7 +105,7 @@ func Certificates(ctx context.Context, h remote.Host) ([]Certificate, error) {
 // due says which certificates have to be made anew and why, "" for none.
 func due(certs []Certificate, now time.Time) string {
 	var out []string
-	for i := 0; i < len(certs) && certs[i].NotAfter.Sub(now) < renewBefore; {
+	for i := 0; i < len(certs) && certs[i].NotAfter.Sub(now) < pki.RenewBefore; {
 		var names []string
 		end := certs[i].NotAfter
 		for ; i < len(certs) && certs[i].NotAfter.Format(time.DateOnly) == end.Format(time.DateOnly); i++ {
@@ -133,12 +130,11 @@ func due(certs []Certificate, now time.Time) string {
 // others, which begin by asking it, find it.
 const renew = `set -e
 cd ` + kubeDir + `
-pid() { for p in /proc/[0-9]*; do read -r c <"$p/comm" && [ "$c" = "$1" ] && echo "${p#/proc/}"; done 2>/dev/null || :; }
-again() {
-  old=$(pid "$1"); [ -n "$old" ] || return 0
+` + pidsOf + `again() {
+  old=$(pids_of "$1"); [ -n "$old" ] || return 0
   echo "waiting up to 120s for the kubelet to start $1 again"
   for p in $old; do kill "$p" || :; done
-  n=0; while now=$(pid "$1"); [ -z "$now" ] || [ "$now" = "$old" ]; do
+  n=0; while now=$(pids_of "$1"); [ -z "$now" ] || [ "$now" = "$old" ]; do
     n=$((n+1)); [ $n != 60 ] || for p in $old; do kill -9 "$p" 2>/dev/null || :; done
     [ $n -lt 240 ] || { echo "the kubelet did not start $1 again within 120 s" >&2; exit 1; }
     sleep 0.5

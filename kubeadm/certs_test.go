@@ -29,6 +29,7 @@ import (
 	"hactl/internal/remote"
 	"hactl/inventory"
 	"hactl/inventory/inventorytest"
+	"hactl/pki"
 )
 
 // disk is a master's files in a folder, on which scripts really run; kubeadm is a
@@ -442,11 +443,11 @@ func TestCertificatesOfAHostAreReadInOneCall(t *testing.T) {
 	}
 }
 
-// The template gives kubeadm's certificates the year that renewBefore is for.
+// The template gives kubeadm's certificates the year that pki.RenewBefore is for.
 func TestKubeadmsCertificatesLiveLongerThanTheMargin(t *testing.T) {
 	c := clusterOf(t, inventorytest.One(t), true)
 	conf, err := c.InitConfig(c.Inv.Masters()[0])
 	if err != nil || !strings.Contains(string(conf), "\ncertificateValidityPeriod: 8760h0m0s\n") {
-		t.Errorf("%v: a lifetime below three times %s would be renewed on every run\n%s", err, renewBefore, conf)
+		t.Errorf("%v: a lifetime below three times %s would be renewed on every run\n%s", err, pki.RenewBefore, conf)
 	}
 }

@@ -26,20 +26,24 @@ func record(madeFrom string) string {
 		kubeDir + `/manifests/kube-scheduler.yaml; } >` + markerFile + `.new && sync ` + markerFile + `.new && mv ` + markerFile + `.new ` + markerFile
 }
 
+// pidsOf is a shell function that prints the processes of a name, of which the
+// kernel keeps 15 characters.
+const pidsOf = `pids_of() { for p in /proc/[0-9]*; do read -r c <"$p/comm" && [ "$c" = "$1" ] && echo "${p#/proc/}"; done 2>/dev/null || :; }
+`
+
 // rewrite has kubeadm write the apiserver's certificate anew (kubeadm keeps an
 // old one whatever names it has) and then the manifests. A run that is cut off
 // in between finds the certificate missing and makes it.
 const rewrite = `set -e
-running() { for p in /proc/[0-9]*; do read -r c <"$p/comm" && [ "$c" = kube-apiserver ] && echo "${p#/proc/}"; done 2>/dev/null || :; }
-cd ` + pkiDir + `
+` + pidsOf + `cd ` + pkiDir + `
 for f in apiserver.crt apiserver.key; do [ ! -e $f ] || mv -f $f $f.old; done
 kubeadm init phase certs apiserver --config ` + initFile + ` || { for f in apiserver.crt apiserver.key; do [ ! -e $f.old ] || mv -f $f.old $f; done; exit 1; }
 ` + settle + `rm -f apiserver.crt.old apiserver.key.old
 m=` + kubeDir + `/manifests/kube-apiserver.yaml
-old=$(running); before=$(cat $m 2>/dev/null | sha256sum)
+old=$(pids_of kube-apiserver); before=$(cat $m 2>/dev/null | sha256sum)
 kubeadm init phase control-plane all --config ` + initFile + `
 if [ "$before" != "$(sha256sum <$m)" ] && [ -n "$old" ]; then
-  n=0; while now=$(running); [ -z "$now" ] || [ "$now" = "$old" ]; do
+  n=0; while now=$(pids_of kube-apiserver); [ -z "$now" ] || [ "$now" = "$old" ]; do
     n=$((n+1)); [ $n -lt 120 ] || { echo "the kubelet did not restart the apiserver within 120 s" >&2; exit 1; }
     sleep 1
   done

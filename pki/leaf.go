@@ -27,8 +27,8 @@ const (
 // renew, since no process has to be restarted for it.
 const adminLifetime = 365 * 24 * time.Hour
 
-// renewBefore is how long before its end a certificate is issued again.
-const renewBefore = 30 * 24 * time.Hour
+// RenewBefore is how long before its end a certificate is made anew.
+const RenewBefore = 30 * 24 * time.Hour
 
 // requests lists every certificate that the inventory asks for.
 func requests(inv *inventory.Inventory) ([]request, error) {
@@ -140,7 +140,7 @@ func (ca *CA) ending(cert *x509.Certificate, lifetime time.Duration) string {
 		return "expired on " + cert.NotAfter.Format(time.DateOnly)
 	}
 	// A lifetime of a day must not mean a new certificate on every run.
-	if left >= min(renewBefore, lifetime/3) || ca.until(lifetime).Sub(cert.NotAfter) < time.Hour {
+	if left >= min(RenewBefore, lifetime/3) || ca.until(lifetime).Sub(cert.NotAfter) < time.Hour {
 		return ""
 	}
 	return fmt.Sprintf("expires in %d days", int(left.Hours()/24))

@@ -315,7 +315,7 @@ func firstToExpire(all []expires, now time.Time) Check {
 	if next.host != "" {
 		k.Detail += ", on " + next.host
 	}
-	if days < 30 {
+	if next.end.Sub(now) < pki.RenewBefore {
 		k.State = Bad
 	}
 	return k
