@@ -13,6 +13,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"hactl/etcd"
+	"hactl/internal/bundle"
 	"hactl/internal/drill"
 	"hactl/internal/plan"
 	"hactl/internal/remote"
@@ -48,6 +49,9 @@ func (s *session) drillCluster(ctx context.Context, o *drillOptions) (*drill.Clu
 // nothing can be done to it yet.
 func (o *drillOptions) cluster(inv *inventory.Inventory, hosts plan.Hosts) *drill.Cluster {
 	c := &drill.Cluster{Name: inv.Cluster, VIP: inv.VIP.Address, API: hostPort(inv.VIP.Address, inv.VIP.Port)}
+	if inv.Artifacts.Demo != nil && *inv.Artifacts.Demo {
+		c.Demo = bundle.DemoImage
+	}
 	for _, h := range append(inv.Masters(), inv.Workers()...) {
 		c.Members = append(c.Members, drillMember(h, hosts[h.Name], inv.VIP.Port))
 	}

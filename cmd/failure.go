@@ -19,7 +19,10 @@ func flatten(err error) []error {
 	switch e := err.(type) { //nolint:errorlint // only what is outermost is taken apart
 	case nil:
 		return nil
-	case interface{ Unwrap() []error }:
+	case several:
+		if !isJoin(err) {
+			break
+		}
 		var out []error
 		for _, sub := range e.Unwrap() {
 			out = append(out, flatten(sub)...)
@@ -37,13 +40,30 @@ func flatten(err error) []error {
 	return []error{err}
 }
 
-func isJoin(err error) bool {
-	_, ok := err.(interface{ Unwrap() []error }) //nolint:errorlint // only what is outermost is asked
+// several is an error that wraps more than one.
+type several interface{ Unwrap() []error }
+
+func wrapsSeveral(err error) bool {
+	_, ok := err.(several) //nolint:errorlint // only what is outermost is asked
 	return ok
 }
 
-// hintsOf collects every hint in err's tree once, in order: those of joined
-// errors, whatever is wrapped around the join, and then its own.
+// isJoin tells errors.Join, which says nothing of its own, from a text around
+// several errors.
+func isJoin(err error) bool {
+	e, ok := err.(several) //nolint:errorlint // only what is outermost is asked
+	if !ok {
+		return false
+	}
+	var lines []string
+	for _, sub := range e.Unwrap() {
+		lines = append(lines, sub.Error())
+	}
+	return err.Error() == strings.Join(lines, "\n")
+}
+
+// hintsOf collects every hint in err's tree once, in order: those of the errors
+// that are wrapped together, whatever is around them, and then its own.
 func hintsOf(err error) []string {
 	var out []string
 	add := func(h string) {
@@ -52,12 +72,14 @@ func hintsOf(err error) []string {
 		}
 	}
 	inner := err
-	for inner != nil && !isJoin(inner) {
+	for inner != nil && !wrapsSeveral(inner) {
 		inner = errors.Unwrap(inner)
 	}
-	for _, e := range flatten(inner) {
-		for _, h := range hintsOf(e) {
-			add(h)
+	if e, ok := inner.(several); ok { //nolint:errorlint // unwrapped by hand
+		for _, sub := range e.Unwrap() {
+			for _, h := range hintsOf(sub) {
+				add(h)
+			}
 		}
 	}
 	add(remote.HintOf(err))

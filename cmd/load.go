@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"hactl/internal/drill"
+	"hactl/internal/nearest"
 	"hactl/internal/remote"
 	"hactl/inventory"
 )
@@ -33,7 +34,7 @@ func wrongBounds(inv *inventory.Inventory) inventory.Problems {
 			continue
 		}
 		p := inventory.Problem{File: inv.Path, Path: "drill.bounds", What: fmt.Sprintf("%q is no scenario and no check of one", name), Instead: "see hactl drill --list"}
-		if c := closest(name, known); c != nil {
+		if c := nearest.Words(name, known); c != nil {
 			p.Instead = "did you mean " + strings.Join(c, " or ") + "?"
 		}
 		bad = append(bad, p)

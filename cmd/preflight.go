@@ -57,7 +57,8 @@ func (a *app) preflight(c *cobra.Command, ignore []string) error {
 		return err
 	}
 	s.secrets(m)
-	in := s.preflightInput()
+	in := &preflight.Cluster{Inv: s.inv, Hosts: s.hosts, Down: s.down}
+	s.addKnown(in)
 	rep := preflight.Run(c.Context(), in, ignore)
 	s.endProgress()
 	if a.json() {
@@ -85,11 +86,11 @@ func checkIgnored(ids []string) error {
 	return nil
 }
 
-// preflightInput adds to the connections what this machine knows: the store's
-// CAs, where there are any yet, and the bundle's architecture.
-func (s *session) preflightInput() *preflight.Cluster {
+// addKnown gives a preflight the facts of this session and what this machine
+// knows: the store's CAs, where there are any yet, and the bundle's architecture.
+func (s *session) addKnown(in *preflight.Cluster) {
 	// A copy of the facts: preflight adds to them while up looks at the hosts.
-	in := &preflight.Cluster{Inv: s.inv, Hosts: s.hosts, Down: s.down, Facts: maps.Clone(s.facts), CAs: map[string]string{}}
+	in.Facts, in.CAs = maps.Clone(s.facts), map[string]string{}
 	m := s.material
 	for name, ca := range map[string]*pki.CA{"kubernetes": m.KubernetesCA, "front-proxy": m.FrontProxyCA, "etcd": m.EtcdCA} {
 		if ca != nil && !ca.New {
@@ -102,7 +103,6 @@ func (s *session) preflightInput() *preflight.Cluster {
 	if b, err := bundle.Locate(s.inv.Artifacts.Bundle); err == nil {
 		in.Arch = b.Arch
 	}
-	return in
 }
 
 // printPreflight shows one line a check, and under it what was found, hosts with

@@ -211,7 +211,9 @@ func (h *rootHost) copyTo(t *testing.T, dir string) {
 		case d.IsDir():
 			return os.MkdirAll(to, info.Mode().Perm()|0o700)
 		case info.Mode()&fs.ModeSymlink != 0:
-			return os.Symlink("busybox", to)
+			target, err := os.Readlink(path)
+			must(t, err)
+			return os.Symlink(target, to)
 		case filepath.Dir(path) == filepath.Join(root, "bin"):
 			return os.Link(path, to)
 		}

@@ -18,6 +18,7 @@ import (
 	"hactl/internal/bundle"
 	"hactl/internal/facts"
 	"hactl/internal/plan"
+	"hactl/internal/preflight"
 	"hactl/internal/remote"
 	"hactl/inventory"
 	"hactl/keepalived"
@@ -41,6 +42,8 @@ type session struct {
 	subnets  map[string]netip.Prefix
 	material *pki.Material
 	control  *kubeadm.Control // one connection to the control plane, for every look of the run
+
+	preflight *preflight.Cluster // of which the probes have begun, or nil
 }
 
 // connect starts the verb's run (see start) and opens the session: store, every

@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"hactl/internal/nearest"
 	"hactl/internal/remote"
 )
 
@@ -27,27 +28,11 @@ func didYouMean(err error, typed, known []string) error {
 	var meant []string
 	for _, t := range typed {
 		if !slices.Contains(known, t) {
-			meant = append(meant, closest(t, known)...)
+			meant = append(meant, nearest.Words(t, known)...)
 		}
 	}
 	if meant == nil {
 		return err
 	}
 	return remote.Hint(err, "did you mean %s?", strings.Join(meant, " or "))
-}
-
-// closest returns the known words, three at most, that are nearest to the typed
-// one: at most two letters away, or beginning with it.
-func closest(typed string, known []string) []string {
-	c := &cobra.Command{}
-	for _, k := range known {
-		c.AddCommand(&cobra.Command{Use: k, Run: func(*cobra.Command, []string) {}})
-	}
-	for d := 1; d <= min(2, len(typed)/2); d++ {
-		c.SuggestionsMinimumDistance = d
-		if s := c.SuggestionsFor(typed); len(s) > 0 {
-			return s[:min(len(s), 3)]
-		}
-	}
-	return nil
 }

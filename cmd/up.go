@@ -165,14 +165,18 @@ func (s *session) verified(write bool) verify.Cluster {
 // asked: before keys are kept in the store, and before a plan with changes is
 // returned. A nil mayStart only looks: missing keys are previewed.
 func (s *session) makePlan(ctx context.Context, mayStart func(context.Context) error) (*plan.Plan, error) {
-	if err := s.ask(ctx); err != nil {
-		return nil, err
-	}
 	m, created, err := s.store.Preview(ctx)
 	if err != nil {
 		return nil, err
 	}
 	s.secrets(m)
+	if mayStart != nil && len(created) > 0 {
+		s.preflight = s.preflightOf()
+		s.preflight.Begin(ctx) // it takes longer than everything else that is looked at
+	}
+	if err := s.ask(ctx); err != nil {
+		return nil, err
+	}
 	if mayStart == nil {
 		return s.look(ctx)
 	}
@@ -218,13 +222,21 @@ func (s *session) look(ctx context.Context) (*plan.Plan, error) {
 	return p, kubeadm.Refused(p)
 }
 
-// mayStart runs preflight on what is connected: errors stop, the rest is noted.
-func (s *session) mayStart(ctx context.Context, ignore []string) error {
-	in := s.preflightInput()
-	// Hosts that are skipped on request are not judged, nor is anybody by them.
+// preflightOf is a preflight of what is connected. Hosts that are skipped on
+// request are not judged, nor is anybody by them.
+func (s *session) preflightOf() *preflight.Cluster {
 	there := *s.inv
 	there.Hosts = slices.DeleteFunc(slices.Clone(there.Hosts), func(h inventory.Host) bool { return s.hosts[h.Name] == nil })
-	in.Inv, in.Down = &there, nil
+	return &preflight.Cluster{Inv: &there, Hosts: s.hosts}
+}
+
+// mayStart runs preflight on what is connected: errors stop, the rest is noted.
+func (s *session) mayStart(ctx context.Context, ignore []string) error {
+	in := s.preflight
+	if in == nil {
+		in = s.preflightOf()
+	}
+	s.addKnown(in)
 	rep := preflight.Run(ctx, in, ignore)
 	for _, r := range rep.Results {
 		for _, g := range r.Grouped() {

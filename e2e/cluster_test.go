@@ -40,6 +40,7 @@ func TestThreeMastersAndAWorker(t *testing.T) {
 	then(t, "another CA on a host is never replaced", r.foreignCA)
 	t.Run("etcd refuses a connection without a client certificate", r.etcdWantsCertificate)
 	t.Run("the apiserver refuses an anonymous request", r.anonymousIsRefused)
+	t.Run("every node serves with a certificate of the cluster's CA, and no other is taken", r.nodesAreVerified)
 	then(t, "a host that is down stops up with a clear error and leaves the others alone", r.hostDown)
 	then(t, "the first master powered off: the API and new deployments go on, its return moves nothing", func(t *testing.T) {
 		r.powerCut(t, "master-1", "after-first")
@@ -154,6 +155,46 @@ func (r *rig) anonymousIsRefused(t *testing.T) {
 			t.Errorf("%s answers %s to nobody", path, res.Status)
 		}
 	}
+}
+
+// nodesAreVerified asks what serves on the hosts for its certificate, and then has
+// a kubelet serve with one of its own making, of which the apiserver must not take
+// any logs.
+func (r *rig) nodesAreVerified(t *testing.T) {
+	for _, h := range r.everyHost() {
+		ports := []string{"10250"}
+		if strings.HasPrefix(h, "master") {
+			ports = append(ports, "10257", "10259") // controller manager, scheduler
+		}
+		for _, p := range ports {
+			labOutput(t, r.Lab, h, "openssl s_client -connect 127.0.0.1:"+p+" -CAfile /etc/kubernetes/pki/ca.crt -verify_ip 127.0.0.1 -verify_return_error </dev/null")
+		}
+	}
+	const on = "worker-1"
+	pod, err := r.kubectl(t, "", "-n", "kube-system", "get", "pods", "-l", "k8s-app=kube-proxy", "--field-selector", "spec.nodeName="+on, "-o", "name")
+	if err != nil {
+		t.Fatal(err)
+	}
+	logs := func() error {
+		_, err := r.kubectl(t, "", "-n", "kube-system", "logs", "--tail=1", strings.TrimSpace(pod))
+		return err
+	}
+	eventually(t, time.Minute, "logs from "+on, logs)
+	labOutput(t, r.Lab, on, `cd /var/lib/kubelet/pki
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout kubelet.key -out kubelet.crt -subj /CN=`+on+` -days 1 2>/dev/null
+systemctl restart kubelet.service`)
+	eventually(t, time.Minute, "logs of a kubelet that nobody knows are refused", func() error {
+		switch err := logs(); {
+		case err == nil:
+			return errors.New("kubectl logs answers")
+		case !strings.Contains(err.Error(), "failed to verify certificate"):
+			return err
+		}
+		return nil
+	})
+	r.must(t, 0, "up", "--yes")
+	eventually(t, 2*time.Minute, "logs again, without a restart of the kubelet", logs)
+	r.inSync(t)
 }
 
 func (r *rig) hostDown(t *testing.T) {

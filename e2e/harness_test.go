@@ -217,6 +217,11 @@ func (r *rig) inventory(t *testing.T, from string, edit func(string) string) {
 	}
 }
 
+// withDemo adds the demo's images to an inventory without a worker.
+func withDemo(s string) string {
+	return strings.Replace(s, "artifacts:\n", "artifacts:\n  demo: true\n", 1)
+}
+
 // without removes hosts, by name, from the text of an inventory.
 func without(names ...string) func(string) string {
 	return func(s string) string {

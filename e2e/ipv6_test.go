@@ -15,6 +15,7 @@ import (
 func TestIPv6Cluster(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, lab.Config{Name: named("v6"), Masters: 3, IPv6: true})
+	r.inventory(t, "inventory.yaml", withDemo)
 	then(t, "up, healthy, in sync", func(t *testing.T) {
 		u := r.must(t, 0, "up", "--yes", "-o", "json").up(t)
 		if !strings.Contains(u.Status.VIP, ":") {
@@ -24,5 +25,6 @@ func TestIPv6Cluster(t *testing.T) {
 		r.inSync(t)
 	})
 	then(t, "pods and service answer", func(t *testing.T) { r.deploy(t, "six", "master-2", 3*time.Minute) })
+	then(t, "an open connection outlives the move from an apiserver that stops", r.openConnection)
 	then(t, "the VIP moves when its owner is powered off", func(t *testing.T) { r.powerCut(t, r.owner(t), "moved") })
 }

@@ -53,7 +53,7 @@ func TestOneMasterByEveryLoginThenGrownToThree(t *testing.T) {
 	}
 	then(t, "grown to three masters through a bastion, as a sudo user", func(t *testing.T) {
 		r.inventory(t, "inventory-bastion.yaml", func(s string) string {
-			return strings.Replace(s, "  user: root\n", "  user: ops\n", 1)
+			return withDemo(strings.Replace(s, "  user: root\n", "  user: ops\n", 1))
 		})
 		ca := r.fingerprints(t)
 		r.must(t, 0, "up", "--yes")

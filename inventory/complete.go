@@ -30,14 +30,15 @@ func complete(inv *Inventory, d *decoder) {
 	or(&inv.PKI.Store, filepath.Join(filepath.Dir(inv.Path), "pki-"+inv.Cluster))
 
 	or(&inv.Etcd.DataDir, "/var/lib/etcd")
-	or(&inv.Etcd.HeartbeatInterval, 100*time.Millisecond)
 	or(&inv.Etcd.ElectionTimeout, time.Second)
+	or(&inv.Etcd.HeartbeatInterval, heartbeat(inv.Etcd.ElectionTimeout))
 	or(&inv.Etcd.QuotaBackendBytes, 8<<30)
 
 	or(&inv.Kubernetes.KubeletMaxPods, 110)
 	orBool(&inv.Kubernetes.SchedulableMasters, len(inv.Workers()) == 0)
 	or(&inv.Artifacts.Source, "upload")
 	or(&inv.Artifacts.OSPackages, "install")
+	orBool(&inv.Artifacts.Demo, len(inv.Workers()) > 0)
 
 	for i := range inv.Hosts {
 		completeHost(&inv.Hosts[i], inv)
@@ -76,6 +77,14 @@ func completeNetwork(inv *Inventory) {
 }
 
 // completeHost inherits the inventory's SSH settings field by field.
+// heartbeat is the default one: a fifth of the election timeout, which is the most
+// that etcd takes, but not more than 200 ms. A member waits one to two election
+// timeouts, in whole heartbeats, before it stands for election; the longer a
+// heartbeat, the sooner the last one does.
+func heartbeat(election Duration) Duration {
+	return min(max((election/5).Truncate(time.Millisecond), time.Millisecond), 200*time.Millisecond)
+}
+
 func completeHost(h *Host, inv *Inventory) {
 	own, all := reflect.ValueOf(&h.SSH).Elem(), reflect.ValueOf(inv.SSH)
 	for i := range own.NumField() {

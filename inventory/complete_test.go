@@ -33,13 +33,27 @@ func TestDefaultsAreThoseOfTheDocumentation(t *testing.T) {
 		},
 		SSH:        SSH{User: "root", Port: 22, Agent: &yes, KnownHosts: "/home/op/.ssh/known_hosts", Sudo: &no, ConnectTimeout: 10 * time.Second},
 		PKI:        PKI{Algorithm: "ecdsa-p256", CAExpiry: 87600 * time.Hour, Expiry: 43800 * time.Hour, Store: "/etc/hactl/pki-demo"},
-		Etcd:       Etcd{DataDir: "/var/lib/etcd", HeartbeatInterval: 100 * time.Millisecond, ElectionTimeout: time.Second, QuotaBackendBytes: 8 << 30},
+		Etcd:       Etcd{DataDir: "/var/lib/etcd", HeartbeatInterval: 200 * time.Millisecond, ElectionTimeout: time.Second, QuotaBackendBytes: 8 << 30},
 		Kubernetes: Kubernetes{SchedulableMasters: &yes, KubeletMaxPods: 110},
-		Artifacts:  Artifacts{Source: "upload", OSPackages: "install"},
+		Artifacts:  Artifacts{Source: "upload", OSPackages: "install", Demo: &no},
 	}
 	want.Hosts = []Host{{Name: "master-1", Address: "192.0.2.11", PrivateAddress: netip.MustParseAddr("192.0.2.11"), Role: ControlPlane, SSH: want.SSH}}
 	if !reflect.DeepEqual(inv, want) {
 		t.Errorf("got  %+v\nwant %+v", inv, want)
+	}
+}
+
+func TestHeartbeatFollowsTheElectionTimeout(t *testing.T) {
+	for text, want := range map[string]time.Duration{
+		"etcd: {electionTimeout: 5s}":                             200 * time.Millisecond,
+		"etcd: {electionTimeout: 999ms}":                          199 * time.Millisecond,
+		"etcd: {electionTimeout: 5ms}":                            time.Millisecond,
+		"etcd: {electionTimeout: 900ms, heartbeatInterval: 50ms}": 50 * time.Millisecond,
+		"etcd: {heartbeatInterval: 100ms}":                        100 * time.Millisecond,
+	} {
+		if got := parse(t, minimalText+text+"\n").Etcd.HeartbeatInterval; got != want {
+			t.Errorf("%s: %s, want %s", text, got, want)
+		}
 	}
 }
 

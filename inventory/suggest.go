@@ -3,6 +3,8 @@ package inventory
 import (
 	"slices"
 	"strings"
+
+	"hactl/internal/nearest"
 )
 
 // glued returns the name of the field in key:value, which YAML reads as one
@@ -31,48 +33,14 @@ var otherWords = map[string]string{
 	"node": "worker", "agent": "worker", "minion": "worker",
 }
 
-// closestOf returns the word of all that differs from s in case, punctuation or
-// a third of its letters at most, or that other tools call s, or "".
+// closestOf returns the word of all that is nearest to s, or that other tools call
+// s, or "".
 func closestOf(s string, all []string) string {
-	plain := strings.NewReplacer("-", "", "_", "", " ", "")
-	fold := func(s string) string { return strings.ToLower(plain.Replace(s)) }
-	if len(s) > 64 {
-		return ""
-	}
-	if w := otherWords[fold(s)]; slices.Contains(all, w) {
+	if w := otherWords[strings.ToLower(s)]; slices.Contains(all, w) {
 		return w
 	}
-	best, at := "", 1<<30
-	for _, w := range all {
-		if d := distance(fold(s), fold(w)); d < at && d <= len(w)/3 {
-			best, at = w, d
-		}
+	if near := nearest.Words(s, all); len(near) > 0 {
+		return near[0]
 	}
-	return best
-}
-
-// distance counts the bytes to insert, delete, change or swap with the next one
-// to get from a to b (Damerau-Levenshtein, each place edited once).
-func distance(a, b string) int {
-	rows := make([][]int, len(a)+1)
-	for i := range rows {
-		rows[i] = make([]int, len(b)+1)
-		rows[i][0] = i
-	}
-	for j := range rows[0] {
-		rows[0][j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		for j := 1; j <= len(b); j++ {
-			change := rows[i-1][j-1]
-			if a[i-1] != b[j-1] {
-				change++
-			}
-			rows[i][j] = min(change, rows[i-1][j]+1, rows[i][j-1]+1)
-			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
-				rows[i][j] = min(rows[i][j], rows[i-2][j-2]+1)
-			}
-		}
-	}
-	return rows[len(a)][len(b)]
+	return ""
 }

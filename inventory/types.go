@@ -120,7 +120,7 @@ type CAFiles struct {
 // Etcd configures the etcd cluster.
 type Etcd struct {
 	DataDir           string   `yaml:"dataDir,omitempty" format:"hostdir" doc:"Default /var/lib/etcd."`
-	HeartbeatInterval Duration `yaml:"heartbeatInterval,omitempty" min:"1ms" max:"10s" doc:"Default 100ms: 0.5 to 1.5 times the round trip between members."`
+	HeartbeatInterval Duration `yaml:"heartbeatInterval,omitempty" min:"1ms" max:"10s" doc:"Default a fifth of electionTimeout, at most 200ms. 0.5 to 1.5 times the round trip between members, if that is more than a few milliseconds."`
 	ElectionTimeout   Duration `yaml:"electionTimeout,omitempty" min:"5ms" max:"50s" doc:"Default 1s: at least ten round trips and five heartbeats."`
 	QuotaBackendBytes int64    `yaml:"quotaBackendBytes,omitempty" min:"104857600" max:"68719476736" doc:"Database size limit in bytes. Default 8589934592 (8 GiB)."`
 }
@@ -142,6 +142,7 @@ type Artifacts struct {
 	Bundle     string `yaml:"bundle,omitempty" format:"path" doc:"Folder of the bundle. Default: hactl's cache folder." example:"~/hactl-bundle"`
 	Mirror     string `yaml:"mirror,omitempty" format:"url" doc:"Base URL of a folder with the layout of a bundle." example:"https://mirror.example.com/hactl"`
 	OSPackages string `yaml:"osPackages,omitempty" enum:"install,present" doc:"install: missing OS packages are installed with the host's package manager. present: they must be there. Default install."`
+	Demo       *bool  `yaml:"demo,omitempty" doc:"Import the images of the small web server that hactl drill worker-lost runs, on every host. Default true, false when there is no worker."`
 }
 
 // Drill bounds the client-visible gaps that hactl drill accepts.

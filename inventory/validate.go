@@ -20,6 +20,7 @@ func validate(inv *Inventory, d *decoder) {
 	validateVersions(inv, d)
 	validatePKI(inv, d)
 	validateEtcd(inv, d)
+	validateShutdown(inv, d)
 	validateArtifacts(inv, d)
 }
 
@@ -182,6 +183,26 @@ func validateEtcd(inv *Inventory, d *decoder) {
 		}
 		d.report(path, fmt.Sprintf("an election timeout of %s is less than five heartbeats of %s", short(e.ElectionTimeout), short(e.HeartbeatInterval)),
 			"write an electionTimeout of at least "+short(5*e.HeartbeatInterval)+", or a shorter heartbeatInterval")
+	}
+}
+
+// leastShutdownDelay is what an apiserver has to serve on for after the signal to
+// stop: the VIP leaves a second after, and a busy host is late.
+const leastShutdownDelay = 3 * time.Second
+
+func validateShutdown(inv *Inventory, d *decoder) {
+	const flag = "shutdown-delay-duration"
+	given, ok := inv.Kubernetes.APIServerExtraArgs[flag]
+	if !ok {
+		return
+	}
+	path := "kubernetes.apiServerExtraArgs." + flag
+	delay, err := time.ParseDuration(given)
+	switch {
+	case err != nil:
+		d.report(path, "is "+quote(given), "write a duration, such as 5s")
+	case delay < leastShutdownDelay && len(inv.Masters()) > 1:
+		d.report(path, "an apiserver that ends after "+short(delay)+" ends before the VIP has left it", "write "+short(leastShutdownDelay)+" or more, or remove it: 5s are the default")
 	}
 }
 

@@ -120,7 +120,7 @@ func TestConfigIsNamedByWhatARunningProcessReads(t *testing.T) {
 		"router id":         {func(v *VIP) { v.Inv.VIP.VirtualRouterID++ }, true, false},
 		"apiserver port":    {func(v *VIP) { v.Inv.VIP.Port++ }, true, true},
 		"the prober":        {func(v *VIP) { _ = os.WriteFile(v.Prober, []byte("newer"), 0o755) }, false, true},
-		"another interface": {func(v *VIP) { v.Inv.VIP.Interface = "eth1" }, true, false},
+		"another interface": {func(v *VIP) { v.Inv.VIP.Interface = "eth1" }, true, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if a, b := names(c.change); (a != vip) != c.vip || (b != prober) != c.prober {

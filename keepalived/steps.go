@@ -84,6 +84,15 @@ func (v VIP) priority(h *inventory.Host) int {
 	return 1
 }
 
+// minorityWeight is what a host that sees a minority loses of its priority: more than all
+// are apart, and as much more as leaves them in order. A backup waits the longer
+// the lower it is, by up to 100 ms at 100 ms adverts, and busy hosts are late by
+// tens of milliseconds: who has just come back must not be the one that wins.
+func (v VIP) minorityWeight() int {
+	masters := v.Inv.Masters()
+	return max(30*len(masters), v.priority(masters[len(masters)-1])-1)
+}
+
 func (v VIP) apiURL(a netip.Addr) string {
 	return "https://" + net.JoinHostPort(a.String(), strconv.Itoa(v.Inv.VIP.Port))
 }
@@ -143,7 +152,7 @@ func (v VIP) render(h *inventory.Host) (r rendered, err error) {
 	}
 	vip := netip.PrefixFrom(v.Inv.VIP.Address, v.Inv.VIP.Address.BitLen()).String()
 	data := map[string]any{
-		"Name": h.Name, "Prober": v.UsesProber(), "TrackFile": trackFile, "MinorityFile": minority, "Spread": 30 * len(v.Inv.Masters()), "CheckScript": checkScript,
+		"Name": h.Name, "Prober": v.UsesProber(), "TrackFile": trackFile, "MinorityFile": minority, "Minority": v.minorityWeight(), "CheckScript": checkScript,
 		"RouterID": v.Inv.VIP.VirtualRouterID, "Interface": iface, "Priority": v.priority(h),
 		"AdvertInterval": strconv.FormatFloat(v.Inv.VIP.AdvertInterval.Seconds(), 'f', -1, 64),
 		"Address":        h.PrivateAddress.String(), "Peers": peers, "VIP": vip, "CA": apiserverCA, "Local": v.local(),
@@ -156,7 +165,7 @@ func (v VIP) render(h *inventory.Host) (r rendered, err error) {
 		return r, err
 	}
 	if v.UsesProber() {
-		if err := v.renderProber(&r, peerURLs, members); err != nil {
+		if err := v.renderProber(&r, iface, peerURLs, members); err != nil {
 			return r, err
 		}
 	}
@@ -171,14 +180,14 @@ func (v VIP) render(h *inventory.Host) (r rendered, err error) {
 	return r, err
 }
 
-func (v VIP) renderProber(r *rendered, peers, members []string) error {
+func (v VIP) renderProber(r *rendered, iface string, peers, members []string) error {
 	b, err := os.ReadFile(v.Prober)
 	if err != nil {
 		return fmt.Errorf("read the prober: %w", err)
 	}
 	s := sha256.Sum256(b)
 	r.binarySum = hex.EncodeToString(s[:])
-	data := map[string]any{"Config": "", "Local": v.local(), "Peers": peers, "Etcd": members, "CA": apiserverCA, "TrackFile": trackFile, "MinorityFile": minority}
+	data := map[string]any{"Config": "", "Local": v.local(), "Peers": peers, "Etcd": members, "VIP": v.Inv.VIP.Address.String(), "Interface": iface, "CA": apiserverCA, "TrackFile": trackFile, "MinorityFile": minority}
 	bare, err := templates.Render("hactl-prober.service.tmpl", data)
 	if err != nil {
 		return err

@@ -21,7 +21,7 @@ const (
 	// be seen from outside.
 	renewingFile = kubeDir + "/hactl-renewing"
 	// kubeletPair is the kubelet's own, which it renews by itself.
-	kubeletPair = "/var/lib/kubelet/pki/kubelet-client-current.pem"
+	kubeletPair = kubeletDir + "/kubelet-client-current.pem"
 )
 
 // renewable is what "kubeadm certs renew all" renews on a master, below kubeDir.

@@ -93,9 +93,9 @@ func fixedIn(err error) (out []*FixedError) {
 // is that of the kubelet: it has the node's name.
 const madeWith = `cd ` + kubeDir + ` || { echo nothing; exit 0; }
 if [ -e ` + markerFile + ` ]; then
-echo master; set -- admin.conf /var/lib/kubelet/config.yaml /var/lib/kubelet/kubeadm-flags.env ` + initFile + ` /var/lib/kubelet/pki/kubelet-client-current.pem
+echo master; set -- admin.conf /var/lib/kubelet/config.yaml /var/lib/kubelet/kubeadm-flags.env ` + initFile + ` ` + kubeletPair + `
 elif [ -s kubelet.conf ] && [ ! -e ` + joinFile + ` ]; then
-echo node; set -- kubelet.conf /var/lib/kubelet/kubeadm-flags.env /var/lib/kubelet/pki/kubelet-client-current.pem
+echo node; set -- kubelet.conf /var/lib/kubelet/kubeadm-flags.env ` + kubeletPair + `
 else echo nothing; exit 0; fi
 n=$#; for f; do [ ! -e "$f" ] || set -- "$@" "$f"; done; shift $n
 [ $# != 0 ] || exit 0

@@ -1,6 +1,7 @@
 package kubeadm
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,7 +20,8 @@ import (
 // nobody, backs off for seconds and takes the processor from the apiserver that
 // it waits for. The phases of each call are what the other calls skip.
 var (
-	toKubelet   = []string{"preflight", "certs", "kubeconfig", "kubelet-start"}
+	toFiles     = []string{"preflight", "certs", "kubeconfig"}
+	toKubelet   = []string{"kubelet-start"}
 	toAPIServer = []string{"control-plane/apiserver"}
 	toNode      = []string{"control-plane/controller-manager", "control-plane/scheduler", "wait-control-plane", "mark-control-plane"}
 	// What the cluster needs once is the first master's; the addons go in as soon
@@ -31,16 +33,24 @@ var (
 	unwanted = []string{"upload-certs", "show-join-command", "kubelet-finalize"}
 )
 
-// rotation has the kubelet take the certificate that it renews, where it does, and
-// starts it again. kubeadm does that at its end, where the first pods wait for it,
-// and has systemd read all units anew. Here it is done once the apiserver answers:
-// a kubelet that has asked in vain asks again after up to 30 s, and starts no pod
-// of the cluster until then.
-const rotation = `set -e
-pem=/var/lib/kubelet/pki/kubelet-client-current.pem
-[ ! -s $pem ] || sed -i "s#^\( *client-\(certificate\|key\)\)-data: .*#\1: $pem#" ` + kubeDir + `/kubelet.conf
-systemctl restart kubelet.service
+// ownPair moves the kubelet's client pair from its kubeconfig to the file in which
+// the kubelet renews it. kubeadm does that at its end, where the first pods wait
+// for the restart of the kubelet that comes with it, and has systemd read all units
+// anew. The pair is on the disk before the kubeconfig names it.
+const ownPair = `( umask 077; cd ` + kubeDir + `; d=` + kubeletDir + `
+grep -q '^ *client-key-data: ' kubelet.conf || exit 0
+mkdir -p -m 0755 $d
+for k in certificate key; do sed -n "s/^ *client-$k-data: //p" kubelet.conf | base64 -d; done >$d/kubelet-client-kubeadm.new
+mv $d/kubelet-client-kubeadm.new $d/kubelet-client-kubeadm.pem
+ln -sf kubelet-client-kubeadm.pem ` + kubeletPair + `
+sync $d/kubelet-client-kubeadm.pem $d
+sed -i "s#^\( *client-\(certificate\|key\)\)-data: .*#\1: ` + kubeletPair + `#" kubelet.conf )
 `
+
+// restart starts a kubelet again. A master's kubelet asks the apiserver of its own
+// host, which it has to start first: it has asked in vain, asks again later and
+// later, after up to 30 s, and starts no pod of the cluster until then.
+const restart = "set -e\n" + ownPair + "systemctl restart kubelet.service\n"
 
 // initPhases runs the phases of kubeadm init that are in one of wanted.
 func initPhases(wanted ...[]string) string {
@@ -51,7 +61,7 @@ func initPhases(wanted ...[]string) string {
 		}
 	}
 	var skip []string
-	for _, l := range [][]string{toKubelet, toAPIServer, toNode, toCluster, addons, unwanted} {
+	for _, l := range [][]string{toFiles, toKubelet, toAPIServer, toNode, toCluster, addons, unwanted} {
 		for _, p := range l {
 			if !do[p] {
 				skip = append(skip, p)
@@ -79,7 +89,8 @@ func (c Cluster) apiAddress(m *inventory.Host) string {
 // none needs another. Only the start of the first apiserver is waited for, for a
 // while: what follows on the first master (the leaders, kube-proxy, CoreDNS) takes
 // longer than the others' apiservers, which then find in etcd what three at once
-// would all be writing.
+// would all be writing. Their kubelets start when they are needed: before, they would
+// take the processor from the first master's where hosts share one, and ask in vain.
 //
 // It is run again as it is after a run that was cut off: kubeadm takes the
 // certificates and kubeconfigs it finds, those that a power cut left damaged
@@ -109,30 +120,35 @@ mkdir -p ` + kubeDir + `/manifests
 ` + mend + `systemctl enable --quiet --no-reload kubelet.service
 `
 	if first {
-		script += initPhases(toKubelet, toAPIServer)
+		script += initPhases(toFiles, toKubelet, toAPIServer)
 	} else {
-		if err := c.run(ctx, env, script+initPhases(toKubelet)); err != nil {
+		if err := c.run(ctx, env, script+initPhases(toFiles)); err != nil {
 			return err
 		}
 		// It is waited for, not needed; this host is.
-		if err := c.awaitAPI(ctx, env, c.Inv.Host(c.First), firstWait, isReady); lost(err) {
+		if err := c.awaitAPI(ctx, env, c.Inv.Host(c.First), cmp.Or(c.patience, firstWait), isReady); lost(err) {
 			return err
 		}
-		script = initPhases(toAPIServer)
+		script = "set -e\n" + ownPair + initPhases(toKubelet, toAPIServer)
 	}
 	if err := c.run(ctx, env, script); err != nil {
 		return err
 	}
-	if err := c.awaitAPI(ctx, env, h, apiWait, answers); err != nil {
-		return c.kubeletSays(ctx, env, err)
-	}
-	if err := c.run(ctx, env, rotation); err != nil {
-		return err
+	if first { // everything else waits for its node
+		if err := c.awaitAPI(ctx, env, h, apiWait, answers); err != nil {
+			return c.kubeletSays(ctx, env, err)
+		}
+		if err := c.run(ctx, env, restart); err != nil {
+			return err
+		}
 	}
 	if err := c.awaitAPI(ctx, env, h, apiWait, isReady); err != nil {
 		return c.kubeletSays(ctx, env, err)
 	}
 	script = "set -e\n"
+	if !first && !c.registered(ctx, env, h) {
+		script = restart
+	}
 	if first {
 		script += c.addons(c.apiAddress(h)) + initPhases(toNode, toCluster) + ` || { kill $early 2>/dev/null; exit 1; }
 wait $early
@@ -141,6 +157,17 @@ wait $early
 		script += initPhases(toNode) + "\n"
 	}
 	return c.run(ctx, env, script+settle+record(from))
+}
+
+// registered reports whether the kubelet of h has found the apiserver of h.
+func (c Cluster) registered(ctx context.Context, env plan.Env, h *inventory.Host) bool {
+	api, err := NewAPI(env.Host, c.Inv, c.PKI, h.PrivateAddress)
+	if err != nil {
+		return false
+	}
+	defer api.Close()
+	var node struct{}
+	return bounded(ctx, api, func(ctx context.Context, api *API) error { return api.Get(ctx, nodesPath+"/"+h.Name, &node) }) == nil
 }
 
 func (c Cluster) run(ctx context.Context, env plan.Env, script string) error {

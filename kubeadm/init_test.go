@@ -2,10 +2,14 @@ package kubeadm
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"io"
 	"net"
 	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -24,6 +28,7 @@ type initWorld struct {
 	Cluster
 	host *remote.Fake
 	lost bool // the connection to the host
+	late bool // the kubelet, which has not found its apiserver when that is ready
 
 	mu   sync.Mutex
 	code map[string]int // by address; 0 refuses the connection
@@ -67,15 +72,15 @@ func newInitWorld(t *testing.T, ran func(w *initWorld, phases []string)) *initWo
 		for line := range strings.Lines(c.Cmd.Script) {
 			if _, skipped, ok := strings.Cut(line, "--skip-phases "); ok {
 				skipped, _, _ = strings.Cut(skipped, " ")
-				for _, p := range slices.Concat(toKubelet, toAPIServer, toNode, toCluster) {
+				for _, p := range slices.Concat(toFiles, toKubelet, toAPIServer, toNode, toCluster) {
 					if !slices.Contains(strings.Split(skipped, ","), p) {
 						did = append(did, p)
 					}
 				}
 			}
 		}
-		if c.Cmd.Script == rotation {
-			did = []string{"rotation"}
+		if strings.HasPrefix(c.Cmd.Script, restart) {
+			did = append([]string{"kubelet-restart"}, did...)
 		}
 		w.note(strings.Join(did, " "))
 		ran(w, did)
@@ -84,7 +89,14 @@ func newInitWorld(t *testing.T, ran func(w *initWorld, phases []string)) *initWo
 	servers := map[string]string{}
 	for _, m := range w.Inv.Masters()[:2] {
 		addr := w.apiAddress(m)
-		srv := kubeapitest.Serve(t, w.PKI.KubernetesCA.CertPEM, w.PKI.KubernetesCA.KeyPEM, m.PrivateAddress.AsSlice(), http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
+		srv := kubeapitest.Serve(t, w.PKI.KubernetesCA.CertPEM, w.PKI.KubernetesCA.KeyPEM, m.PrivateAddress.AsSlice(), http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == nodesPath+"/"+second {
+				if w.late {
+					rw.WriteHeader(http.StatusNotFound)
+				}
+				_, _ = io.WriteString(rw, "{}")
+				return
+			}
 			code := w.of(addr)
 			w.note(m.Name + " answers " + http.StatusText(code))
 			// The next question finds it ready.
@@ -111,31 +123,79 @@ func newInitWorld(t *testing.T, ran func(w *initWorld, phases []string)) *initWo
 	return w
 }
 
+// secondDoes makes the second master and compares what happened.
+func (w *initWorld) secondDoes(t *testing.T, want ...string) {
+	t.Helper()
+	if err := w.init(t.Context(), plan.Env{Host: w.host, Say: func(string, ...any) {}}, w.Inv.Masters()[1], "x"); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(w.log, want) {
+		t.Errorf("what happened:\n%s\nwanted:\n%s", strings.Join(w.log, "\n"), strings.Join(want, "\n"))
+	}
+}
+
 func TestAnotherMasterFollowsTheFirstOnesApiserver(t *testing.T) {
 	w := newInitWorld(t, func(w *initWorld, phases []string) {
 		first, second := w.apiAddress(w.Inv.Masters()[0]), w.apiAddress(w.Inv.Masters()[1])
 		switch phases[len(phases)-1] {
-		case "kubelet-start":
+		case "kubeconfig":
 			w.set(first, http.StatusInternalServerError)
 		case "control-plane/apiserver":
 			w.set(second, http.StatusInternalServerError)
 		}
 	})
-	second := w.Inv.Masters()[1]
-	if err := w.init(t.Context(), plan.Env{Host: w.host, Say: func(string, ...any) {}}, second, "x"); err != nil {
+	w.secondDoes(t,
+		"preflight certs kubeconfig",
+		"master-1 answers Internal Server Error", "master-1 answers OK",
+		"kubelet-start control-plane/apiserver",
+		"master-2 answers Internal Server Error", "master-2 answers OK",
+		"control-plane/controller-manager control-plane/scheduler wait-control-plane mark-control-plane",
+	)
+}
+
+// The first one's apiserver does not come, and the kubelet asked in vain meanwhile.
+func TestAnotherMasterComesUpWithoutTheFirst(t *testing.T) {
+	w := newInitWorld(t, func(w *initWorld, phases []string) {
+		if slices.Contains(phases, "control-plane/apiserver") {
+			w.set(w.apiAddress(w.Inv.Masters()[1]), http.StatusInternalServerError)
+		}
+	})
+	w.patience, w.late = 50*time.Millisecond, true
+	w.secondDoes(t,
+		"preflight certs kubeconfig",
+		"kubelet-start control-plane/apiserver",
+		"master-2 answers Internal Server Error", "master-2 answers OK",
+		"kubelet-restart control-plane/controller-manager control-plane/scheduler wait-control-plane mark-control-plane",
+	)
+}
+
+// A real shell moves the pair, from a kubeconfig as kubeadm writes it.
+func TestKubeletGetsItsPairInAFile(t *testing.T) {
+	dir := t.TempDir()
+	conf, pem := filepath.Join(dir, "kubelet.conf"), filepath.Join(dir, "kubelet", "kubelet-client-current.pem")
+	b64 := base64.StdEncoding.EncodeToString
+	text := "users:\n- name: system:node:m1\n  user:\n    client-certificate-data: " + b64([]byte("certificate\n")) + "\n    client-key-data: " + b64([]byte("key\n")) + "\n"
+	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	want := []string{
-		"preflight certs kubeconfig kubelet-start",
-		"master-1 answers Internal Server Error", "master-1 answers OK",
-		"control-plane/apiserver",
-		"master-2 answers Internal Server Error",
-		"rotation",
-		"master-2 answers OK",
-		"control-plane/controller-manager control-plane/scheduler wait-control-plane mark-control-plane",
-	}
-	if !slices.Equal(w.log, want) {
-		t.Errorf("what happened:\n%s\nwanted:\n%s", strings.Join(w.log, "\n"), strings.Join(want, "\n"))
+	script := "set -e\n" + strings.NewReplacer(kubeletDir, filepath.Dir(pem), kubeDir, dir).Replace(ownPair)
+	for range 2 { // the second time there is nothing to do
+		if out, err := exec.CommandContext(t.Context(), "sh", "-c", script).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		if got, err := os.ReadFile(pem); string(got) != "certificate\nkey\n" {
+			t.Errorf("%q, %v", got, err)
+		}
+		if got, _ := os.ReadFile(conf); !strings.HasSuffix(string(got), "    client-certificate: "+pem+"\n    client-key: "+pem+"\n") {
+			t.Errorf("%s", got)
+		}
+		// The kubelet refuses anything but a link, and goes on from it.
+		if to, err := os.Readlink(pem); err != nil || to != "kubelet-client-kubeadm.pem" {
+			t.Errorf("%q, %v", to, err)
+		}
+		if info, err := os.Stat(pem); err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("%v, %v", info, err)
+		}
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+	"time"
 
 	"hactl/internal/facts"
 	"hactl/internal/plan"
@@ -31,6 +32,12 @@ const (
 	joinFile   = kubeDir + "/hactl-join.yaml"
 	patchDir   = kubeDir + "/hactl-patches" // for kubeadm, named by what they change
 	markerFile = kubeDir + "/hactl-initialised"
+	// servingDir holds, on a master, the pair with which its controller manager and
+	// scheduler serve. They read it anew by themselves when it changes.
+	servingDir = pkiDir + "/serving"
+	// kubeletDir is where a kubelet keeps its pairs: kubelet.crt and kubelet.key, by
+	// which it serves, are its own work only while they are not there.
+	kubeletDir = "/var/lib/kubelet/pki"
 )
 
 // Cluster is what the node steps are made from.
@@ -41,6 +48,8 @@ type Cluster struct {
 	KubeletSum  string   // sha256 of the kubelet
 	EtcdClients []string // client URLs of all etcd members
 	First       string   // master that does what the cluster needs once
+
+	patience time.Duration // with the first apiserver, when it is not firstWait
 }
 
 func id(h *inventory.Host, what string) plan.ID { return plan.ID("kubeadm/" + h.Name + "/" + what) }
@@ -135,19 +144,36 @@ func (c Cluster) initConfig(h *inventory.Host, taints []inventory.Taint, labels 
 			// /readyz fails first and connections drain: a planned stop loses
 			// no request.
 			"shutdown-delay-duration": "5s",
+			// After that it goes on listening until what is on its way is done, and
+			// asks whoever still comes to come again. Watches are ended: without
+			// that one that stops waits a minute for them.
+			"shutdown-send-retry-after":               "true",
+			"shutdown-watch-termination-grace-period": "3s",
 			// The lease reconciler removes a dead apiserver from the service.
 			"endpoint-reconciler-type": "lease",
+			// Logs and exec go through whoever says he is the kubelet, unless his
+			// certificate is asked for: hactl gives every node one of this CA.
+			"kubelet-certificate-authority": pkiDir + "/ca.crt",
 		}, inv.Kubernetes.APIServerExtraArgs),
-		"ControllerArgs": args(map[string]string{
+		"ServingDir": servingDir,
+		"ControllerArgs": args(servingArgs(map[string]string{
 			// It starts some forty controllers, each with a token of its own from
 			// the API: at the default of 20 requests a second that takes 5 s, in
 			// which a new leader does nothing.
 			"kube-api-qps":   "100",
 			"kube-api-burst": "200",
-		}, inv.Kubernetes.ControllerExtraArgs),
-		"SchedulerArgs": args(nil, inv.Kubernetes.SchedulerExtraArgs),
+		}), inv.Kubernetes.ControllerExtraArgs),
+		"SchedulerArgs": args(servingArgs(map[string]string{}), inv.Kubernetes.SchedulerExtraArgs),
 		"CgroupDriver":  c.cgroupDriver(h), "CgroupV1": !c.Facts[h.Name].CgroupV2, "MaxPods": maxPods(inv),
 	})
+}
+
+// servingArgs adds the pair to serve with. A component without one makes an RSA
+// key at every start, before it does anything else (up to a second on a busy host,
+// in which a new leader does nothing), and a certificate that nobody can verify.
+func servingArgs(to map[string]string) map[string]string {
+	to["tls-cert-file"], to["tls-private-key-file"] = servingDir+"/server.crt", servingDir+"/server.key"
+	return to
 }
 
 // podSubnet is given to kubeadm only when the controller manager is to hand

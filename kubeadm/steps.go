@@ -11,6 +11,7 @@ import (
 	"hactl/internal/plan"
 	"hactl/internal/remote"
 	"hactl/inventory"
+	"hactl/pki"
 	"hactl/templates"
 )
 
@@ -23,7 +24,16 @@ func (c Cluster) Files(h *inventory.Host) ([]plan.Step, error) {
 	if err != nil {
 		return nil, err
 	}
-	steps := []plan.Step{c.Fixed(h), plan.File{ID: id(h, "kubelet-unit"), Host: h.Name, Path: "/etc/systemd/system/kubelet.service", Content: unit, Lane: Lane}.Step()}
+	serving, err := c.PKI.NodeServer(h.Name)
+	if err != nil {
+		return nil, err
+	}
+	steps := []plan.Step{
+		c.Fixed(h),
+		plan.File{ID: id(h, "kubelet-unit"), Host: h.Name, Path: "/etc/systemd/system/kubelet.service", Content: unit, Lane: Lane}.Step(),
+		plan.File{ID: id(h, "kubelet-cert"), Host: h.Name, Path: kubeletDir + "/kubelet.crt", Content: serving.CertPEM, Lane: Lane}.Step(),
+		plan.File{ID: id(h, "kubelet-key"), Host: h.Name, Path: kubeletDir + "/kubelet.key", Content: serving.KeyPEM, Mode: 0o600, Secret: true, Lane: Lane}.Step(),
+	}
 	if h.Role != inventory.ControlPlane {
 		return steps, nil
 	}
@@ -36,7 +46,7 @@ func (c Cluster) Files(h *inventory.Host) ([]plan.Step, error) {
 		return nil, err
 	}
 	steps = append(steps, plan.File{ID: id(h, "coredns-patch"), Host: h.Name, Path: patchDir + "/corednsdeployment+strategic.yaml", Content: patch, Lane: Lane}.Step())
-	steps = append(steps, c.pkiFiles(h)...)
+	steps = append(steps, c.pkiFiles(h, serving)...)
 	return append(steps, plan.File{ID: id(h, "config"), Host: h.Name, Path: initFile, Content: conf, Mode: 0o600, Lane: Lane}.Step()), nil
 }
 
@@ -54,7 +64,7 @@ func (c Cluster) kubeletUnit() (unit []byte, config string, err error) {
 
 // pkiFiles are the shared secrets of the control plane. A host that holds other
 // ones belongs to another cluster: they are never replaced.
-func (c Cluster) pkiFiles(h *inventory.Host) []plan.Step {
+func (c Cluster) pkiFiles(h *inventory.Host, serving pki.Pair) []plan.Step {
 	keep := "the host uses a CA or key that the store " + c.Inv.PKI.Store + " does not know; restore that store from its backup, or name the CA under pki.externalCA in " + c.Inv.Path
 	file := func(what, name string, content []byte, mode fs.FileMode, keep string) plan.Step {
 		return plan.File{ID: id(h, what), Host: h.Name, Path: pkiDir + "/" + name, Content: content, Mode: mode, Secret: mode == 0o600, Keep: keep, Lane: Lane}.Step()
@@ -70,6 +80,8 @@ func (c Cluster) pkiFiles(h *inventory.Host) []plan.Step {
 		file("etcd-ca-cert", "etcd/ca.crt", m.EtcdCA.CertPEM, 0o644, keep),
 		file("etcd-client-cert", "apiserver-etcd-client.crt", m.EtcdClient().CertPEM, 0o644, ""),
 		file("etcd-client-key", "apiserver-etcd-client.key", m.EtcdClient().KeyPEM, 0o600, ""),
+		file("serving-cert", "serving/server.crt", serving.CertPEM, 0o644, ""),
+		file("serving-key", "serving/server.key", serving.KeyPEM, 0o600, ""),
 	}
 }
 

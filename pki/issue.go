@@ -21,17 +21,20 @@ const backdate = 5 * time.Minute
 
 // The signing profiles, by the names the procedure gives them. etcd's server
 // certificate needs client authentication too: etcd's own gateway dials its
-// client port with it.
+// client port with it. What the Kubernetes CA signs for a server must not be good
+// for a client as well: its name would be a user's.
 const (
-	profileServer = "server"
-	profileClient = "client"
-	profilePeer   = "peer"
+	profileServer  = "server"
+	profileClient  = "client"
+	profilePeer    = "peer"
+	profileServing = "serving"
 )
 
 var usages = map[string][]string{
-	profileServer: {"digital signature", "key encipherment", "server auth", "client auth"},
-	profileClient: {"digital signature", "key encipherment", "client auth"},
-	profilePeer:   {"digital signature", "key encipherment", "server auth", "client auth"},
+	profileServer:  {"digital signature", "key encipherment", "server auth", "client auth"},
+	profileClient:  {"digital signature", "key encipherment", "client auth"},
+	profilePeer:    {"digital signature", "key encipherment", "server auth", "client auth"},
+	profileServing: {"digital signature", "key encipherment", "server auth"},
 }
 
 // policy is cfssl's CA configuration with our profiles.

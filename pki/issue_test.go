@@ -25,6 +25,10 @@ func TestEveryCertificateVerifiesForItsPurpose(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	node, err := m.NodeServer("m2")
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct {
 		pair   Pair
 		ca     *CA
@@ -35,6 +39,7 @@ func TestEveryCertificateVerifiesForItsPurpose(t *testing.T) {
 	}{
 		{server, m.EtcdCA, both, []string{"m2", "localhost", "192.0.2.2", "127.0.0.1", "::1"}, "m2", nil},
 		{peer, m.EtcdCA, both, []string{"m2", "localhost", "192.0.2.2", "127.0.0.1", "::1"}, "m2", nil},
+		{node, m.KubernetesCA, []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}, []string{"m2", "localhost", "192.0.2.2", "127.0.0.1", "::1"}, "m2", nil},
 		{m.EtcdClient(), m.EtcdCA, client, nil, "kube-apiserver-etcd-client", nil},
 		{m.Operator(), m.EtcdCA, client, nil, "hactl", nil},
 		{m.Admin(), m.KubernetesCA, client, nil, "hactl-admin", []string{"kubeadm:cluster-admins"}},

@@ -17,6 +17,7 @@ import (
 const (
 	nameEtcdServer = "etcd-server-" // and the host
 	nameEtcdPeer   = "etcd-peer-"   // and the host
+	nameNodeServer = "node-server-" // and the host
 	nameEtcdClient = "etcd-client-apiserver"
 	nameOperator   = "etcd-client-hactl"
 	nameAdmin      = "admin"
@@ -34,14 +35,18 @@ const RenewBefore = 30 * 24 * time.Hour
 func requests(inv *inventory.Inventory) ([]request, error) {
 	life := inv.PKI.Expiry
 	var out []request
-	for _, h := range inv.Masters() {
+	for i := range inv.Hosts {
+		h := &inv.Hosts[i]
 		sans, err := names(h)
 		if err != nil {
 			return nil, err
 		}
-		out = append(out,
-			request{name: nameEtcdServer + h.Name, cn: h.Name, sans: sans, profile: profileServer, lifetime: life},
-			request{name: nameEtcdPeer + h.Name, cn: h.Name, sans: sans, profile: profilePeer, lifetime: life})
+		if h.Role == inventory.ControlPlane {
+			out = append(out,
+				request{name: nameEtcdServer + h.Name, cn: h.Name, sans: sans, profile: profileServer, lifetime: life},
+				request{name: nameEtcdPeer + h.Name, cn: h.Name, sans: sans, profile: profilePeer, lifetime: life})
+		}
+		out = append(out, request{name: nameNodeServer + h.Name, cn: h.Name, sans: sans, profile: profileServing, lifetime: life})
 	}
 	return append(out,
 		request{name: nameEtcdClient, cn: "kube-apiserver-etcd-client", profile: profileClient, lifetime: life},
@@ -52,7 +57,12 @@ func requests(inv *inventory.Inventory) ([]request, error) {
 	), nil
 }
 
-// names are the SANs of a master's etcd certificates.
+// ofKubernetes reports whether the Kubernetes CA signs the request, not etcd's.
+func (r request) ofKubernetes() bool {
+	return r.name == nameAdmin || r.profile == profileServing
+}
+
+// names are the SANs of a host's server certificates.
 func names(h *inventory.Host) ([]string, error) {
 	if h.Name == "" || strings.ContainsAny(h.Name, `/\`) {
 		return nil, fmt.Errorf("host name %q cannot name a certificate", h.Name)

@@ -60,7 +60,11 @@ func (w *work) loadAll() (*Material, error) {
 	for _, r := range reqs {
 		cert, certErr := w.read(r.name, certFile)
 		key, keyErr := w.read(r.name, keyFile)
-		if err := errors.Join(certErr, keyErr); err != nil {
+		err := errors.Join(certErr, keyErr)
+		if r.profile == profileServing && errors.Is(certErr, fs.ErrNotExist) && errors.Is(keyErr, fs.ErrNotExist) {
+			continue // a store from before there were any; only hosts need it
+		}
+		if err != nil {
 			return nil, remote.Hint(fmt.Errorf("read %s from PKI store: %w", r.name, err), "run hactl up, which issues what is missing")
 		}
 		m.pairs[r.name] = Pair{Name: r.name, CertPEM: cert, KeyPEM: key}
@@ -74,10 +78,14 @@ func (m *Material) EtcdServer(host string) (Pair, error) { return m.pair(nameEtc
 // EtcdPeer is the pair of the host's etcd for its peer port.
 func (m *Material) EtcdPeer(host string) (Pair, error) { return m.pair(nameEtcdPeer + host) }
 
+// NodeServer is the pair, of the Kubernetes CA, with which the host's kubelet and,
+// on a master, its controller manager and scheduler serve. It is no client's.
+func (m *Material) NodeServer(host string) (Pair, error) { return m.pair(nameNodeServer + host) }
+
 func (m *Material) pair(name string) (Pair, error) {
 	p, ok := m.pairs[name]
 	if !ok {
-		return Pair{}, fmt.Errorf("no certificate %s: the host is no master of this inventory", name)
+		return Pair{}, fmt.Errorf("no certificate %s: the inventory has no such host in that role", name)
 	}
 	return p, nil
 }

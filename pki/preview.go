@@ -97,7 +97,7 @@ func (w *work) run(ctx context.Context) (*Material, error) {
 			return nil, fmt.Errorf("issue certificates: %w", err)
 		}
 		ca := m.EtcdCA
-		if r.name == nameAdmin {
+		if r.ofKubernetes() {
 			ca = m.KubernetesCA
 		}
 		pair, err := w.pair(ca, r)

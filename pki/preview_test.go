@@ -18,7 +18,7 @@ import (
 func TestSecondRunMakesNothing(t *testing.T) {
 	inv := testInventory(t)
 	first, created := kept(t, open(t, inv))
-	if want := 3 + 1 + 2*3 + 3; len(created) != want {
+	if want := 3 + 1 + 3*3 + 3; len(created) != want {
 		t.Errorf("first run made %d things, want %d: %q", len(created), want, created)
 	}
 	if !first.EtcdCA.New || !first.ServiceAccount.New {
@@ -47,7 +47,7 @@ func TestPreviewWritesNothing(t *testing.T) {
 	inv := testInventory(t)
 	s := open(t, inv)
 	m, created, err := s.Preview(context.Background())
-	if err != nil || len(created) != 13 || !m.EtcdCA.New {
+	if err != nil || len(created) != 16 || !m.EtcdCA.New {
 		t.Fatalf("preview of an empty store: %q, %v", created, err)
 	}
 	if _, err := os.Lstat(s.Dir()); !errors.Is(err, os.ErrNotExist) {
@@ -57,7 +57,7 @@ func TestPreviewWritesNothing(t *testing.T) {
 	inv.Hosts[0].PrivateAddress = netip.MustParseAddr("192.0.2.99")
 	before := snapshot(t, s.Dir())
 	m, created, err = s.Preview(context.Background())
-	if err != nil || len(created) != 2 || fingerprints(m) != fingerprints(made) {
+	if err != nil || len(created) != 3 || fingerprints(m) != fingerprints(made) {
 		t.Errorf("preview of a changed host: %q, %v", created, err)
 	}
 	if !slices.Equal(before, snapshot(t, s.Dir())) {
@@ -91,13 +91,19 @@ func TestCertificatesAreIssuedAgainForAReason(t *testing.T) {
 	}{
 		"address of a host changed": {
 			func(_ *testing.T, s *Store) { s.inv.Hosts[1].PrivateAddress = netip.MustParseAddr("192.0.2.77") },
-			[]string{"etcd-server-m2: was for m2 localhost 192.0.2.2", "etcd-peer-m2: was for"},
+			[]string{"etcd-server-m2: was for m2 localhost 192.0.2.2", "etcd-peer-m2: was for", "node-server-m2: was for"},
 		},
 		"a master more": {
 			func(_ *testing.T, s *Store) {
 				s.inv.Hosts = append(s.inv.Hosts, inventory.Host{Name: "m4", Role: inventory.ControlPlane, Address: "192.0.2.4"})
 			},
-			[]string{"etcd-server-m4: new", "etcd-peer-m4: new"},
+			[]string{"etcd-server-m4: new", "etcd-peer-m4: new", "node-server-m4: new"},
+		},
+		"a worker more": {
+			func(_ *testing.T, s *Store) {
+				s.inv.Hosts = append(s.inv.Hosts, inventory.Host{Name: "w1", Role: inventory.Worker, Address: "192.0.2.5"})
+			},
+			[]string{"node-server-w1: new"},
 		},
 		"certificate gone": {
 			func(t *testing.T, s *Store) { removeFile(t, s, "etcd-client-apiserver", certFile) },
@@ -138,7 +144,7 @@ func TestCertificatesAreIssuedAgainForAReason(t *testing.T) {
 		},
 		"all expired": {
 			func(_ *testing.T, s *Store) { s.now = clock(43801 * time.Hour) },
-			[]string{"etcd-server-m1: expired on", "etcd-peer-m1", "etcd-server-m2", "etcd-peer-m2", "etcd-server-m3", "etcd-peer-m3",
+			[]string{"etcd-server-m1: expired on", "etcd-peer-m1", "node-server-m1", "etcd-server-m2", "etcd-peer-m2", "node-server-m2", "etcd-server-m3", "etcd-peer-m3", "node-server-m3",
 				"etcd-client-apiserver", "etcd-client-hactl", "admin"},
 		},
 	} {
@@ -279,6 +285,25 @@ func TestLoadOfAMissingStoreSaysWhatToDo(t *testing.T) {
 	_, err := open(t, testInventory(t)).Load(context.Background())
 	if !strings.Contains(remote.HintOf(err), "hactl up") {
 		t.Errorf("got %v with hint %q", err, remote.HintOf(err))
+	}
+}
+
+func TestLoadReadsAStoreFromBeforeNodesHadPairs(t *testing.T) {
+	s := open(t, testInventory(t))
+	kept(t, s)
+	if err := os.RemoveAll(filepath.Join(s.Dir(), nameNodeServer+"m2")); err != nil {
+		t.Fatal(err)
+	}
+	m, err := s.Load(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.NodeServer("m2"); err == nil {
+		t.Error("a pair that is not there was returned")
+	}
+	removeFile(t, s, nameNodeServer+"m1", keyFile)
+	if _, err := s.Load(context.Background()); err == nil {
+		t.Error("half a pair was taken for none")
 	}
 }
 

@@ -70,7 +70,7 @@ func TestSecretsCoverEveryKeyOfTheStore(t *testing.T) {
 		}
 		return nil
 	})
-	if err != nil || keys != 4+2*3+3 {
+	if err != nil || keys != 4+3*3+3 {
 		t.Errorf("%d keys, %v", keys, err)
 	}
 }
@@ -79,7 +79,7 @@ func TestReportListsTheNextToExpireFirst(t *testing.T) {
 	s := open(t, testInventory(t))
 	m, _ := kept(t, s)
 	r := m.Report()
-	if len(r) != 3+2*3+3 || r[0].Name != "admin" || r[0].CA || r[0].Days != 364 {
+	if len(r) != 3+3*3+3 || r[0].Name != "admin" || r[0].CA || r[0].Days != 364 {
 		t.Errorf("%+v", r)
 	}
 	last := r[len(r)-1]

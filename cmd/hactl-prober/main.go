@@ -10,8 +10,11 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
+	"net/url"
 	"os"
 	"os/signal"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -37,6 +40,8 @@ func run() error {
 	flag.StringVar(&cfg.Local, "local", "https://127.0.0.1:6443", "base URL of this host's apiserver")
 	flag.StringVar(&cfg.File, "file", "/run/hactl/apiserver", "file that keepalived tracks")
 	flag.StringVar(&cfg.Minority, "minority", "", "file that says whether fewer than half of the apiservers answer")
+	vip := flag.String("vip", "", "the virtual IP, to tell whether this host holds it")
+	iface := flag.String("interface", "", "interface that carries the virtual IP: open connections then outlive its move from an apiserver that stops gracefully")
 	flag.DurationVar(&cfg.Interval, "interval", cfg.Interval, "time between probes")
 	flag.DurationVar(&cfg.Slow, "slow", cfg.Slow, "silence that counts as hung")
 	flag.Var(&peers, "peer", "base URL of a peer's apiserver; repeat")
@@ -47,6 +52,24 @@ func run() error {
 		return fmt.Errorf("%d -etcd for %d -peer", len(members), len(peers))
 	}
 
+	if *vip != "" {
+		addr, err := netip.ParseAddr(*vip)
+		if err != nil {
+			return fmt.Errorf("-vip: %w", err)
+		}
+		cfg.Owns = func() bool { return prober.Holds(addr) }
+		if *iface != "" && len(peers) > 0 {
+			local, err := url.Parse(cfg.Local)
+			if err != nil {
+				return fmt.Errorf("-local: %w", err)
+			}
+			port, err := strconv.ParseUint(local.Port(), 10, 16)
+			if err != nil {
+				return fmt.Errorf("-local: the port of %s: %w", cfg.Local, err)
+			}
+			cfg.Handover = &prober.Host{VIP: addr, Port: uint16(port), Interface: *iface}
+		}
+	}
 	pem, err := os.ReadFile(*ca)
 	if err != nil {
 		return err

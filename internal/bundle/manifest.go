@@ -27,6 +27,10 @@ type Artifact struct {
 	ImageID string   `json:"imageID,omitempty"` // digest of the image's config, "sha256:…"
 }
 
+// Demo reports whether it is an image of the demo workload, which a cluster runs
+// without.
+func (a Artifact) Demo() bool { return a.Image == DemoImage || a.Image == DemoImageNext }
+
 // Manifest is manifest.json.
 type Manifest struct {
 	Schema    int        `json:"schema"` // 1

@@ -77,7 +77,7 @@ func (o Options) upstreamJobs() ([]job, error) {
 			j.make = func(ctx context.Context, out string, note func(string)) (string, error) {
 				return "", f.binary(ctx, r, out, note)
 			}
-		case isDemo(a):
+		case a.Demo():
 			if noGo != nil {
 				continue
 			}
@@ -95,8 +95,6 @@ func (o Options) upstreamJobs() ([]job, error) {
 	}
 	return jobs, nil
 }
-
-func isDemo(a Artifact) bool { return a.Image == DemoImage || a.Image == DemoImageNext }
 
 // binary fetches one executable, out of an archive where it comes in one.
 func (f *fetcher) binary(ctx context.Context, r release, out string, note func(string)) error {

@@ -30,6 +30,9 @@ func Catalogue() []Entry {
 		if s.Workers > 0 {
 			e.Needs = append(e.Needs, fmt.Sprintf("%d worker", s.Workers))
 		}
+		if s.Workload {
+			e.Needs = append(e.Needs, "artifacts.demo")
+		}
 		if s.Risk != "" {
 			e.Needs = append(e.Needs, "--accept-risk="+s.Risk)
 		}

@@ -51,7 +51,8 @@ type Cluster struct {
 	API     string     // host:port behind the VIP
 	TLS     *tls.Config
 	Etcd    Etcd
-	Power   Power // nil: only reboot -f
+	Power   Power  // nil: only reboot -f
+	Demo    string // image of the demo workload, on every host; "" when it is not
 	// PlanEmpty returns nil when the hosts are exactly as the inventory wants.
 	PlanEmpty func(ctx context.Context) error
 	// DialDirect connects from this machine; nil means net.Dialer.

@@ -187,3 +187,11 @@ const readyPath = "/readyz?exclude=etcd&exclude=etcd-readiness"
 func (k *kube) ready(ctx context.Context) error {
 	return k.do(ctx, http.MethodGet, readyPath, nil, nil)
 }
+
+// servesPath leaves out, too, that an apiserver says it is going to stop: it serves
+// every request until it does, and clients that ask for something else notice nothing.
+const servesPath = readyPath + "&exclude=shutdown"
+
+func (k *kube) serves(ctx context.Context) error {
+	return k.do(ctx, http.MethodGet, servesPath, nil, nil)
+}

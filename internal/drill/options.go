@@ -79,9 +79,11 @@ var errCannot = errors.New("not run")
 func (o *Options) permitted(c *Cluster, s *Scenario) error {
 	switch {
 	case len(c.Masters()) < s.Masters:
-		return fmt.Errorf("%w: needs %d masters", errCannot, s.Masters)
+		return fmt.Errorf("%w: needs %d or more masters", errCannot, s.Masters)
 	case len(c.Workers()) < s.Workers:
-		return fmt.Errorf("%w: needs %d workers", errCannot, s.Workers)
+		return fmt.Errorf("%w: needs %d or more workers", errCannot, s.Workers)
+	case s.Workload && c.Demo == "":
+		return remote.Hint(fmt.Errorf("%w: the demo's images are not on the hosts", errCannot), "set artifacts.demo: true in the inventory and run hactl up")
 	case s.Risk != "" && !slices.Contains(o.AcceptRisk, s.Risk):
 		return remote.Hint(fmt.Errorf("%w: takes the majority away on purpose", errCannot), "accept it with --accept-risk=%s", s.Risk)
 	case s.Reboots && c.Power == nil && !slices.Contains(o.Allow, "reboot"):

@@ -133,7 +133,7 @@ func (r *runner) ready(ctx context.Context) error {
 	if !r.sc.Workload {
 		return nil
 	}
-	r.demo = &workload{k: k}
+	r.demo = &workload{k: k, image: r.c.Demo}
 	r.obs.say("%s: waiting for %d demo replicas", r.sc.Name, demoReplicas)
 	err := r.demo.deploy(ctx, r.strikes[0].Member.Name)
 	if err != nil { // nobody else takes it away, and Ctrl-C must not keep it there
@@ -398,8 +398,8 @@ func (r *runner) buildTraffic() {
 	t := r.traffic
 	// The address is asked for most often, since its bounds are the tightest. Reads
 	// and writes cost the apiservers and etcd ten times more.
-	t.add(vipReady, 1, readyProbe(r.vip(false)))
-	t.addKept("vip/ready/kept", 1, readyProbe(r.vip(true)))
+	t.add(vipReady, 1, servesProbe(r.vip(false)))
+	t.addKept("vip/ready/kept", 1, servesProbe(r.vip(true)))
 	t.add(vipRead, inTurn, readProbe(r.vip(false)))
 	t.add(vipWrite, inTurn, r.ledger.create(r.vip(false), "new"))
 	t.addKept("vip/read/kept", inTurn, readProbe(r.vip(true)))
@@ -421,6 +421,10 @@ func (r *runner) buildTraffic() {
 
 func readyProbe(k *kube) probe {
 	return func(ctx context.Context, _ int) error { return k.ready(ctx) }
+}
+
+func servesProbe(k *kube) probe {
+	return func(ctx context.Context, _ int) error { return k.serves(ctx) }
 }
 
 func readProbe(k *kube) probe {

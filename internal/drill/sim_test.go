@@ -124,7 +124,7 @@ func newSim(t *testing.T) *sim {
 	s.changed = sync.NewCond(&s.mu)
 	s.onFault, s.onUndo = func(string) {}, func(string) {}
 	cert, pool := selfSigned(t)
-	s.cluster = &Cluster{Name: "test", VIP: netip.MustParseAddr("10.0.0.100"), TLS: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}, Etcd: s}
+	s.cluster = &Cluster{Name: "test", Demo: "demo:v1", VIP: netip.MustParseAddr("10.0.0.100"), TLS: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}, Etcd: s}
 	for i, name := range []string{"master-1", "master-2", "master-3"} {
 		l := newPipes()
 		srv := &http.Server{Handler: s.api(), ErrorLog: log.New(io.Discard, "", 0), // connections are cut on purpose

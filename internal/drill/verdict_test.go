@@ -151,6 +151,8 @@ func TestExitCodeOfRefusedScenarios(t *testing.T) {
 	skipped.Name, skipped.Workers = "skipped", 1
 	named := skipped
 	named.Named = true
+	demo := testScenario(outage, stays())
+	demo.Named, demo.Workload = true, true
 	for name, c := range map[string]struct {
 		run      []Scenario
 		want     int
@@ -160,10 +162,14 @@ func TestExitCodeOfRefusedScenarios(t *testing.T) {
 		"refused, others met":     {[]Scenario{good, refused, good}, 7, []string{Met, Failed, Met}},
 		"refused, one missed":     {[]Scenario{refused, bad}, 6, []string{Failed, Missed}},
 		"not possible, of all":    {[]Scenario{skipped, good}, 0, []string{Skipped, Met}},
+		"no demo, but named":      {[]Scenario{demo, good}, 7, nil},
 		"not possible, but named": {[]Scenario{named, good}, 7, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			simTest(t, func(t *testing.T, s *sim) {
+				if name == "no demo, but named" {
+					s.cluster.Demo = ""
+				}
 				s.onFault = s.moveAfter(outage, "master-2")
 				s.onUndo = func(string) { s.own("master-1") }
 				rep, err := s.drill(c.run...).Run(t.Context())

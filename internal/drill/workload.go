@@ -12,10 +12,9 @@ import (
 	"hactl/internal/remote"
 )
 
-// The demo workload: its image is in every bundle and is never pulled.
+// The demo workload: its image is in the bundle and is never pulled.
 const (
 	demoName     = "hactl-drill-demo"
-	demoImage    = "registry.hactl.invalid/demo:v1"
 	demoPort     = 8080
 	demoReplicas = 10
 	demoPath     = "/apis/apps/v1/namespaces/" + namespace + "/deployments"
@@ -25,8 +24,9 @@ const (
 
 // workload is the demo behind its service.
 type workload struct {
-	k  *kube
-	at string // host:port of the service
+	k     *kube
+	image string
+	at    string // host:port of the service
 }
 
 // deploy makes the demo and waits until all replicas are ready, at least one of
@@ -39,7 +39,7 @@ func (w *workload) deploy(ctx context.Context, victim string) error {
 	}
 	pod := object{
 		"containers": []object{{
-			"name": "demo", "image": demoImage, "imagePullPolicy": "Never",
+			"name": "demo", "image": w.image, "imagePullPolicy": "Never",
 			"ports":          []object{{"containerPort": demoPort}},
 			"readinessProbe": object{"httpGet": object{"path": "/", "port": demoPort}, "periodSeconds": 1},
 		}},
@@ -146,7 +146,7 @@ func (w *workload) waitReady(ctx context.Context) (map[string]int, error) {
 		}
 		if !pause(ctx, time.Second) {
 			return nil, remote.Hint(fmt.Errorf("wait %s for the demo replicas: %w", demoReady, last),
-				"look at kubectl -n %s get pods; the image %s must be on every node", namespace, demoImage)
+				"look at kubectl -n %s get pods; the image %s must be on every node: artifacts.demo in the inventory", namespace, w.image)
 		}
 	}
 }

@@ -37,7 +37,15 @@ func (h Host) FirstImages() plan.Step {
 // it comes first.
 func (h Host) OtherImages() plan.Step {
 	return h.images("addon-images", "addon images", "nice -n 19 ", func(a bundle.Artifact) bool {
-		return !controlPlane[a.Name] && (a.Name != "flannel" || h.Inv.Network.Preset == "flannel")
+		switch {
+		case controlPlane[a.Name]:
+			return false
+		case a.Name == "flannel":
+			return h.Inv.Network.Preset == "flannel"
+		case a.Demo():
+			return h.Inv.Artifacts.Demo != nil && *h.Inv.Artifacts.Demo
+		}
+		return true
 	})
 }
 

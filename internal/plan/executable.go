@@ -22,9 +22,9 @@ func (x Executable) Step() Step {
 	key := "executable " + x.Path
 	return Step{
 		ID: x.ID, Host: x.Host, Lane: x.Lane, Title: x.Path, Quick: true,
-		Look: []Look{{Key: key, Script: `f=` + remote.Quote(x.Path) + `
+		Look: []Look{{Key: key, Script: remote.HashOf + `f=` + remote.Quote(x.Path) + `
 if s=$(stat -Lc %F -- "$f" 2>&1); then
-s=$(openssl dgst -sha256 -r <"$f" 2>/dev/null || sha256sum <"$f") || exit 1; s=${s%% *}; [ -x "$f" ] || s="$s, not executable"; echo "$s"
+s=$(hash_of "$f") || exit 1; [ -x "$f" ] || s="$s, not executable"; echo "$s"
 else ` + absent + `; fi`}},
 		Check: func(_ context.Context, env Env) (*Change, error) {
 			a, err := env.Saw(key)

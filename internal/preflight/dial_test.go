@@ -151,7 +151,7 @@ func TestMastersAreAskedAtOnceAndFirst(t *testing.T) {
 	}
 	var mu sync.Mutex
 	begun, full := map[string]bool{}, make(chan struct{})
-	c.everyHost(func(h *inventory.Host, _ remote.Host) {
+	everyHost(c.connected(), func(_ int, h *inventory.Host) {
 		mu.Lock()
 		if begun[h.Name] = true; len(begun) == plan.Parallel {
 			for _, m := range inv.Masters() {
@@ -163,7 +163,7 @@ func TestMastersAreAskedAtOnceAndFirst(t *testing.T) {
 		}
 		mu.Unlock()
 		<-full
-	}, &mu)
+	})
 	if len(begun) != len(inv.Hosts) {
 		t.Errorf("%d of %d hosts were asked", len(begun), len(inv.Hosts))
 	}

@@ -1,6 +1,7 @@
 package preflight
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -13,22 +14,60 @@ import (
 	"hactl/inventory"
 )
 
-// look gathers everything that the checks judge, all hosts at once: the facts
-// that are not there yet, then side by side the probe and the dials.
+// probed is what the probes of all connected hosts found.
+type probed struct {
+	probes map[string]*probe
+	failed map[string]error
+}
+
+// Begin starts the part of the look that takes longest, the probes, which need
+// only Inv and Hosts; Run waits for them. Without it Run begins them itself.
+func (c *Cluster) Begin(ctx context.Context) {
+	found := make(chan probed, 1)
+	c.begun = found
+	var preludes []string
+	hosts := c.connected()
+	for _, h := range hosts {
+		preludes = append(preludes, c.prelude(h))
+	}
+	ctx, cancel := context.WithTimeout(ctx, Timeout)
+	go func() {
+		defer cancel()
+		var mu sync.Mutex
+		p := probed{map[string]*probe{}, map[string]error{}}
+		everyHost(hosts, func(i int, h *inventory.Host) {
+			got, err := takeProbe(ctx, c.Hosts[h.Name], preludes[i])
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				p.failed[h.Name] = err
+				return
+			}
+			p.probes[h.Name] = got
+		})
+		found <- p
+	}()
+}
+
+// look gathers everything that the checks judge, all hosts at once: the probes,
+// beside them the facts that are not there yet, and then the dials.
 func (c *Cluster) look(ctx context.Context) {
+	if c.begun == nil {
+		c.Begin(ctx)
+	}
 	if c.Facts == nil {
 		c.Facts = map[string]*facts.Facts{}
 	}
-	c.failed, c.probes = map[string]error{}, map[string]*probe{}
+	c.failed = map[string]error{}
 	var mu sync.Mutex
-	c.everyHost(func(h *inventory.Host, r remote.Host) {
+	everyHost(c.connected(), func(_ int, h *inventory.Host) {
 		mu.Lock()
 		f := c.Facts[h.Name]
 		mu.Unlock()
 		if f != nil && (h.Role != inventory.ControlPlane || f.Disk(c.Inv.Etcd.DataDir) != nil) {
 			return
 		}
-		f, err := facts.Gather(ctx, r, c.Inv.Etcd.DataDir)
+		f, err := facts.Gather(ctx, c.Hosts[h.Name], c.Inv.Etcd.DataDir)
 		mu.Lock()
 		defer mu.Unlock()
 		if err != nil {
@@ -37,62 +76,46 @@ func (c *Cluster) look(ctx context.Context) {
 			return
 		}
 		c.Facts[h.Name] = f
-	}, &mu)
-	dialled := make(chan []dial, 1)
-	go func() { dialled <- c.dialAll(ctx) }()
-	c.everyHost(func(h *inventory.Host, r remote.Host) {
-		mu.Lock()
-		prelude := c.prelude(h)
-		mu.Unlock()
-		p, err := takeProbe(ctx, r, prelude)
-		mu.Lock()
-		defer mu.Unlock()
-		if err != nil {
-			c.failed[h.Name] = err
-			return
-		}
-		c.probes[h.Name] = p
-	}, &mu)
-	c.dials = <-dialled
+	})
+	c.dials = c.dialAll(ctx)
+	found := <-c.begun
+	c.probes = found.probes
+	for name, err := range found.failed {
+		c.failed[name] = cmp.Or(c.failed[name], err)
+	}
 }
 
-// everyHost runs f for every connected host that has not failed, at most
-// plan.Parallel at a time, the masters first: they listen to one another. mu
-// guards what f writes.
-func (c *Cluster) everyHost(f func(*inventory.Host, remote.Host), mu *sync.Mutex) {
+// connected are the hosts that are looked at, the masters first: they listen to
+// one another.
+func (c *Cluster) connected() []*inventory.Host {
+	return slices.DeleteFunc(slices.Concat(c.Inv.Masters(), c.Inv.Workers()), func(h *inventory.Host) bool { return c.Hosts[h.Name] == nil })
+}
+
+// everyHost runs f for every host, at most plan.Parallel at a time.
+func everyHost(hosts []*inventory.Host, f func(int, *inventory.Host)) {
 	var wg sync.WaitGroup
 	free := make(chan struct{}, plan.Parallel)
-	for _, h := range slices.Concat(c.Inv.Masters(), c.Inv.Workers()) {
-		mu.Lock()
-		skip := c.Hosts[h.Name] == nil || c.failed[h.Name] != nil
-		mu.Unlock()
-		if skip {
-			continue
-		}
+	for i, h := range hosts {
 		free <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-free }()
-			f(h, c.Hosts[h.Name])
+			f(i, h)
 		})
 	}
 	wg.Wait()
 }
 
 // prelude sets the variables of the probe for a host. Workers have no etcd and
-// no VIP; whoever holds the VIP need not ask who answers for it.
+// no VIP.
 func (c *Cluster) prelude(h *inventory.Host) string {
-	var dir, vip, iface, peers, vrrp string
+	var dir, vip, iface, own, peers, vrrp string
 	if h.Role == inventory.ControlPlane {
-		dir = c.Inv.Etcd.DataDir
-		f := c.Facts[h.Name]
-		if len(c.holders()) == 0 {
-			vip = c.Inv.VIP.Address.String()
-		}
-		if i := c.vipInterface(host{Host: h, Facts: f}); i != nil && h.PrivateAddress.IsValid() {
-			iface, peers, vrrp = i.Name, c.vrrpPeers(h), vrrpProgram
+		dir, vip = c.Inv.Etcd.DataDir, c.Inv.VIP.Address.String()
+		if h.PrivateAddress.IsValid() {
+			iface, own, peers, vrrp = cmp.Or(h.Interface, c.Inv.VIP.Interface), h.PrivateAddress.String(), c.vrrpPeers(h), vrrpProgram
 		}
 	}
-	vars := []string{"DIR", dir, "VIP", vip, "IFACE", iface, "OWN", h.PrivateAddress.String(), "PEERS", peers, "LISTEN", listenFor, "MOST", listenMost, "VRRP", vrrp}
+	vars := []string{"DIR", dir, "VIP", vip, "IFACE", iface, "OWN", own, "PEERS", peers, "LISTEN", listenFor, "MOST", listenMost, "VRRP", vrrp}
 	var b strings.Builder
 	for v := range slices.Chunk(vars, 2) {
 		fmt.Fprintf(&b, "%s=%s\n", v[0], remote.Quote(v[1]))

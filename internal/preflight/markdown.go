@@ -18,7 +18,7 @@ Each check ends as **passed**, **warning** (the cluster would come up, with a we
 stay up), **ignored**, or **unknown**: it could not look, which never counts as passed. A finding may be milder or graver than
 the severity below. Exit code 0: no errors; 1: an error that is not ignored; 3: a check of severity error could not look.
 
-For 1.2 seconds the masters send one another probes of IP protocol 112 by unicast, as keepalived will, and listen for adverts on the
+For 1.1 seconds the masters send one another probes of IP protocol 112 by unicast, as keepalived will, and listen for adverts on the
 interface of the VIP; masters that do not hear one another go on for up to 3 seconds. They use raw sockets of the perl that every
 Debian and Ubuntu has; nothing is installed. The probes are no adverts (virtual router id 0, version 0, type 0), and a running
 keepalived drops them without a word: its state stays, and so does the VIP. Its own adverts do not count as somebody else's.

@@ -61,6 +61,7 @@ type Cluster struct {
 	// is no store yet.
 	EtcdCluster string
 
+	begun  <-chan probed
 	failed map[string]error  // hosts whose facts or probe could not be had
 	probes map[string]*probe // by host
 	dials  []dial

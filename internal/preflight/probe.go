@@ -23,7 +23,7 @@ const (
 	probeTimeout = 10 * time.Second
 	maxProbe     = 256 << 10
 	maxWord      = 128
-	listenFor    = "1.2" // seconds; adverts come every second or more often with the settings that most people keep
+	listenFor    = "1.1" // seconds; adverts come every second or more often with the settings that most people keep
 	listenMost   = "3"   // seconds, for masters that do not hear one another: they may have begun seconds apart
 )
 

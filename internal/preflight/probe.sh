@@ -1,7 +1,7 @@
 # The second look at a host: what takes time to find out. The caller sets DIR
-# (etcd's data folder or "", made or not), VIP, IFACE (the interface of the VIP,
-# "" when there is none), OWN (this host's address for VRRP), PEERS (those of the
-# other masters), LISTEN and MOST (seconds) and VRRP (vrrp.pl).
+# (etcd's data folder or "", made or not), VIP, OWN (this host's address for VRRP, ""
+# when it has no part in that), IFACE (the interface of the VIP, "" for the one with
+# that address), PEERS (the addresses of the other masters), LISTEN and MOST (seconds) and VRRP (vrrp.pl).
 LC_ALL=C; export LC_ALL
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin; export PATH
 exec 2>/dev/null
@@ -14,18 +14,21 @@ echo "clock $(date +%s%N)"
 
 # Who sends VRRP adverts on the wire, and whether VRRP passes between the masters.
 # Raw sockets, and nothing to install: perl is part of every Debian and Ubuntu.
-if [ -n "$IFACE" ]; then
-	if command -v perl >/dev/null; then
+if [ -n "$OWN" ]; then
+	[ -n "$IFACE" ] || IFACE=$(ip -o address show to "$OWN" | { read -r _ i _ && echo "${i%%@*}"; })
+	if [ -z "$IFACE" ]; then
+		echo "vrrp none no interface has $OWN"
+	elif command -v perl >/dev/null; then
 		{ perl -e "$VRRP" "$IFACE" "$OWN" "$LISTEN" "$MOST" "$PEERS" || echo "vrrp none perl could not do it"; } >"$T/vrrp" &
 	else
 		echo "vrrp none there is no perl on the host"
 	fi
 fi
 
-# Whether somebody answers for the VIP: asking for its hardware address needs no
+# Whether somebody answers for the VIP, unless it is here: asking for its hardware address needs no
 # open port. Only the neighbour table tells, whatever became of the connection; what
 # it remembers of a former owner says nothing, so it is made to ask anew.
-if [ -n "$VIP" ]; then
+if [ -n "$VIP" ] && [ -z "$(ip -o address show to "$VIP")" ]; then
 	if command -v bash >/dev/null; then
 		{ ip neigh flush to "$VIP"; timeout 1 bash -c ": </dev/tcp/$VIP/9"; ip neigh show to "$VIP" >"$T/vip"; } &
 	else

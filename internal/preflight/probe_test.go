@@ -28,7 +28,7 @@ func TestProbeMeasuresThisMachineAndLeavesNothing(t *testing.T) {
 		}
 		return &remote.Result{Stdout: out.Bytes()}, nil
 	})
-	p, err := takeProbe(t.Context(), h, "DIR="+remote.Quote(dir+"/not/made yet")+" VIP= IFACE= LISTEN=1\n")
+	p, err := takeProbe(t.Context(), h, "DIR="+remote.Quote(dir+"/not/made yet")+" VIP= OWN= IFACE= LISTEN=1\n")
 	if err != nil {
 		t.Fatal(err)
 	}

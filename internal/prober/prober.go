@@ -2,8 +2,10 @@
 // the virtual IP, and tells keepalived through a file that it watches. It exists
 // because keepalived 2.2 runs scripts no more often than once a second.
 //
-// A host is unfit when its own apiserver is sick while a peer's is healthy; when
-// it is only silent, while a peer's answers briskly and reaches etcd.
+// A host is unfit when its own apiserver is sick while a peer's is healthy. One
+// that is only silent makes the VIP's owner unfit while a peer's answers briskly
+// and reaches etcd, and any other host while a peer's is healthy: the address is
+// not taken from the busy for nothing, nor does it go to them.
 // When all are sick everybody is fit: the VIP stays somewhere.
 package prober
 
@@ -14,8 +16,9 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
-	"strconv"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -42,6 +45,11 @@ type Config struct {
 	Slow time.Duration
 	// Rise is how many answers in a row make a sick apiserver healthy again.
 	Rise int
+	// Owns reports whether the VIP is on this host; nil means that it is.
+	Owns func() bool
+	// Handover, unless nil, lets connections to the VIP outlive its move when this
+	// host's apiserver or a peer's stops gracefully.
+	Handover Handover
 	// Client is used for every probe; it verifies the apiserver's certificate.
 	Client *http.Client
 	// Lost, when set, tells that a connection to the local apiserver has ended: a
@@ -89,6 +97,7 @@ func New(cfg Config) *Prober {
 	p := &Prober{cfg: cfg, wrote: map[string]int{}, local: newTarget(cfg, cfg.Local+path), whole: map[*target]*target{}}
 	for i, u := range cfg.Peers {
 		t := newTarget(cfg, u+path)
+		t.addr = hostOf(u)
 		if len(cfg.Etcd) == len(cfg.Peers) {
 			t.etcd = cfg.Etcd[i]
 		}
@@ -106,6 +115,8 @@ func New(cfg Config) *Prober {
 // Run probes until ctx ends. alive is called once a round, for a watchdog. It
 // returns an error only when the track file cannot be written.
 func (p *Prober) Run(ctx context.Context, alive func()) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	for _, t := range p.peers {
 		go t.watch(ctx, 3*p.cfg.Interval, nil)
 		go p.whole[t].watch(ctx, wholeEvery*p.cfg.Interval, nil)
@@ -114,6 +125,11 @@ func (p *Prober) Run(ctx context.Context, alive func()) error {
 		}
 	}
 	go p.local.watch(ctx, p.cfg.Interval, p.cfg.Lost)
+	if p.cfg.Handover != nil {
+		handed := make(chan struct{})
+		go func() { p.handOver(ctx); close(handed) }()
+		defer func() { cancel(); <-handed }()
+	}
 	tick := time.NewTicker(p.cfg.Interval / 4)
 	defer tick.Stop()
 	for {
@@ -143,22 +159,44 @@ func (p *Prober) answersBeside(t *target) bool {
 	return false
 }
 
-// verdict is 1 when another host should hold the VIP, else 0. An apiserver that
-// only keeps silent may be as busy as all the others: then moving the address
-// would help nobody, so somebody else has to be brisk. And it has to reach etcd:
-// without a leader there every apiserver opens its watches anew without a pause,
-// for half a minute (client-go's reflector after an internal error), the one that
-// gets the requests is the busiest of them, and the next one would be.
+// verdict is 1 when another host should hold the VIP, else 0.
+//
+// An owner's apiserver that only keeps silent may be as busy as all the others:
+// then moving the address would help nobody, so somebody else has to be brisk. And
+// it has to reach etcd: without a leader there every apiserver opens its watches
+// anew without a pause, for half a minute (client-go's reflector after an internal
+// error), the one that gets the requests is the busiest of them, and the next one
+// would be.
+//
+// An owner's apiserver that is leaving still serves: its peers hear of it first.
 func (p *Prober) verdict() int {
 	if p.local.healthy() {
 		return 0
 	}
+	if p.cfg.Handover != nil && p.local.leaves() && !p.announced(time.Now()) && p.owns() {
+		return 0
+	}
 	for _, t := range p.peers {
-		if t.healthy() && (!p.local.silent() || t.brisk() && p.whole[t].healthy()) {
+		if t.healthy() && (!p.local.silent() || !p.owns() || t.brisk() && p.whole[t].healthy()) {
 			return 1
 		}
 	}
 	return 0
+}
+
+func (p *Prober) owns() bool { return p.cfg.Owns == nil || p.cfg.Owns() }
+
+// Holds reports whether an address is on an interface of this host. Where that
+// cannot be read it says yes: the owner is the one that must not be hasty.
+func Holds(addr netip.Addr) bool {
+	all, err := net.InterfaceAddrs()
+	if err != nil {
+		return true
+	}
+	return slices.ContainsFunc(all, func(a net.Addr) bool {
+		p, err := netip.ParsePrefix(a.String())
+		return err == nil && p.Addr().Unmap() == addr.Unmap()
+	})
 }
 
 // minority is 1 while fewer than half of the apiservers answer, this host's own
@@ -200,12 +238,14 @@ func (p *Prober) write(file string, v int) error {
 type target struct {
 	cfg     Config
 	url     string
+	addr    netip.Addr    // of a peer
 	etcd    string        // of the same host; "" when nobody looks after it
 	changed chan struct{} // poked when the state changes
 	ok      atomic.Bool
 	since   atomic.Int64 // start of the probe that is running, UnixNano; 0: none
 	took    atomic.Int64 // how long the last answer took, in nanoseconds
 	quiet   atomic.Bool  // the last probe that failed ended without any answer
+	leaving atomic.Int64 // since when it has said that it stops, UnixNano; 0: it has not
 	good    int          // answers in a row; only watch touches it
 }
 
@@ -245,6 +285,7 @@ func (t *target) watch(ctx context.Context, every time.Duration, lost <-chan str
 		if err != nil { // the first answers after a silence do not make it sick by saying so
 			t.quiet.Store(noAnswer(err))
 		}
+		t.noteLeaving(err, time.Now())
 		t.judge(err)
 		t.since.Store(0)
 		ended := lost
@@ -320,21 +361,21 @@ func (t *target) probe(ctx context.Context) error {
 		return err
 	}
 	if res.StatusCode != http.StatusOK {
-		return fmt.Errorf("not ready: %s: %s", res.Status, failing(string(body)))
+		return &notReadyError{res.Status, failing(string(body)), strings.Contains(string(body), stopping)}
 	}
 	return nil
 }
 
 // failing names the checks that an answer says have failed, "[-]NAME failed: ...".
-func failing(answer string) string {
+func failing(answer string) []string {
 	var names []string
 	for line := range strings.Lines(answer) {
 		if name, ok := strings.CutPrefix(line, "[-]"); ok && len(names) < 10 {
 			name, _, _ = strings.Cut(name, " ")
-			names = append(names, strconv.QuoteToASCII(name))
+			names = append(names, name)
 		}
 	}
-	return strings.Join(names, ", ")
+	return names
 }
 
 // judge makes one failure enough to be sick and Rise answers enough to be

@@ -5,9 +5,11 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -20,6 +22,7 @@ type apiserver struct {
 	hang   atomic.Bool
 	delay  atomic.Int64 // before each answer, in nanoseconds
 	flaps  atomic.Bool  // every other answer is "not ready"
+	says   atomic.Value // body of its answers, a string
 	noEtcd atomic.Bool  // asked with etcd it is not ready
 	asked  atomic.Int32 // answers so far, to questions without etcd
 	whole  atomic.Int32 // to questions with it
@@ -56,7 +59,8 @@ func newAPIServer(t *testing.T, status int) *apiserver {
 			return
 		}
 		w.WriteHeader(int(a.status.Load()))
-		_, _ = w.Write([]byte("ok"))
+		says, _ := a.says.Load().(string)
+		_, _ = w.Write([]byte(says))
 	}))
 	a.Config.ConnState = func(_ net.Conn, s http.ConnState) {
 		if s == http.StateNew {
@@ -71,6 +75,8 @@ func newAPIServer(t *testing.T, status int) *apiserver {
 type rig struct {
 	local, peer *apiserver
 	file        string
+	away        atomic.Bool // the VIP is on another host
+	stop        func()      // ends the prober and waits for it
 }
 
 // start runs a prober that takes nobody for hung: a busy machine is slow.
@@ -82,21 +88,37 @@ func start(t *testing.T, local, peer int) *rig {
 // startWithSlow runs a prober to which a silence of slow means hung.
 func startWithSlow(t *testing.T, local, peer int, slow time.Duration) *rig {
 	t.Helper()
+	return startWith(t, local, peer, func(c *Config) { c.Slow = slow })
+}
+
+// startWith runs a prober that is configured otherwise.
+func startWith(t *testing.T, local, peer int, change func(*Config)) *rig {
+	t.Helper()
 	r := &rig{local: newAPIServer(t, local), peer: newAPIServer(t, peer), file: filepath.Join(t.TempDir(), "track")}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	p := New(Config{
+	cfg := Config{
 		Local: r.local.URL, Peers: []string{r.peer.URL}, File: r.file,
-		Interval: 10 * time.Millisecond, Slow: slow, Rise: 3, Client: &http.Client{},
-	})
+		Interval: 10 * time.Millisecond, Slow: time.Minute, Rise: 3, Client: &http.Client{},
+		Owns: func() bool { return !r.away.Load() },
+	}
+	change(&cfg)
+	p := New(cfg)
 	go func() { ended <- p.Run(ctx, func() {}) }()
-	t.Cleanup(func() {
+	r.stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-ended; err != nil {
 			t.Error(err)
 		}
 	})
+	t.Cleanup(r.stop)
 	return r
+}
+
+// says is what the track file says.
+func (r *rig) says() string {
+	b, _ := os.ReadFile(r.file)
+	return strings.TrimSpace(string(b))
 }
 
 // becomes waits until the track file says want.
@@ -104,12 +126,12 @@ func (r *rig) becomes(t *testing.T, want string) {
 	t.Helper()
 	deadline := time.Now().Add(20 * time.Second)
 	for {
-		b, _ := os.ReadFile(r.file)
-		if strings.TrimSpace(string(b)) == want {
+		said := r.says()
+		if said == want {
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("track file says %q, want %q", b, want)
+			t.Fatalf("track file says %q, want %q", said, want)
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
@@ -197,6 +219,29 @@ func TestSilenceAmongBusyApiserversMovesNothing(t *testing.T) {
 	r.stays(t, "0", 4*slow)
 	r.peer.delay.Store(0)
 	r.becomes(t, "1")
+}
+
+// The address may stay with a silent one, and must not go to one: a host that boots
+// has the highest priority and an apiserver that takes connections and says nothing.
+func TestAddressDoesNotGoToASilentApiserver(t *testing.T) {
+	const slow = 400 * time.Millisecond
+	r := startWithSlow(t, http.StatusOK, http.StatusOK, slow)
+	r.settled(t)
+	r.peer.noEtcd.Store(true) // an owner would keep it now
+	r.away.Store(true)
+	reaches(t, &r.peer.whole, r.peer.whole.Load()+2)
+	r.local.hang.Store(true)
+	r.becomes(t, "1")
+	r.peer.status.Store(http.StatusInternalServerError) // the last one is better than none
+	r.becomes(t, "0")
+}
+
+func TestHoldsKnowsTheAddressesOfThisHost(t *testing.T) {
+	for addr, want := range map[string]bool{"127.0.0.1": true, "::ffff:127.0.0.1": true, "192.0.2.77": false, "2001:db8::77": false} {
+		if got := Holds(netip.MustParseAddr(addr)); got != want {
+			t.Errorf("%s: %v", addr, got)
+		}
+	}
 }
 
 // Without etcd the silent one is the one that gets the requests: the next would

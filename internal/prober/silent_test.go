@@ -65,14 +65,21 @@ func TestConnectionsToAMemberAreEndedOnlyWhenItsHostIsSilent(t *testing.T) {
 	}{{0, false}, {1, false}, {2, true}, {3, true}, {0, false}} {
 		m.state.Store(c.state)
 		time.Sleep(w.again + w.answer + w.suspect) // what was begun before has ended
-		before := m.resets.Load()
+		before, start := m.resets.Load(), time.Now()
 		time.Sleep(2*w.again + w.answer)
-		if n := m.resets.Load() - before; n > 0 != c.want || n > 3 {
-			t.Errorf("state %d: %d resets", c.state, n)
+		// A sleep on a busy machine lasts longer.
+		most := int32(time.Since(start)/w.again) + 1
+		if n := m.resets.Load() - before; n > 0 != c.want || n > most {
+			t.Errorf("state %d: %d resets, at most %d are right", c.state, n, most)
 		}
 	}
 	m.state.Store(2)
 	third.status.Store(http.StatusInternalServerError) // now nobody is left to turn to
+	for end := time.Now().Add(20 * time.Second); p.peers[1].healthy(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("the third apiserver stays healthy")
+		}
+	}
 	time.Sleep(w.again + w.answer + w.suspect)
 	before := m.resets.Load()
 	time.Sleep(2*w.again + w.answer)
@@ -107,8 +114,8 @@ func TestDeathOfTheLocalAPIServerIsSeenAtOnce(t *testing.T) {
 		}
 	}
 	wait("0\n")
+	local.Listener.Close() // first, or the probe that follows gets another connection
 	local.CloseClientConnections()
-	local.Listener.Close()
 	wait("1\n")
 }
 

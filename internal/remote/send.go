@@ -60,10 +60,10 @@ func (c *Conn) Send(ctx context.Context, u Upload) (bool, error) {
 	return true, nil
 }
 
-// hashOf is a shell function that prints the SHA-256 of a file. openssl, where
+// HashOf defines a shell function, hash_of FILE, that prints the SHA-256. openssl, where
 // it is, uses the processor's instructions for it and takes a tenth of
 // sha256sum's time.
-const hashOf = `hash_of() { h=$(openssl dgst -sha256 -r <"$1" 2>/dev/null) || h=$(sha256sum <"$1") || return; echo "${h%% *}"; }
+const HashOf = `hash_of() { h=$(openssl dgst -sha256 -r <"$1" 2>/dev/null) || h=$(sha256sum <"$1") || return; echo "${h%% *}"; }
 `
 
 // uploadPrefix is the same for every upload to one path, and for no other.
@@ -76,7 +76,7 @@ func uploadPrefix(p string) string {
 // it sets owner and mode right.
 func (c *Conn) alreadyThere(ctx context.Context, u Upload, size int64) (bool, error) {
 	title := "compare " + u.Path
-	script := fmt.Sprintf(hashOf+`p=%s d=%s
+	script := fmt.Sprintf(HashOf+`p=%s d=%s
 rm -f "$d"/%s.*
 [ -f "$p" ] && [ "$(wc -c <"$p")" -eq %d ] && [ "$(hash_of "$p")" = "%s" ] || { echo differs; exit 0; }
 set -e
@@ -96,7 +96,7 @@ echo same
 
 func (c *Conn) upload(ctx context.Context, u Upload, f io.Reader, size int64) error {
 	title := "send " + u.Path
-	script := hashOf + writeHead(u.Path, uploadPrefix(u.Path), u.Owner, u.Mode) + fmt.Sprintf(`cat >"$t"
+	script := HashOf + writeHead(u.Path, uploadPrefix(u.Path), u.Owner, u.Mode) + fmt.Sprintf(`cat >"$t"
 [ "$(wc -c <"$t")" -eq %d ] || exit %d
 [ "$(hash_of "$t")" = %s ] || exit %d
 `, size, exitCutShort, u.SHA256, exitWrongHash) + writeEnd
@@ -183,7 +183,7 @@ func HashAll(ctx context.Context, host Host, paths []string) (map[string]string,
 		return map[string]string{}, nil
 	}
 	var b strings.Builder
-	b.WriteString(hashOf + "set -e\nh() { [ -e \"$2\" ] || return 0; s=$(hash_of \"$2\"); echo \"$1 $s\"; }\n")
+	b.WriteString(HashOf + "set -e\nh() { [ -e \"$2\" ] || return 0; s=$(hash_of \"$2\"); echo \"$1 $s\"; }\n")
 	for i, p := range paths {
 		fmt.Fprintf(&b, "h %d %s\n", i, Quote(p))
 	}

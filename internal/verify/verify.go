@@ -21,6 +21,8 @@ import (
 	"hactl/keepalived"
 	"hactl/kubeadm"
 	"hactl/pki"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // State is the outcome of one check.
@@ -273,30 +275,33 @@ type expires struct {
 }
 
 // certificates reports the next to expire, of the store's and of those that
-// kubeadm and the kubelets made on the masters, and masters that nobody could ask.
+// kubeadm and the kubelets made on the hosts, and hosts that nobody could ask. A
+// kubelet makes its own anew long before the end: one that does not loses its node.
 func certificates(ctx context.Context, c Cluster) []Check {
-	masters := c.Inv.Masters()
-	found, out := make([][]kubeadm.Certificate, len(masters)), make([]Check, len(masters)+1)
-	var wg sync.WaitGroup
-	for i, m := range masters {
-		wg.Go(func() {
-			h, err := c.Hosts[m.Name], c.Down[m.Name]
+	nodes := append(c.Inv.Masters(), c.Inv.Workers()...)
+	found, out := make([][]kubeadm.Certificate, len(nodes)), make([]Check, len(nodes)+1)
+	var g errgroup.Group
+	g.SetLimit(plan.Parallel)
+	for i, n := range nodes {
+		g.Go(func() error {
+			h, err := c.Hosts[n.Name], c.Down[n.Name]
 			if h != nil {
 				found[i], err = kubeadm.Certificates(ctx, h)
 			}
 			if h == nil || err != nil {
-				out[i+1] = failed("certificate", m.Name, Unknown, err)
+				out[i+1] = failed("certificate", n.Name, Unknown, err)
 			}
+			return nil
 		})
 	}
-	wg.Wait()
+	_ = g.Wait()
 	var all []expires
 	for _, e := range c.PKI.Report() {
 		all = append(all, expires{name: e.Name, end: e.NotAfter})
 	}
 	for i, certs := range found {
 		for _, e := range certs {
-			all = append(all, expires{e.Name, masters[i].Name, e.NotAfter})
+			all = append(all, expires{e.Name, nodes[i].Name, e.NotAfter})
 		}
 	}
 	out[0] = firstToExpire(all, time.Now())

@@ -250,10 +250,10 @@ func TestCertificatesOnHostsCount(t *testing.T) {
 		what   string
 		detail string
 	}{
-		"the store's is the first": {healthy, OK, "admin", fmt.Sprintf("first of 18 to expire, in 364 days (%s)", time.Now().Add(365*24*time.Hour).UTC().Format(time.DateOnly))},
-		"one of master-2 is":       {map[string]time.Time{"pki/apiserver.crt": day(200)}, OK, "apiserver.crt", fmt.Sprintf("first of 17 to expire, in 200 days (%s), on master-2", day(200).Format(time.DateOnly))},
-		"it should be renewed":     {map[string]time.Time{"pki/apiserver.crt": day(29)}, Bad, "apiserver.crt", fmt.Sprintf("first of 17 to expire, in 29 days (%s), on master-2", day(29).Format(time.DateOnly))},
-		"it has expired":           {map[string]time.Time{"pki/apiserver.crt": day(-2)}, Bad, "apiserver.crt", fmt.Sprintf("first of 17 to expire, in -2 days (%s), on master-2", day(-2).Format(time.DateOnly))},
+		"the store's is the first": {healthy, OK, "admin", fmt.Sprintf("first of 21 to expire, in 364 days (%s)", time.Now().Add(365*24*time.Hour).UTC().Format(time.DateOnly))},
+		"one of master-2 is":       {map[string]time.Time{"pki/apiserver.crt": day(200)}, OK, "apiserver.crt", fmt.Sprintf("first of 20 to expire, in 200 days (%s), on master-2", day(200).Format(time.DateOnly))},
+		"it should be renewed":     {map[string]time.Time{"pki/apiserver.crt": day(29)}, Bad, "apiserver.crt", fmt.Sprintf("first of 20 to expire, in 29 days (%s), on master-2", day(29).Format(time.DateOnly))},
+		"it has expired":           {map[string]time.Time{"pki/apiserver.crt": day(-2)}, Bad, "apiserver.crt", fmt.Sprintf("first of 20 to expire, in -2 days (%s), on master-2", day(-2).Format(time.DateOnly))},
 	} {
 		t.Run(name, func(t *testing.T) {
 			hosts := plan.Hosts{"master-1": certificateHost(t, "master-1", healthy), "master-2": certificateHost(t, "master-2", c.second), "master-3": certificateHost(t, "master-3", healthy)}
@@ -267,6 +267,20 @@ func TestCertificatesOnHostsCount(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestKubeletOfAWorkerThatDoesNotRenewItsCertificateIsBad(t *testing.T) {
+	const kubelet = "/var/lib/kubelet/pki/kubelet-client-current.pem"
+	inv := inventorytest.ThreeWithWorkers(t, 1)
+	hosts := plan.Hosts{}
+	for _, h := range inv.Hosts {
+		hosts[h.Name] = certificateHost(t, h.Name, map[string]time.Time{kubelet: time.Now().Add(100 * 24 * time.Hour)})
+	}
+	hosts["worker-1"] = certificateHost(t, "worker-1", map[string]time.Time{kubelet: time.Now().Add(10*24*time.Hour + time.Hour)})
+	got := certificates(t.Context(), Cluster{Inv: inv, Hosts: hosts, PKI: pkitest.Material(t, inv)})
+	if len(got) != 1 || got[0].State != Bad || got[0].What != "kubelet-client-current.pem" || !strings.HasSuffix(got[0].Detail, ", on worker-1") {
+		t.Errorf("%+v", got)
 	}
 }
 

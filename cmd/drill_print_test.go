@@ -1,0 +1,51 @@
+package cmd
+
+import (
+	"strings"
+	"testing"
+
+	"hactl/internal/drill"
+)
+
+// A report with every verdict: the table an operator reads.
+func TestDrillIsPrintedAsItWent(t *testing.T) {
+	rep := &drill.Report{Verdict: drill.Failed, TookMS: 65000, Scenarios: []*drill.Result{
+		{Name: "keepalived-stopped", Verdict: drill.Met, Checks: []drill.Outcome{
+			{Check: "gap vip/ready/new", Unit: "ms", Bound: 250, Values: []float64{100, 140}, Before: 20, AtFault: 130, P50: 120, P95: 140, Max: 140, Failed: 3, Sent: 900, Met: true},
+			{Check: "owners after the undo", Unit: "count", Bound: 1, Values: []float64{1, 1}, P50: 1, P95: 1, Max: 1, Met: true},
+		}, Runs: []*drill.Run{{ID: "a", Acked: 40}, {ID: "b", Acked: 2}}},
+		{Name: "owner-cut-off", Verdict: drill.Missed, Checks: []drill.Outcome{
+			{Check: "gap vip/ready/new", Unit: "ms", Bound: 500, Values: []float64{12345}, P50: 12345, P95: 12345, Max: 12345},
+		}, Runs: []*drill.Run{{ID: "c", Acked: 1, Lost: []string{"w7"}}}},
+		{Name: "worker-lost", Verdict: drill.Failed, Reason: "no replica \x1b[31mis on worker-1"},
+		{Name: "all-rebooted", Verdict: drill.Skipped, Reason: "needs --accept-risk=quorum"},
+	}}
+	var out strings.Builder
+	(&app{stdout: &out, noColor: true, getenv: func(string) string { return "" }}).printDrill(rep)
+	for line := range strings.Lines(`SCENARIO            CHECK                       RUNS  BEFORE  AT FAULT  P50     P95     MAX     BOUND   FAILED    VERDICT
+keepalived-stopped  gap vip/ready/new           2     20 ms   130 ms    120 ms  140 ms  140 ms  250 ms  3 of 900  met
+                    owners after the undo       2                       1       1       1       1                 met
+owner-cut-off       gap vip/ready/new           1                       12.3 s  12.3 s  12.3 s  500 ms            missed
+all-rebooted        needs --accept-risk=quorum                                                                    skipped
+43 writes acknowledged while things were broken, 1 lost
+verdict: failed, 1m05s
+`) {
+		if !strings.Contains(out.String(), line) {
+			t.Errorf("there is no line %q", line)
+		}
+	}
+	if s := out.String(); strings.Contains(s, "\x1b") || !strings.Contains(s, "problem: worker-lost: no replica ") {
+		t.Errorf("%q", s)
+	}
+	if t.Failed() {
+		t.Log("\n" + out.String())
+	}
+}
+
+func TestDrillThatDidNotBeginSaysWhy(t *testing.T) {
+	var out strings.Builder
+	(&app{stdout: &out, noColor: true, getenv: func(string) string { return "" }}).printDrill(&drill.Report{Verdict: drill.Failed, Reason: "etcd has 2 of 3 members"})
+	if s := out.String(); !strings.HasPrefix(s, "problem: etcd has 2 of 3 members\n") || strings.Contains(s, "SCENARIO") {
+		t.Errorf("%q", s)
+	}
+}
