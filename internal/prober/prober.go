@@ -47,6 +47,9 @@ type Config struct {
 	Rise int
 	// Owns reports whether the VIP is on this host; nil means that it is.
 	Owns func() bool
+	// ProcessorTime is how much of it the local apiserver has used or waited for so
+	// far; nil counts a silent one as hung always.
+	ProcessorTime func() (time.Duration, error)
 	// Handover, unless nil, lets connections to the VIP outlive its move when this
 	// host's apiserver or a peer's stops gracefully.
 	Handover Handover
@@ -82,6 +85,7 @@ type Prober struct {
 	local *target
 	whole map[*target]*target // by peer: its apiserver asked again, etcd included
 	wrote map[string]int      // last value written, by file
+	work  work                // of the local apiserver while it is late; only Run touches it
 	many  time.Time           // since when a majority answers; zero: it does not
 }
 
@@ -109,6 +113,7 @@ func New(cfg Config) *Prober {
 	// Until its first answer or refusal this host's apiserver is silent, not sick: a
 	// prober that was started anew must not move the address for nothing.
 	p.local.quiet.Store(true)
+	p.local.spoke.Store(time.Now().UnixNano())
 	return p
 }
 
@@ -133,8 +138,13 @@ func (p *Prober) Run(ctx context.Context, alive func()) error {
 	tick := time.NewTicker(p.cfg.Interval / 4)
 	defer tick.Stop()
 	for {
-		if err := p.write(p.cfg.File, p.verdict()); err != nil {
+		unfit, why := p.verdict(time.Now())
+		before, known := p.wrote[p.cfg.File]
+		if err := p.write(p.cfg.File, unfit); err != nil {
 			return err
+		}
+		if why != "" && (!known || before != unfit) {
+			fmt.Fprintf(os.Stderr, "unfit for the virtual IP: %s\n", why)
 		}
 		if err := p.write(p.cfg.Minority, p.minority(time.Now())); err != nil {
 			return err
@@ -168,20 +178,43 @@ func (p *Prober) answersBeside(t *target) bool {
 // error), the one that gets the requests is the busiest of them, and the next one
 // would be.
 //
+// Nor is the address taken from one that is silent and at work, before busyFor
+// times Slow: see there.
+//
 // An owner's apiserver that is leaving still serves: its peers hear of it first.
-func (p *Prober) verdict() int {
+func (p *Prober) verdict(now time.Time) (unfit int, why string) {
+	p.watchWork(now)
 	if p.local.healthy() {
-		return 0
+		return 0, ""
 	}
-	if p.cfg.Handover != nil && p.local.leaves() && !p.announced(time.Now()) && p.owns() {
-		return 0
+	if p.cfg.Handover != nil && p.local.leaves() && !p.announced(now) && p.owns() {
+		return 0, ""
 	}
+	silent, owns, silence := p.local.silent(), p.owns(), p.local.silence(now).Round(10*time.Millisecond)
+	busy := silent && p.work.busy(p.cfg.Slow)
 	for _, t := range p.peers {
-		if t.healthy() && (!p.local.silent() || !p.owns() || t.brisk() && p.whole[t].healthy()) {
-			return 1
+		switch {
+		case !t.healthy():
+		case !silent:
+			return 1, "the local apiserver is not ready, " + t.url + " is"
+		case !owns:
+			return 1, fmt.Sprintf("the local apiserver is silent for %v, %s is ready", silence, t.url)
+		case t.brisk() && p.whole[t].healthy() && (!busy || silence >= busyFor*p.cfg.Slow):
+			return 1, fmt.Sprintf("the local apiserver is silent for %v and %s, %s answers and reaches etcd", silence, map[bool]string{true: "at work", false: "not at work"}[busy], t.url)
 		}
 	}
-	return 0
+	return 0, ""
+}
+
+// watchWork looks at what the local apiserver does while it is late.
+func (p *Prober) watchWork(now time.Time) {
+	switch {
+	case p.cfg.ProcessorTime == nil:
+	case p.local.late() || !p.local.ok.Load() && p.local.quiet.Load():
+		p.work.note(now, p.cfg.Slow, p.cfg.ProcessorTime)
+	default:
+		p.work = work{}
+	}
 }
 
 func (p *Prober) owns() bool { return p.cfg.Owns == nil || p.cfg.Owns() }
@@ -244,6 +277,7 @@ type target struct {
 	ok      atomic.Bool
 	since   atomic.Int64 // start of the probe that is running, UnixNano; 0: none
 	took    atomic.Int64 // how long the last answer took, in nanoseconds
+	spoke   atomic.Int64 // when it last answered or refused, UnixNano; at first: when it was first looked at
 	quiet   atomic.Bool  // the last probe that failed ended without any answer
 	leaving atomic.Int64 // since when it has said that it stops, UnixNano; 0: it has not
 	good    int          // answers in a row; only watch touches it
@@ -263,6 +297,11 @@ func (t *target) healthy() bool {
 // silent tells an apiserver that does not answer from one that answers that it is
 // sick, or whose connections are refused or ended.
 func (t *target) silent() bool { return t.ok.Load() || t.quiet.Load() }
+
+// silence is how long it has not said anything.
+func (t *target) silence(now time.Time) time.Duration {
+	return now.Sub(time.Unix(0, t.spoke.Load()))
+}
 
 // brisk is true while answers take less than half of what counts as hung, the
 // one that is waited for included.
@@ -284,6 +323,9 @@ func (t *target) watch(ctx context.Context, every time.Duration, lost <-chan str
 		t.took.Store(int64(time.Since(start)))
 		if err != nil { // the first answers after a silence do not make it sick by saying so
 			t.quiet.Store(noAnswer(err))
+		}
+		if !noAnswer(err) {
+			t.spoke.Store(time.Now().UnixNano())
 		}
 		t.noteLeaving(err, time.Now())
 		t.judge(err)
