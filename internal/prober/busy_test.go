@@ -25,6 +25,7 @@ func TestSilentOwnerAtWorkKeepsTheAddressForAWhile(t *testing.T) {
 	}{
 		{"at work", 2 * busyShare, nil, busyFor * slow},
 		{"hardly at work", busyShare / 2, nil, slow},
+		{"at work, with an answer now and then", 2 * busyShare, nil, busyFor * slow},
 		{"stopped", 0, nil, slow},
 		{"not to be read", 2 * busyShare, none, slow},
 	} {
@@ -41,6 +42,16 @@ func TestSilentOwnerAtWorkKeepsTheAddressForAWhile(t *testing.T) {
 			r.stays(t, "0", slow)
 			r.local.hang.Store(true)
 			from := time.Now()
+			if strings.Contains(c.name, "now and then") {
+				go func() {
+					time.Sleep(4 * slow) // two answers that are not late
+					r.local.hang.Store(false)
+					for n := r.local.asked.Load(); r.local.asked.Load() < n+2 && time.Since(from) < time.Minute; {
+						time.Sleep(time.Millisecond)
+					}
+					r.local.hang.Store(true)
+				}()
+			}
 			r.becomes(t, "1")
 			if took := time.Since(from); took < c.want/2 || took > c.want+slow {
 				t.Errorf("unfit after %v, want about %v", took, c.want)

@@ -113,7 +113,7 @@ func New(cfg Config) *Prober {
 	// Until its first answer or refusal this host's apiserver is silent, not sick: a
 	// prober that was started anew must not move the address for nothing.
 	p.local.quiet.Store(true)
-	p.local.spoke.Store(time.Now().UnixNano())
+	p.local.well.Store(time.Now().UnixNano())
 	return p
 }
 
@@ -277,7 +277,7 @@ type target struct {
 	ok      atomic.Bool
 	since   atomic.Int64 // start of the probe that is running, UnixNano; 0: none
 	took    atomic.Int64 // how long the last answer took, in nanoseconds
-	spoke   atomic.Int64 // when it last answered or refused, UnixNano; at first: when it was first looked at
+	well    atomic.Int64 // when it last answered as a healthy one, UnixNano; at first: when it was first looked at
 	quiet   atomic.Bool  // the last probe that failed ended without any answer
 	leaving atomic.Int64 // since when it has said that it stops, UnixNano; 0: it has not
 	good    int          // answers in a row; only watch touches it
@@ -298,9 +298,9 @@ func (t *target) healthy() bool {
 // sick, or whose connections are refused or ended.
 func (t *target) silent() bool { return t.ok.Load() || t.quiet.Load() }
 
-// silence is how long it has not said anything.
+// silence is how long it has not been healthy; a single answer does not end it.
 func (t *target) silence(now time.Time) time.Duration {
-	return now.Sub(time.Unix(0, t.spoke.Load()))
+	return now.Sub(time.Unix(0, t.well.Load()))
 }
 
 // brisk is true while answers take less than half of what counts as hung, the
@@ -324,11 +324,11 @@ func (t *target) watch(ctx context.Context, every time.Duration, lost <-chan str
 		if err != nil { // the first answers after a silence do not make it sick by saying so
 			t.quiet.Store(noAnswer(err))
 		}
-		if !noAnswer(err) {
-			t.spoke.Store(time.Now().UnixNano())
-		}
 		t.noteLeaving(err, time.Now())
 		t.judge(err)
+		if t.ok.Load() {
+			t.well.Store(time.Now().UnixNano())
+		}
 		t.since.Store(0)
 		ended := lost
 		if !t.ok.Load() {
