@@ -43,11 +43,11 @@ func newCrashWorld(t *testing.T, masters, workers int) *crashWorld {
 	w := &crashWorld{run: &serial{}, bundle: tinyBundle(t), prober: filepath.Join(t.TempDir(), "hactl-prober")}
 	must(t, os.WriteFile(w.prober, []byte("the prober"), 0o755))
 	w.etcd, w.apiCert = serveEtcd(t, inv, m), apiCertificate(t, inv, m)
-	w.s = &session{inv: inv, material: m, hosts: plan.Hosts{}, facts: map[string]*facts.Facts{}}
+	w.s = &session{inv: inv, material: m, hosts: plan.Hosts{}, facts: map[string]*facts.Brief{}}
 	for i := range inv.Hosts {
 		h := &inv.Hosts[i]
 		w.hosts = append(w.hosts, newRootHost(t, h.Name, w.run))
-		w.s.facts[h.Name] = &facts.Facts{PkgManager: "apt", CgroupV2: true, Interfaces: []facts.Interface{
+		w.s.facts[h.Name] = &facts.Brief{PkgManager: "apt", CgroupV2: true, Interfaces: []facts.Interface{
 			{Name: "eth0", Prefixes: []netip.Prefix{netip.PrefixFrom(h.PrivateAddress, 24)}},
 		}}
 	}

@@ -2,7 +2,6 @@ package cmd
 
 import (
 	"fmt"
-	"maps"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -86,11 +85,10 @@ func checkIgnored(ids []string) error {
 	return nil
 }
 
-// addKnown gives a preflight the facts of this session and what this machine
-// knows: the store's CAs, where there are any yet, and the bundle's architecture.
+// addKnown gives a preflight what this machine knows: the store's CAs, where there
+// are any yet, and the bundle's architecture.
 func (s *session) addKnown(in *preflight.Cluster) {
-	// A copy of the facts: preflight adds to them while up looks at the hosts.
-	in.Facts, in.CAs = maps.Clone(s.facts), map[string]string{}
+	in.CAs = map[string]string{}
 	m := s.material
 	for name, ca := range map[string]*pki.CA{"kubernetes": m.KubernetesCA, "front-proxy": m.FrontProxyCA, "etcd": m.EtcdCA} {
 		if ca != nil && !ca.New {

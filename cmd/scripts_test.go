@@ -34,11 +34,11 @@ var acceptedShell = []string{
 func agreeable(t *testing.T, inv *inventory.Inventory, manager string, asked func(remote.Call)) *cluster {
 	t.Helper()
 	m := pkitest.Material(t, inv)
-	s := &session{inv: inv, material: m, hosts: plan.Hosts{}, facts: map[string]*facts.Facts{}, disks: map[string]etcd.Disk{}}
+	s := &session{inv: inv, material: m, hosts: plan.Hosts{}, facts: map[string]*facts.Brief{}, disks: map[string]etcd.Disk{}}
 	c := &cluster{session: s, bundle: tinyBundle(t), prober: "testdata/host/prelude.sh"}
 	for i := range inv.Hosts {
 		h := &inv.Hosts[i]
-		s.facts[h.Name] = &facts.Facts{PkgManager: manager, Interfaces: []facts.Interface{{Name: "eth0", Prefixes: []netip.Prefix{netip.PrefixFrom(h.PrivateAddress, 24)}}}}
+		s.facts[h.Name] = &facts.Brief{PkgManager: manager, Interfaces: []facts.Interface{{Name: "eth0", Prefixes: []netip.Prefix{netip.PrefixFrom(h.PrivateAddress, 24)}}}}
 		s.hosts[h.Name] = remote.NewFake(h.Name, func(call remote.Call) (*remote.Result, error) {
 			asked(call)
 			return &remote.Result{Stdout: []byte("abcdef.0123456789abcdef\n")}, nil

@@ -37,7 +37,7 @@ type session struct {
 	hosts    plan.Hosts
 	counted  map[string]*remote.Counting
 	down     map[string]error // hosts without a connection
-	facts    map[string]*facts.Facts
+	facts    map[string]*facts.Brief
 	disks    map[string]etcd.Disk
 	subnets  map[string]netip.Prefix
 	material *pki.Material
@@ -121,8 +121,8 @@ func (s *session) ask(ctx context.Context) error {
 
 // gather asks every connected host for its facts, all at once.
 func (s *session) gather(ctx context.Context) error {
-	s.facts = map[string]*facts.Facts{}
-	found := make([]*facts.Facts, len(s.inv.Hosts))
+	s.facts = map[string]*facts.Brief{}
+	found := make([]*facts.Brief, len(s.inv.Hosts))
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(plan.Parallel)
 	for i := range s.inv.Hosts {
@@ -131,7 +131,7 @@ func (s *session) gather(ctx context.Context) error {
 			continue
 		}
 		g.Go(func() (err error) {
-			if found[i], err = facts.Gather(ctx, s.hosts[name]); err != nil {
+			if found[i], err = facts.GatherBrief(ctx, s.hosts[name]); err != nil {
 				return fmt.Errorf("%s: %w", name, err)
 			}
 			return nil

@@ -19,14 +19,14 @@ import (
 
 func vipOf(t *testing.T, inv *inventory.Inventory, prober bool) VIP {
 	t.Helper()
-	v := VIP{Inv: inv, Facts: map[string]*facts.Facts{}, Prober: filepath.Join(t.TempDir(), "hactl-prober"),
+	v := VIP{Inv: inv, Facts: map[string]*facts.Brief{}, Prober: filepath.Join(t.TempDir(), "hactl-prober"),
 		Etcd: func(h *inventory.Host) string { return netip.AddrPortFrom(h.PrivateAddress, 2379).String() }}
 	if err := os.WriteFile(v.Prober, []byte("prober"), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	inv.VIP.Prober = &prober
 	for _, h := range inv.Masters() {
-		v.Facts[h.Name] = &facts.Facts{Interfaces: []facts.Interface{{Name: "eth0", Prefixes: []netip.Prefix{netip.PrefixFrom(h.PrivateAddress, 24)}}}}
+		v.Facts[h.Name] = &facts.Brief{Interfaces: []facts.Interface{{Name: "eth0", Prefixes: []netip.Prefix{netip.PrefixFrom(h.PrivateAddress, 24)}}}}
 	}
 	return v
 }

@@ -41,7 +41,7 @@ const (
 // VIP is the virtual IP of a cluster and what is known of its hosts.
 type VIP struct {
 	Inv    *inventory.Inventory
-	Facts  map[string]*facts.Facts
+	Facts  map[string]*facts.Brief
 	Prober string // path of the hactl-prober executable for the hosts' architecture
 	// Etcd gives HOST:PORT of a master's etcd member; the prober ends the local
 	// apiserver's connections to one whose host has fallen silent.

@@ -26,9 +26,9 @@ import (
 
 func clusterOf(t *testing.T, inv *inventory.Inventory, cgroupV2 bool) Cluster {
 	t.Helper()
-	c := Cluster{Inv: inv, PKI: pkitest.Material(t, inv), Facts: map[string]*facts.Facts{}, KubeletSum: "0123", First: "master-1"}
+	c := Cluster{Inv: inv, PKI: pkitest.Material(t, inv), Facts: map[string]*facts.Brief{}, KubeletSum: "0123", First: "master-1"}
 	for i := range inv.Hosts {
-		c.Facts[inv.Hosts[i].Name] = &facts.Facts{CgroupV2: cgroupV2}
+		c.Facts[inv.Hosts[i].Name] = &facts.Brief{CgroupV2: cgroupV2}
 	}
 	for _, h := range inv.Masters() {
 		c.EtcdClients = append(c.EtcdClients, "https://"+netip.AddrPortFrom(h.PrivateAddress, 2379).String())

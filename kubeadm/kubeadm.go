@@ -43,7 +43,7 @@ const (
 // Cluster is what the node steps are made from.
 type Cluster struct {
 	Inv         *inventory.Inventory
-	Facts       map[string]*facts.Facts
+	Facts       map[string]*facts.Brief
 	PKI         *pki.Material
 	KubeletSum  string   // sha256 of the kubelet
 	EtcdClients []string // client URLs of all etcd members

@@ -1,5 +1,5 @@
-// Package facts looks at a host once, in one round trip, and hands what it saw
-// to everything that decides by it.
+// Package facts looks at a host in one round trip, and hands what it saw to
+// everything that decides by it.
 package facts
 
 import (
@@ -8,9 +8,19 @@ import (
 	"time"
 )
 
+// Brief is what every run decides by: what is wanted of a host depends on it.
+type Brief struct {
+	Arch       string // GOARCH spelling: "amd64", "arm64"; others as uname -m says
+	CgroupV2   bool   // the kubelet's controllers are in the unified hierarchy
+	CapBnd     uint64 // capability bounding set of PID 1
+	PkgManager string // "apt", "dnf" or ""
+	Interfaces []Interface
+}
+
 // Facts are what a host said of itself. All of it is untrusted input: [Gather]
 // has bounded every text and removed its control characters.
 type Facts struct {
+	Brief
 	Hostname    string
 	MachineID   string // 32 hex digits; empty when the host has none yet
 	BootID      string
@@ -20,16 +30,11 @@ type Facts struct {
 	OSVersion   string // VERSION_ID
 	OSName      string // PRETTY_NAME
 	Kernel      string // uname -r
-	Arch        string // GOARCH spelling: "amd64", "arm64"; others as uname -m says
 	Init        string // name of PID 1: "systemd"
 	UID         int    // whom the script ran as: 0 when sudo works
 	CPUs        int
 	MemoryBytes int64
-	CgroupV2    bool   // the kubelet's controllers are in the unified hierarchy
-	CapBnd      uint64 // capability bounding set of PID 1
-	Swap        bool   // some swap is active
-	PkgManager  string // "apt", "dnf" or ""
-	Interfaces  []Interface
+	Swap        bool // some swap is active
 	Routes      []Route
 	ClockOffset float64       // seconds the host's clock is ahead of the operator's
 	ClockError  time.Duration // how wrong ClockOffset can be: half of the time on the wire
@@ -116,7 +121,7 @@ type Firewall struct {
 }
 
 // InterfaceOf returns the interface that holds addr, or nil.
-func (f *Facts) InterfaceOf(addr netip.Addr) *Interface {
+func (f *Brief) InterfaceOf(addr netip.Addr) *Interface {
 	for i := range f.Interfaces {
 		for _, p := range f.Interfaces[i].Prefixes {
 			if p.Addr() == addr {

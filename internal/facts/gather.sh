@@ -1,19 +1,6 @@
-# Prints what the host says of itself, one section after another. The caller
-# sets M, the marker that begins a section, and D, the folders whose disks count.
-# Only coreutils, sed, awk, grep, gzip and iproute2; what else may be missing
-# must leave its section empty. Read-only. Nothing here ends the script early.
-LC_ALL=C; export LC_ALL
-PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin; export PATH
-exec 2>/dev/null
-s() { printf '\n%s %s\n' "$M" "$1"; }
-first() { head -c 16384 "$1"; }
-line() { # the first line of a file of the kernel (no integer), without a process for it
-	l=
-	IFS= read -r l <"$1"
-	[ -z "$l" ] || printf '%s\n' "$l"
-}
+# Goes on after brief.sh with what only preflight judges. The caller sets D too,
+# the folders whose disks count. Needs awk, grep and gzip as well.
 
-s clock-before; date +%s%N
 s uid; id -u
 s hostname; line /proc/sys/kernel/hostname
 s machine-id; first /etc/machine-id
@@ -21,18 +8,11 @@ s boot-id; line /proc/sys/kernel/random/boot_id
 s product-uuid; line /sys/class/dmi/id/product_uuid
 s os-release; first /etc/os-release
 s kernel; K=$(uname -r); printf '%s\n' "$K"
-s machine; uname -m
 s init; line /proc/1/comm
 s cpus; nproc
 s memory; sed -n 's/^MemTotal: *\([0-9]*\) kB$/\1/p' /proc/meminfo
-s capbnd; sed -n 's/^CapBnd:[[:space:]]*//p' /proc/1/status
-s cgroup; line /sys/fs/cgroup/cgroup.controllers
 s swap; sed 1d /proc/swaps | head -c 16384
-s package-manager
-for p in apt-get dnf; do command -v $p; done
 
-s links; command -v ip >/dev/null || echo 'no ip'; ip -o link show | head -c 131072
-s addresses; ip -o addr show | head -c 131072
 s routes; { ip -o -4 route show; ip -o -6 route show; } | grep -v ' dev lo ' | head -c 131072
 
 s resolv-conf; [ -r /etc/resolv.conf ] && { echo present; first /etc/resolv.conf; }
@@ -152,4 +132,3 @@ s kubernetes-ca; first /etc/kubernetes/pki/ca.crt
 s front-proxy-ca; first /etc/kubernetes/pki/front-proxy-ca.crt
 s etcd-ca; first /etc/etcd/pki/ca.crt
 s clock-after; date +%s%N
-s end

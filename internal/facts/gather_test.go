@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"reflect"
 	"runtime"
 	"slices"
 	"strings"
@@ -64,6 +65,13 @@ func TestGatherReadsTheMachineItRunsOnInOneRoundTrip(t *testing.T) {
 	if off := time.Duration(f.ClockOffset * float64(time.Second)).Abs(); off > f.ClockError+time.Millisecond {
 		t.Errorf("this machine's clock is %v off itself, more than the error of %v", off, f.ClockError)
 	}
+	brief, err := GatherBrief(t.Context(), h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(*brief, f.Brief) {
+		t.Errorf("in brief %+v\nat length %+v", *brief, f.Brief)
+	}
 	if !slices.IsSorted(f.Processes) || len(f.Processes) == 0 {
 		t.Errorf("processes: %v", f.Processes)
 	}
@@ -83,7 +91,8 @@ func TestScriptIsPOSIXShell(t *testing.T) {
 	if err != nil {
 		t.Fatal("shellcheck is missing: make deps")
 	}
-	cmd := exec.CommandContext(t.Context(), sc, "-s", "sh", "-e", "SC2010,SC2012,SC2015,SC2154", "gather.sh")
+	cmd := exec.CommandContext(t.Context(), sc, "-s", "sh", "-e", "SC2010,SC2012,SC2015,SC2154", "-")
+	cmd.Stdin = strings.NewReader(clockBefore + briefScript + restScript)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("%v\n%s", err, strings.TrimSpace(string(out)))
 	}

@@ -13,7 +13,7 @@ import (
 // An interface's name is at most 15 bytes (IFNAMSIZ) without / and white space.
 var interfaceForm = regexp.MustCompile(`^[^/\s\x00-\x1f\x7f]{1,15}$`)
 
-func (a *answer) network(f *Facts) {
+func (a *answer) interfaces(f *Brief) {
 	if strings.Contains(a.raw("links"), "no ip\n") {
 		a.fail("links", "the host has no ip command; install iproute2 on it")
 		return
@@ -27,14 +27,10 @@ func (a *answer) network(f *Facts) {
 	if len(f.Interfaces) == 0 {
 		a.fail("links", "the host names no interface")
 	}
-	for _, l := range a.lines("routes") {
-		a.route(f, l)
-	}
-	a.resolver(f)
 }
 
 // link reads "2: eth0@if5: <BROADCAST,UP> mtu 1500 ... \    link/ether MAC ...".
-func (a *answer) link(f *Facts, l string) {
+func (a *answer) link(f *Brief, l string) {
 	w := strings.Fields(l)
 	if len(w) < 3 {
 		a.fail("links", "%.80q makes no sense", l)
@@ -63,7 +59,7 @@ func (a *answer) link(f *Facts, l string) {
 }
 
 // address reads "2: eth0    inet 10.0.0.1/24 brd ... scope global eth0\ ...".
-func (a *answer) address(f *Facts, l string) {
+func (a *answer) address(f *Brief, l string) {
 	w := strings.Fields(l)
 	if len(w) < 4 || w[2] != "inet" && w[2] != "inet6" {
 		return // other families

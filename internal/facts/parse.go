@@ -24,13 +24,58 @@ func parse(out []byte, mark string, w window) (*Facts, error) {
 	if err != nil {
 		return nil, err
 	}
+	f := a.facts(w)
+	if a.err != nil {
+		return nil, a.err
+	}
+	return f, nil
+}
+
+// parseBrief does the same with the shorter answer.
+func parseBrief(out []byte, mark string, _ window) (*Brief, error) {
+	a, err := split(out, mark)
+	if err != nil {
+		return nil, err
+	}
+	b := a.brief()
+	if a.err != nil {
+		return nil, a.err
+	}
+	return b, nil
+}
+
+func (a *answer) brief() *Brief {
+	b := &Brief{Arch: goarch(a.pick("machine", wordForm))}
+	cap, err := strconv.ParseUint(a.text("capbnd"), 16, 64)
+	if err != nil {
+		a.fail("capbnd", "%.80q is not a capability set", a.text("capbnd"))
+	}
+	b.CapBnd = cap
+	// With controllers in version 1 a unified hierarchy may be mounted as well;
+	// it then has none of the kubelet's.
+	have := strings.Fields(remote.Clean(a.raw("cgroup")))
+	b.CgroupV2 = slices.Contains(have, "cpu") && slices.Contains(have, "memory")
+	for _, l := range a.lines("package-manager") {
+		switch name := l[strings.LastIndexByte(l, '/')+1:]; {
+		case b.PkgManager != "":
+		case name == "apt-get":
+			b.PkgManager = "apt"
+		case name == "dnf":
+			b.PkgManager = "dnf"
+		}
+	}
+	a.interfaces(b)
+	return b
+}
+
+func (a *answer) facts(w window) *Facts {
 	f := &Facts{
+		Brief:       *a.brief(),
 		Hostname:    a.pick("hostname", hostnameForm),
 		MachineID:   strings.TrimPrefix(a.pick("machine-id", machineIDForm), "uninitialized"),
 		BootID:      a.pick("boot-id", bootIDForm),
 		ProductUUID: strings.ToLower(a.text("product-uuid")),
 		Kernel:      a.pick("kernel", wordForm),
-		Arch:        goarch(a.pick("machine", wordForm)),
 		Init:        a.text("init"),
 		UID:         int(a.number("uid", a.text("uid"), 0, 1<<32)),
 		CPUs:        int(a.number("cpus", a.text("cpus"), 1, 1<<16)),
@@ -38,17 +83,18 @@ func parse(out []byte, mark string, w window) (*Facts, error) {
 		Swap:        a.text("swap") != "",
 	}
 	a.osRelease(f)
-	a.kernel(f)
-	a.network(f)
+	a.modules(f)
+	a.sysctls(f)
+	for _, l := range a.lines("routes") {
+		a.route(f, l)
+	}
+	a.resolver(f)
 	a.clock(f, w)
 	a.storage(f)
 	a.sockets(f)
 	a.security(f)
 	a.leftovers(f)
-	if a.err != nil {
-		return nil, a.err
-	}
-	return f, nil
+	return f
 }
 
 func goarch(machine string) string {
@@ -70,29 +116,6 @@ func (a *answer) osRelease(f *Facts) {
 			*p = a.value("os-release", strings.Trim(strings.TrimSpace(v), `"'`))
 		}
 	}
-}
-
-func (a *answer) kernel(f *Facts) {
-	cap, err := strconv.ParseUint(a.text("capbnd"), 16, 64)
-	if err != nil {
-		a.fail("capbnd", "%.80q is not a capability set", a.text("capbnd"))
-	}
-	f.CapBnd = cap
-	// With controllers in version 1 a unified hierarchy may be mounted as well;
-	// it then has none of the kubelet's.
-	have := strings.Fields(remote.Clean(a.raw("cgroup")))
-	f.CgroupV2 = slices.Contains(have, "cpu") && slices.Contains(have, "memory")
-	for _, l := range a.lines("package-manager") {
-		switch name := l[strings.LastIndexByte(l, '/')+1:]; {
-		case f.PkgManager != "":
-		case name == "apt-get":
-			f.PkgManager = "apt"
-		case name == "dnf":
-			f.PkgManager = "dnf"
-		}
-	}
-	a.modules(f)
-	a.sysctls(f)
 }
 
 func (a *answer) modules(f *Facts) {

@@ -12,16 +12,16 @@ import (
 	"hactl/inventory/inventorytest"
 )
 
-func machine(inv *inventory.Inventory, f facts.Facts, artifacts ...bundle.Artifact) Host {
+func machine(inv *inventory.Inventory, f facts.Brief, artifacts ...bundle.Artifact) Host {
 	return Host{Inv: inv, Host: &inv.Hosts[len(inv.Hosts)-1], Facts: &f, Bundle: &bundle.Bundle{Manifest: bundle.Manifest{Artifacts: artifacts}}}
 }
 
 func TestFilesOfAHost(t *testing.T) {
 	for name, h := range map[string]Host{
-		"cgroup-v1": machine(inventorytest.Three(t), facts.Facts{PkgManager: "apt"}),
-		"cgroup-v2": machine(inventorytest.Three(t), facts.Facts{PkgManager: "dnf", CgroupV2: true, CapBnd: capSysResource}),
-		"ipv6":      machine(inventorytest.ThreeIPv6(t), facts.Facts{PkgManager: "apt", CgroupV2: true, CapBnd: capSysResource}),
-		"worker":    machine(inventorytest.ThreeWithWorkers(t, 1), facts.Facts{PkgManager: "apt", CgroupV2: true, CapBnd: capSysResource}),
+		"cgroup-v1": machine(inventorytest.Three(t), facts.Brief{PkgManager: "apt"}),
+		"cgroup-v2": machine(inventorytest.Three(t), facts.Brief{PkgManager: "dnf", CgroupV2: true, CapBnd: capSysResource}),
+		"ipv6":      machine(inventorytest.ThreeIPv6(t), facts.Brief{PkgManager: "apt", CgroupV2: true, CapBnd: capSysResource}),
+		"worker":    machine(inventorytest.ThreeWithWorkers(t, 1), facts.Brief{PkgManager: "apt", CgroupV2: true, CapBnd: capSysResource}),
 	} {
 		t.Run(name, func(t *testing.T) {
 			runtime, err := h.Runtime()
@@ -37,18 +37,18 @@ func TestFilesOfAHost(t *testing.T) {
 }
 
 func TestContainerdIsNamedByConfigurationUnitAndBinary(t *testing.T) {
-	name := func(f facts.Facts, sum string) string {
+	name := func(f facts.Brief, sum string) string {
 		steps, err := machine(inventorytest.One(t), f, bundle.Artifact{Name: "containerd", SHA256: sum}).Runtime()
 		if err != nil {
 			t.Fatal(err)
 		}
 		return string(goldentest.Puts(t, steps)["/etc/systemd/system/containerd.service"].Content)
 	}
-	was := name(facts.Facts{}, "a")
-	if name(facts.Facts{}, "a") != was {
+	was := name(facts.Brief{}, "a")
+	if name(facts.Brief{}, "a") != was {
 		t.Error("rendering twice gives two names")
 	}
-	if name(facts.Facts{}, "b") == was || name(facts.Facts{CgroupV2: true}, "a") == was {
+	if name(facts.Brief{}, "b") == was || name(facts.Brief{CgroupV2: true}, "a") == was {
 		t.Error("a change keeps the name: the process would not be restarted")
 	}
 }

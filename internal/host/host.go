@@ -14,7 +14,7 @@ import (
 type Host struct {
 	Inv    *inventory.Inventory
 	Host   *inventory.Host
-	Facts  *facts.Facts
+	Facts  *facts.Brief
 	Bundle *bundle.Bundle
 }
 

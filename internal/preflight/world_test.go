@@ -39,12 +39,12 @@ func factsOf(i int, h *inventory.Host) *facts.Facts {
 	net := netip.PrefixFrom(h.PrivateAddress, 24)
 	f := &facts.Facts{
 		Hostname: "debian", MachineID: fmt.Sprintf("%032x", i+1), BootID: fmt.Sprintf("boot-%d", i), ProductUUID: fmt.Sprintf("uuid-%d", i),
-		OS: "debian", OSVersion: "12", OSName: "Debian GNU/Linux 12 (bookworm)", Kernel: "6.1.0-30-amd64", Arch: "amd64", Init: "systemd",
-		CPUs: 2, MemoryBytes: 4 * gib, CgroupV2: true, CapBnd: 1<<41 - 1, PkgManager: "apt",
-		Interfaces: []facts.Interface{
+		OS: "debian", OSVersion: "12", OSName: "Debian GNU/Linux 12 (bookworm)", Kernel: "6.1.0-30-amd64", Init: "systemd",
+		CPUs: 2, MemoryBytes: 4 * gib,
+		Brief: facts.Brief{Arch: "amd64", CgroupV2: true, CapBnd: 1<<41 - 1, PkgManager: "apt", Interfaces: []facts.Interface{
 			{Name: "lo", Up: true, MTU: 65536, Prefixes: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/8")}},
 			{Name: "eth0", Up: true, MTU: 1500, MAC: fmt.Sprintf("02:00:00:00:00:%02x", i+1), Prefixes: []netip.Prefix{net}},
-		},
+		}},
 		Routes: []facts.Route{
 			{Dest: netip.MustParsePrefix("0.0.0.0/0"), Interface: "eth0"},
 			{Dest: net.Masked(), Interface: "eth0", Kernel: true},
