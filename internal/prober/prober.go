@@ -206,10 +206,11 @@ func (p *Prober) verdict(now time.Time) (unfit int, why string) {
 	return 0, ""
 }
 
-// watchWork looks at what the local apiserver does while it is late.
+// watchWork looks at what the local apiserver does while it is late, as long as
+// that matters: reading it costs a look at every process of the host.
 func (p *Prober) watchWork(now time.Time) {
 	switch {
-	case p.cfg.ProcessorTime == nil:
+	case p.cfg.ProcessorTime == nil || p.local.silence(now) >= busyFor*p.cfg.Slow:
 	case p.local.late() || !p.local.ok.Load() && p.local.quiet.Load():
 		p.work.note(now, p.cfg.Slow, p.cfg.ProcessorTime)
 	default:
