@@ -51,6 +51,25 @@ func agreeable(t *testing.T, inv *inventory.Inventory, manager string, asked fun
 	return c
 }
 
+// The prober ends at once without the CA that it trusts; lanes of one stage do not
+// wait for one another.
+func TestTheCAIsOnAMasterBeforeItsProberStarts(t *testing.T) {
+	stages, err := agreeable(t, inventorytest.Three(t), "apt", func(remote.Call) {}).stages()
+	must(t, err)
+	at := map[plan.ID]int{}
+	for i, st := range stages {
+		for _, step := range st.Steps {
+			at[step.ID] = i + 1
+		}
+	}
+	for _, h := range []string{"master-1", "master-2", "master-3"} {
+		ca, prober := at[plan.ID("kubeadm/"+h+"/ca-cert")], at[plan.ID("keepalived/"+h+"/prober-service")]
+		if ca == 0 || prober == 0 || ca >= prober {
+			t.Errorf("%s: the CA comes in stage %d, the prober in %d", h, ca, prober)
+		}
+	}
+}
+
 // What a running cluster depends on is restarted on one master after the other.
 func TestRunningClusterIsChangedOneMasterAtATime(t *testing.T) {
 	c := agreeable(t, inventorytest.Three(t), "apt", func(remote.Call) {})

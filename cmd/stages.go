@@ -31,6 +31,7 @@ func (c *cluster) stages() ([]plan.Stage, error) {
 	b.stage("prepare hosts")
 	b.each(all, c.osSteps)
 	b.each(all, c.binaries)
+	b.each(masters, c.certificates)
 
 	// Side by side on each host: containerd and its images, the etcd member
 	// (started without waiting: members wait for one another), keepalived, and
@@ -133,6 +134,10 @@ func (c *cluster) runtime(h *inventory.Host) ([]plan.Step, error) {
 
 func (c *cluster) otherImages(h *inventory.Host) ([]plan.Step, error) {
 	return []plan.Step{c.machine(h).OtherImages()}, nil
+}
+
+func (c *cluster) certificates(h *inventory.Host) ([]plan.Step, error) {
+	return c.nodes().Certificates(h)
 }
 
 func (c *cluster) nodeFiles(h *inventory.Host) ([]plan.Step, error) {

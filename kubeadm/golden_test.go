@@ -58,6 +58,13 @@ func nodeFiles(t *testing.T, c Cluster, h *inventory.Host) map[string]goldentest
 	if err != nil {
 		t.Fatal(err)
 	}
+	if h.Role == inventory.ControlPlane {
+		certs, err := c.Certificates(h)
+		if err != nil {
+			t.Fatal(err)
+		}
+		steps = append(steps, certs...)
+	}
 	network, err := c.PodNetwork(h, subnetsOf(t, c.Inv))
 	if err != nil {
 		t.Fatal(err)

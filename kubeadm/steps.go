@@ -11,14 +11,12 @@ import (
 	"hactl/internal/plan"
 	"hactl/internal/remote"
 	"hactl/inventory"
-	"hactl/pki"
 	"hactl/templates"
 )
 
-// Files returns the steps that lay down what a node needs before kubeadm runs:
-// the kubelet's unit and, on masters, the certificate authorities, etcd's
-// client pair and kubeadm's configuration. The first step compares with a node
-// that is there.
+// Files returns the steps that lay down what a node needs before kubeadm runs,
+// beside its [Cluster.Certificates]: the kubelet's unit and pair and, on masters,
+// kubeadm's configuration. The first step compares with a node that is there.
 func (c Cluster) Files(h *inventory.Host) ([]plan.Step, error) {
 	unit, _, err := c.kubeletUnit()
 	if err != nil {
@@ -46,7 +44,6 @@ func (c Cluster) Files(h *inventory.Host) ([]plan.Step, error) {
 		return nil, err
 	}
 	steps = append(steps, plan.File{ID: id(h, "coredns-patch"), Host: h.Name, Path: patchDir + "/corednsdeployment+strategic.yaml", Content: patch, Lane: Lane}.Step())
-	steps = append(steps, c.pkiFiles(h, serving)...)
 	return append(steps, plan.File{ID: id(h, "config"), Host: h.Name, Path: initFile, Content: conf, Mode: 0o600, Lane: Lane}.Step()), nil
 }
 
@@ -62,9 +59,15 @@ func (c Cluster) kubeletUnit() (unit []byte, config string, err error) {
 	return unit, config, err
 }
 
-// pkiFiles are the shared secrets of the control plane. A host that holds other
-// ones belongs to another cluster: they are never replaced.
-func (c Cluster) pkiFiles(h *inventory.Host, serving pki.Pair) []plan.Step {
+// Certificates returns the steps that lay down the shared secrets of the control
+// plane on a master, and its own pairs. The prober trusts one of them: they are
+// there before the VIP. A host that holds other authorities belongs to another
+// cluster: they are never replaced.
+func (c Cluster) Certificates(h *inventory.Host) ([]plan.Step, error) {
+	serving, err := c.PKI.NodeServer(h.Name)
+	if err != nil {
+		return nil, err
+	}
 	keep := "the host uses a CA or key that the store " + c.Inv.PKI.Store + " does not know; restore that store from its backup, or name the CA under pki.externalCA in " + c.Inv.Path
 	file := func(what, name string, content []byte, mode fs.FileMode, keep string) plan.Step {
 		return plan.File{ID: id(h, what), Host: h.Name, Path: pkiDir + "/" + name, Content: content, Mode: mode, Secret: mode == 0o600, Keep: keep, Lane: Lane}.Step()
@@ -82,7 +85,7 @@ func (c Cluster) pkiFiles(h *inventory.Host, serving pki.Pair) []plan.Step {
 		file("etcd-client-key", "apiserver-etcd-client.key", m.EtcdClient().KeyPEM, 0o600, ""),
 		file("serving-cert", "serving/server.crt", serving.CertPEM, 0o644, ""),
 		file("serving-key", "serving/server.key", serving.KeyPEM, 0o600, ""),
-	}
+	}, nil
 }
 
 // Kubelet returns the step that keeps the kubelet running with this binary and
