@@ -78,7 +78,7 @@ func run() error {
 	if !pool.AppendCertsFromPEM(pem) {
 		return fmt.Errorf("%s holds no certificate", *ca)
 	}
-	cfg.ProcessorTime = func() (time.Duration, error) { return prober.ProcessorTime("kube-apiserver") }
+	cfg.ProcessorTime = prober.ProcessorTime("kube-apiserver")
 	cfg.Client, cfg.Lost = client(pool, cfg.Slow, cfg.Local)
 
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)

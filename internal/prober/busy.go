@@ -4,50 +4,73 @@ import (
 	"bytes"
 	"fmt"
 	"os"
-	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 )
 
-// ProcessorTime is how long the processes of this host called name have run on a
-// processor, or waited for one, since they began: the sum over their threads.
-// A stopped process uses none and waits for none; one on a crowded host waits. It
-// fails where no process has the name, or the kernel does not count
-// (CONFIG_SCHED_INFO; /proc/PID/task/TID/schedstat, see sched-stats in the
-// kernel's documentation).
-func ProcessorTime(name string) (time.Duration, error) {
-	comms, err := filepath.Glob("/proc/[0-9]*/comm")
+// ProcessorTime returns a function that tells how long the processes of this host
+// called name have run on a processor, or waited for one, since they began: the
+// sum over their threads. A stopped process uses none and waits for none. The
+// kernel counts a thread's waiting when it ends; of a process with many threads
+// one is dealt a processor now and then, however crowded the host is. It fails
+// where no process has the name, or the kernel does not count (CONFIG_SCHED_INFO;
+// /proc/PID/task/TID/schedstat, see sched-stats in the kernel's documentation).
+// Not for use by several at once.
+func ProcessorTime(name string) func() (time.Duration, error) {
+	var pids []string // as of the last look at all processes
+	return func() (time.Duration, error) {
+		pids = slices.DeleteFunc(pids, func(pid string) bool { return !called(pid, name) })
+		if len(pids) == 0 {
+			all, err := entries("/proc")
+			if err != nil {
+				return 0, err
+			}
+			pids = slices.DeleteFunc(all, func(pid string) bool { return !called(pid, name) })
+		}
+		var sum time.Duration
+		found := false
+		for _, pid := range pids {
+			tasks, _ := entries("/proc/" + pid + "/task") // it may have ended
+			for _, tid := range tasks {
+				file := "/proc/" + pid + "/task/" + tid + "/schedstat"
+				b, err := os.ReadFile(file)
+				if err != nil {
+					continue
+				}
+				used, err := schedstat(b)
+				if err != nil {
+					return 0, fmt.Errorf("%s: %w", file, err)
+				}
+				found = true
+				sum += used
+			}
+		}
+		if !found {
+			return 0, fmt.Errorf("no process %s, or nothing of it is counted", name)
+		}
+		return sum, nil
+	}
+}
+
+// called reports whether the process, if pid is one, has the name.
+func called(pid, name string) bool {
+	if pid[0] < '0' || pid[0] > '9' {
+		return false
+	}
+	b, err := os.ReadFile("/proc/" + pid + "/comm")
+	return err == nil && string(bytes.TrimSpace(b)) == name
+}
+
+// entries are the names in a folder. Nothing is asked about each of them, which
+// in /proc costs more than everything else.
+func entries(dir string) ([]string, error) {
+	d, err := os.Open(dir)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	var sum time.Duration
-	found := false
-	for _, comm := range comms {
-		b, err := os.ReadFile(comm)
-		if err != nil || string(bytes.TrimSpace(b)) != name {
-			continue
-		}
-		threads, err := filepath.Glob(filepath.Join(filepath.Dir(comm), "task/[0-9]*/schedstat"))
-		if err != nil {
-			return 0, err
-		}
-		for _, thread := range threads {
-			b, err := os.ReadFile(thread)
-			if err != nil {
-				continue // it has ended
-			}
-			used, err := schedstat(b)
-			if err != nil {
-				return 0, fmt.Errorf("%s: %w", thread, err)
-			}
-			found = true
-			sum += used
-		}
-	}
-	if !found {
-		return 0, fmt.Errorf("no process %s", name)
-	}
-	return sum, nil
+	defer func() { _ = d.Close() }()
+	return d.Readdirnames(-1)
 }
 
 // schedstat adds the time on a processor and the time waiting for one, the first
@@ -79,7 +102,8 @@ const (
 
 // work is what an apiserver has done of late. Not for use by several at once.
 type work struct {
-	samples []sample // of the last span
+	tried   time.Time // when it was last looked at, be it in vain
+	samples []sample  // of the last span
 }
 
 type sample struct {
@@ -87,12 +111,13 @@ type sample struct {
 	used time.Duration
 }
 
-// note takes a sample, unless the last one is younger than a tenth of span. What
+// note takes a sample, unless it tried to less than a tenth of span ago. What
 // cannot be read is no work.
 func (w *work) note(now time.Time, span time.Duration, processorTime func() (time.Duration, error)) {
-	if n := len(w.samples); n > 0 && now.Sub(w.samples[n-1].at) < span/10 {
+	if now.Sub(w.tried) < span/10 {
 		return
 	}
+	w.tried = now
 	used, err := processorTime()
 	if err != nil {
 		w.samples = nil

@@ -1,6 +1,7 @@
 package prober
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"os"
@@ -60,6 +61,66 @@ func TestSilentOwnerAtWorkKeepsTheAddressForAWhile(t *testing.T) {
 	}
 }
 
+// Answers that come later than what counts as hung are no better than none.
+func TestOwnerThatIsAlwaysLateLosesTheAddress(t *testing.T) {
+	const slow = 200 * time.Millisecond
+	began := time.Now()
+	r := startWith(t, http.StatusOK, http.StatusOK, func(cfg *Config) {
+		cfg.Slow = slow
+		cfg.ProcessorTime = func() (time.Duration, error) { return time.Since(began), nil }
+	})
+	r.settled(t)
+	reaches(t, &r.peer.whole, wholeRise+1)
+	r.stays(t, "0", slow)
+	r.local.delay.Store(int64(slow * 3 / 2)) // a probe times out after twice slow
+	from := time.Now()
+	r.becomes(t, "1")
+	if took := time.Since(from); took < busyFor*slow/2 {
+		t.Errorf("unfit after %v, want about %v", took, busyFor*slow)
+	}
+	r.local.delay.Store(0)
+	r.becomes(t, "0")
+}
+
+// A prober that is stopped says nothing about an apiserver that it was asking.
+func TestProbeCutOffByTheEndSaysNothing(t *testing.T) {
+	a := newAPIServer(t, http.StatusOK)
+	ctx, cancel := context.WithCancel(t.Context())
+	target := newTarget(Config{Slow: time.Minute, Rise: 1, Client: &http.Client{}}, a.URL+path)
+	ended := make(chan struct{})
+	go func() { target.watch(ctx, 5*time.Millisecond, nil); close(ended) }()
+	reaches(t, &a.asked, 2)
+	a.hang.Store(true)
+	time.Sleep(50 * time.Millisecond) // the next probe is on its way
+	cancel()
+	<-ended
+	if !target.ok.Load() {
+		t.Error("it counts as sick")
+	}
+}
+
+// Only the monotonic clock tells how long something took: the wall clock may be
+// set meanwhile.
+func TestInstantsAreOnTheMonotonicClock(t *testing.T) {
+	var i instant
+	if !i.get().IsZero() {
+		t.Errorf("at first %v", i.get())
+	}
+	now := time.Now()
+	i.set(now)
+	if got := i.get(); !got.Equal(now) || !strings.Contains(got.String(), " m=") {
+		t.Errorf("%v for %v", got, now)
+	}
+	i.set(processStart)
+	if i.get().IsZero() {
+		t.Error("the start of the process counts as none")
+	}
+	i.set(time.Time{})
+	if !i.get().IsZero() {
+		t.Errorf("none is %v", i.get())
+	}
+}
+
 func TestWorkIsJudgedByTheLastSpan(t *testing.T) {
 	const span = time.Second
 	var w work
@@ -95,6 +156,8 @@ func TestWorkIsJudgedByTheLastSpan(t *testing.T) {
 	if n := len(w.samples); n > 12 {
 		t.Errorf("%d samples are kept", n)
 	}
+	at = at.Add(span)
+	w.note(at, span, func() (time.Duration, error) { return 0, errors.New("not to be read") })
 	w.note(at, span, func() (time.Duration, error) { t.Error("looked again at once"); return 0, nil })
 }
 
@@ -114,14 +177,15 @@ func TestProcessorTimeOfAProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	read := ProcessorTime(name)
 	share := func() float64 {
-		before, err := ProcessorTime(name)
+		before, err := read()
 		if err != nil {
 			t.Fatal(err)
 		}
 		from := time.Now()
 		time.Sleep(300 * time.Millisecond)
-		after, err := ProcessorTime(name)
+		after, err := read()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -137,7 +201,7 @@ func TestProcessorTimeOfAProcess(t *testing.T) {
 	if got := share(); got > 0.05 {
 		t.Errorf("a stopped one for %.2f", got)
 	}
-	if _, err := ProcessorTime("hactl-nobody"); err == nil || !strings.Contains(err.Error(), "hactl-nobody") {
+	if _, err := ProcessorTime("hactl-nobody")(); err == nil || !strings.Contains(err.Error(), "hactl-nobody") {
 		t.Errorf("nobody of the name: %v", err)
 	}
 }

@@ -56,8 +56,8 @@ const (
 // announced reports whether the local apiserver has been leaving for long enough
 // that the peers, who ask every three intervals, know.
 func (p *Prober) announced(now time.Time) bool {
-	s := p.local.leaving.Load()
-	return s != 0 && now.Sub(time.Unix(0, s)) >= max(announce, 9*p.cfg.Interval)
+	s := p.local.leaving.get()
+	return !s.IsZero() && now.Sub(s) >= max(announce, 9*p.cfg.Interval)
 }
 
 // handover is what a host does at the moment, and what it has seen that for.
@@ -66,16 +66,16 @@ type handover struct {
 	passes    netip.Addr
 	keepUntil time.Time
 	passUntil time.Time
-	to        netip.Addr        // whom passUntil is about
-	seen      map[*target]int64 // by peer: the latest leaving that was looked at
-	mine      int64             // the local one
-	again     time.Time         // when what has failed is tried again
+	to        netip.Addr            // whom passUntil is about
+	seen      map[*target]time.Time // by peer: the latest leaving that was looked at
+	mine      time.Time             // the local one
+	again     time.Time             // when what has failed is tried again
 }
 
 // handOver keeps the host's part in handovers as the probes say until ctx ends.
 // What an earlier prober has left behind goes first.
 func (p *Prober) handOver(ctx context.Context) {
-	h := &handover{seen: map[*target]int64{}, keeps: true, passes: netip.IPv6Unspecified()} // as if: both are ended first
+	h := &handover{seen: map[*target]time.Time{}, keeps: true, passes: netip.IPv6Unspecified()} // as if: both are ended first
 	defer func() {
 		h.keepUntil, h.passUntil, h.again = time.Time{}, time.Time{}, time.Time{}
 		p.hand(ctx, h, time.Now())
@@ -98,8 +98,8 @@ func (p *Prober) handOver(ctx context.Context) {
 // no route, which would take its own clients from the owner, and an owner passes
 // nothing to a peer that leaves, whose connections are not those of the VIP.
 func (p *Prober) seeLeaving(h *handover, now time.Time) {
-	if s := p.local.leaving.Load(); s != 0 {
-		if s != h.mine {
+	if s := p.local.leaving.get(); !s.IsZero() {
+		if !s.Equal(h.mine) {
 			h.mine, h.keepUntil = s, time.Time{}
 			if p.owns() {
 				h.keepUntil = now.Add(keepLonger)
@@ -111,15 +111,15 @@ func (p *Prober) seeLeaving(h *handover, now time.Time) {
 		h.keepUntil = time.Time{}
 	}
 	for _, t := range p.peers {
-		s := t.leaving.Load()
+		s := t.leaving.get()
 		switch {
-		case s == 0:
-		case s != h.seen[t]:
+		case s.IsZero():
+		case !s.Equal(h.seen[t]):
 			h.seen[t] = s
 			if !p.owns() {
 				h.to, h.passUntil = t.addr, now.Add(passLonger)
 			}
-		case h.to == t.addr && h.passUntil.After(now) && now.Sub(time.Unix(0, s)) < passedFor:
+		case h.to == t.addr && h.passUntil.After(now) && now.Sub(s) < passedFor:
 			h.passUntil = now.Add(passLonger)
 		}
 	}
@@ -153,7 +153,7 @@ func (p *Prober) hand(ctx context.Context, h *handover, now time.Time) {
 
 // leaves is true from the answer that says so until the apiserver takes no
 // connection.
-func (t *target) leaves() bool { return t.leaving.Load() != 0 }
+func (t *target) leaves() bool { return !t.leaving.get().IsZero() }
 
 // notReadyError is an answer that is no 200.
 type notReadyError struct {
@@ -180,9 +180,11 @@ func (t *target) noteLeaving(err error, now time.Time) {
 	var answer *notReadyError
 	switch {
 	case errors.As(err, &answer) && answer.stops:
-		t.leaving.CompareAndSwap(0, now.UnixNano())
+		if !t.leaves() {
+			t.leaving.set(now)
+		}
 	case err == nil || answer != nil || !noAnswer(err):
-		t.leaving.Store(0)
+		t.leaving.set(time.Time{})
 	}
 }
 

@@ -227,15 +227,15 @@ func TestTheLatestToLeaveIsPassedToForAWhile(t *testing.T) {
 	first, second := &target{addr: netip.MustParseAddr("192.0.2.1")}, &target{addr: netip.MustParseAddr("192.0.2.2")}
 	host := &handovers{}
 	p := &Prober{local: &target{}, peers: []*target{first, second}, cfg: Config{Handover: host, Owns: func() bool { return false }}}
-	h := &handover{seen: map[*target]int64{}}
+	h := &handover{seen: map[*target]time.Time{}}
 	now := time.Now()
 	at := func(after time.Duration) {
 		p.seeLeaving(h, now.Add(after))
 		p.hand(t.Context(), h, now.Add(after))
 	}
-	second.leaving.Store(now.UnixNano())
+	second.leaving.set(now)
 	at(0)
-	first.leaving.Store(now.Add(time.Second).UnixNano())
+	first.leaving.set(now.Add(time.Second))
 	for after := time.Second; after < passedFor; after += time.Second {
 		at(after)
 	}

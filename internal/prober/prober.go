@@ -5,7 +5,8 @@
 // A host is unfit when its own apiserver is sick while a peer's is healthy. One
 // that is only silent makes the VIP's owner unfit while a peer's answers briskly
 // and reaches etcd, and any other host while a peer's is healthy: the address is
-// not taken from the busy for nothing, nor does it go to them.
+// not taken from the busy for nothing, nor does it go to them. An owner that is
+// silent and at work is given five times as long.
 // When all are sick everybody is fit: the VIP stays somewhere.
 package prober
 
@@ -34,8 +35,8 @@ type Config struct {
 	Dial  func(ctx context.Context, network, addr string) (net.Conn, error)
 	Reset func(ctx context.Context, addr string) error
 	File  string // the track file: 1 is unfit
-	// Minority is a second track file, unless empty: 1 while fewer than half of
-	// the apiservers answer here. keepalived only lowers its priority then: an
+	// Minority is a second track file, unless empty: 1 while no majority of
+	// the apiservers answers here. keepalived only lowers its priority then: an
 	// owner that was cut off keeps the address, and yields when the others are
 	// back.
 	Minority string
@@ -113,7 +114,7 @@ func New(cfg Config) *Prober {
 	// Until its first answer or refusal this host's apiserver is silent, not sick: a
 	// prober that was started anew must not move the address for nothing.
 	p.local.quiet.Store(true)
-	p.local.well.Store(time.Now().UnixNano())
+	p.local.well.set(time.Now())
 	return p
 }
 
@@ -233,7 +234,7 @@ func Holds(addr netip.Addr) bool {
 	})
 }
 
-// minority is 1 while fewer than half of the apiservers answer, this host's own
+// minority is 1 while no majority of the apiservers answers, this host's own
 // counted as if it did, and for a while after.
 func (p *Prober) minority(now time.Time) int {
 	answer := 1
@@ -276,12 +277,35 @@ type target struct {
 	etcd    string        // of the same host; "" when nobody looks after it
 	changed chan struct{} // poked when the state changes
 	ok      atomic.Bool
-	since   atomic.Int64 // start of the probe that is running, UnixNano; 0: none
+	since   instant      // start of the probe that is running; zero: none
 	took    atomic.Int64 // how long the last answer took, in nanoseconds
-	well    atomic.Int64 // when it last answered as a healthy one, UnixNano; at first: when it was first looked at
+	well    instant      // when it last answered as a healthy one; at first: when it was first looked at
 	quiet   atomic.Bool  // the last probe that failed ended without any answer
-	leaving atomic.Int64 // since when it has said that it stops, UnixNano; 0: it has not
+	leaving instant      // since when it has said that it stops; zero: it has not
 	good    int          // answers in a row; only watch touches it
+}
+
+// instant is a point in time that goroutines share, on the monotonic clock: a
+// host's wall clock may be set at any moment.
+type instant struct{ sinceStart atomic.Int64 } // plus one; 0: none
+
+var processStart = time.Now()
+
+func (i *instant) set(t time.Time) { i.sinceStart.Store(stamp(t)) }
+
+func (i *instant) get() time.Time {
+	d := i.sinceStart.Load()
+	if d == 0 {
+		return time.Time{}
+	}
+	return processStart.Add(time.Duration(d - 1))
+}
+
+func stamp(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return 1 + int64(t.Sub(processStart))
 }
 
 func newTarget(cfg Config, url string) *target {
@@ -291,8 +315,8 @@ func newTarget(cfg Config, url string) *target {
 // healthy is false also while a probe has been waiting for longer than Slow: a
 // hung apiserver is seen by its silence, without waiting for the timeout.
 func (t *target) healthy() bool {
-	s := t.since.Load()
-	return t.ok.Load() && (s == 0 || time.Since(time.Unix(0, s)) < t.cfg.Slow)
+	s := t.since.get()
+	return t.ok.Load() && (s.IsZero() || time.Since(s) < t.cfg.Slow)
 }
 
 // silent tells an apiserver that does not answer from one that answers that it is
@@ -301,7 +325,7 @@ func (t *target) silent() bool { return t.ok.Load() || t.quiet.Load() }
 
 // silence is how long it has not been healthy; a single answer does not end it.
 func (t *target) silence(now time.Time) time.Duration {
-	return now.Sub(time.Unix(0, t.well.Load()))
+	return now.Sub(t.well.get())
 }
 
 // brisk is true while answers take less than half of what counts as hung, the
@@ -310,8 +334,8 @@ func (t *target) brisk() bool { return t.took.Load() < int64(t.cfg.Slow)/2 && !t
 
 // late is true while an answer has been waited for half as long as counts as hung.
 func (t *target) late() bool {
-	s := t.since.Load()
-	return s != 0 && time.Since(time.Unix(0, s)) >= t.cfg.Slow/2
+	s := t.since.get()
+	return !s.IsZero() && time.Since(s) >= t.cfg.Slow/2
 }
 
 func (t *target) watch(ctx context.Context, every time.Duration, lost <-chan struct{}) {
@@ -319,18 +343,25 @@ func (t *target) watch(ctx context.Context, every time.Duration, lost <-chan str
 	defer tick.Stop()
 	for ctx.Err() == nil {
 		start := time.Now()
-		t.since.Store(start.UnixNano())
+		t.since.set(start)
 		err := t.probe(ctx)
-		t.took.Store(int64(time.Since(start)))
+		if ctx.Err() != nil {
+			return // it says nothing about the apiserver
+		}
+		took := time.Since(start)
+		t.took.Store(int64(took))
+		if err == nil && took >= t.cfg.Slow {
+			err = fmt.Errorf("ready, but only after %v: %w", took.Round(time.Millisecond), os.ErrDeadlineExceeded)
+		}
 		if err != nil { // the first answers after a silence do not make it sick by saying so
 			t.quiet.Store(noAnswer(err))
 		}
 		t.noteLeaving(err, time.Now())
 		t.judge(err)
 		if t.ok.Load() {
-			t.well.Store(time.Now().UnixNano())
+			t.well.set(time.Now())
 		}
-		t.since.Store(0)
+		t.since.set(time.Time{})
 		ended := lost
 		if !t.ok.Load() {
 			ended = nil // a sick one that ends every connection is asked no more often
@@ -377,7 +408,7 @@ func (w *watched) Read(p []byte) (int, error) {
 // is not ready sends.
 const mostOfAnswer = 1 << 20
 
-// noAnswer reports whether a probe ended without one, rather than with a refusal,
+// noAnswer reports whether a probe ended without one in time, rather than with a refusal,
 // an ended connection or an answer that is no 200. A handshake that takes too long
 // is silence too, though it is no context.DeadlineExceeded.
 func noAnswer(err error) bool {

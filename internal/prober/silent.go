@@ -45,8 +45,8 @@ func (t *target) unstick(ctx context.Context, others func() bool) {
 			return
 		case <-tick.C:
 		}
-		s := t.since.Load()
-		if s == 0 || time.Since(time.Unix(0, s)) < t.cfg.patience.suspect || time.Since(last) < t.cfg.patience.again {
+		s := t.since.get()
+		if s.IsZero() || time.Since(s) < t.cfg.patience.suspect || time.Since(last) < t.cfg.patience.again {
 			continue
 		}
 		last = time.Now()
