@@ -82,6 +82,14 @@ func (w *crashWorld) serveAPI(t *testing.T) *httptest.Server {
 				}
 			}
 		}
+		if r.URL.Path == "/api/v1/namespaces/kube-system/configmaps/kubeadm-config" {
+			if !slices.ContainsFunc(w.hosts, func(h *rootHost) bool { return h.has("state/kubeadm-config") }) {
+				http.Error(rw, "not found", http.StatusNotFound)
+				return
+			}
+			_, _ = io.WriteString(rw, "{}")
+			return
+		}
 		nodes.ServeHTTP(rw, r)
 		if r.Method == http.MethodPatch {
 			w.run.done(w.hosts[0].name, "PATCH "+r.URL.Path)

@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -94,6 +95,27 @@ func TestRunningClusterIsChangedOneMasterAtATime(t *testing.T) {
 	}
 	if got := serial(); len(got) != 15 || slices.Contains(got, false) {
 		t.Errorf("a running cluster: %v", got)
+	}
+}
+
+// A master that joins hears the VIP's owner only once that one knows of it.
+func TestMasterThatJoinsGetsTheVIPLast(t *testing.T) {
+	c := agreeable(t, inventorytest.Three(t), "apt", func(remote.Call) {})
+	for _, m := range c.inv.Masters()[1:] {
+		c.disks[m.Name] = etcd.Disk{Data: true, Established: c.etcdPlan().Token()}
+	}
+	stages, err := c.stages()
+	must(t, err)
+	var order []string
+	for _, st := range stages {
+		for _, step := range st.Steps {
+			if strings.HasPrefix(string(step.ID), "keepalived/") && !slices.Contains(order, step.Host) {
+				order = append(order, step.Host)
+			}
+		}
+	}
+	if want := []string{"master-2", "master-3", "master-1"}; !slices.Equal(order, want) {
+		t.Errorf("%v, want %v", order, want)
 	}
 }
 

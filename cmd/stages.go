@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"cmp"
 	"context"
 	"slices"
 
@@ -47,7 +48,7 @@ func (c *cluster) stages() ([]plan.Stage, error) {
 		// A running cluster is changed one master at a time: somebody always
 		// holds the VIP, and a quorum of members serves.
 		b.serial("VIP")
-		b.each(masters, c.vip)
+		b.each(c.newcomersLast(masters), c.vip)
 		b.serial("etcd members")
 		b.each(masters, c.etcdJoin)
 		b.each(masters, c.etcdStart)
@@ -66,6 +67,10 @@ func (c *cluster) stages() ([]plan.Stage, error) {
 	// apiservers restart, one after another.
 	b.serial("static pods")
 	b.each(masters, c.manifests)
+
+	// Made by the first master's kubeadm init, unless that one was lost on the way.
+	b.stage("cluster")
+	b.each(c.firstMaster(), c.once)
 
 	b.stage("workers and pod network")
 	b.each(workers, c.joinWorker)
@@ -115,6 +120,17 @@ func (c *cluster) firstMaster() []*inventory.Host {
 		}
 	}
 	return nil
+}
+
+// newcomersLast puts masters that join a running cluster behind the others: their
+// keepalived hears the owner only once the others know of them.
+func (c *cluster) newcomersLast(masters []*inventory.Host) []*inventory.Host {
+	p := c.etcdPlan()
+	out := slices.Clone(masters)
+	slices.SortStableFunc(out, func(a, b *inventory.Host) int {
+		return cmp.Compare(map[bool]int{true: 1}[p.Joins(a)], map[bool]int{true: 1}[p.Joins(b)])
+	})
+	return out
 }
 
 func (c *cluster) machine(h *inventory.Host) host.Host {
@@ -222,6 +238,10 @@ func (c *cluster) joinWorker(h *inventory.Host) ([]plan.Step, error) {
 	kubelet, err := k.Kubelet(h)
 	master := func() remote.Host { return c.hosts[c.firstMaster()[0].Name] }
 	return []plan.Step{k.Join(h, master), kubelet}, err
+}
+
+func (c *cluster) once(h *inventory.Host) ([]plan.Step, error) {
+	return []plan.Step{c.nodes().Once(h, c.control)}, nil
 }
 
 func (c *cluster) podNetwork(h *inventory.Host) ([]plan.Step, error) { return c.nodes().Manifest(h) }

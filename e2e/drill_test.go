@@ -324,6 +324,11 @@ func (r *rig) killedDrill(t *testing.T, scenario string) {
 				return fmt.Errorf("%s after the kill: %s", time.Since(killed).Round(time.Second), armed)
 			}
 		}
+		if heals[0].Heals { // what systemd starts again may still be starting
+			if res := r.hactl(t, "plan"); res.code != 0 {
+				return fmt.Errorf("%s", res)
+			}
+		}
 		return nil
 	})
 	r.inSync(t)

@@ -75,7 +75,7 @@ done`)
 
 func (h Host) binary(a bundle.Artifact, look plan.Look) plan.Step {
 	return plan.Step{
-		ID: h.id("binary-" + a.Name), Host: h.Host.Name, Title: a.Name + " " + a.Version, Lane: BinariesLane, Quick: true,
+		ID: h.id("binary-" + a.Name), Host: h.Host.Name, Title: a.Name + " " + a.Version, Lane: h.binariesLane(), Quick: true,
 		Look: []plan.Look{look},
 		Check: func(_ context.Context, env plan.Env) (*plan.Change, error) {
 			seen, err := env.Saw(look.Key)
@@ -90,6 +90,18 @@ func (h Host) binary(a bundle.Artifact, look plan.Look) plan.Step {
 		},
 	}
 }
+
+// binariesLane is of its own, but for hosts that fetch: first they are given what
+// to fetch with.
+func (h Host) binariesLane() string {
+	if h.fetches() {
+		return ""
+	}
+	return BinariesLane
+}
+
+// fetches reports whether the host takes artifacts from a mirror.
+func (h Host) fetches() bool { return h.Inv.Artifacts.Source == "mirror" }
 
 func binaryChange(a bundle.Artifact, seen plan.Answer) (*plan.Change, error) {
 	state := ""
@@ -137,7 +149,7 @@ func (h Host) deliverFromHost(ctx context.Context, env plan.Env, a bundle.Artifa
 	if strings.HasPrefix(string(res.Stdout), a.SHA256) {
 		return false, nil
 	}
-	if h.Inv.Artifacts.Source == "mirror" {
+	if h.fetches() {
 		return true, h.fetch(ctx, env, a, dest, mode)
 	}
 	return false, remote.Hint(fmt.Errorf("%s is not on the host (want sha256 %.12s…) and artifacts.source is present", dest, a.SHA256),

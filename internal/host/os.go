@@ -42,25 +42,30 @@ grep -qsw ` + name + ` /etc/hosts || printf '127.0.1.1 %s\n' ` + name + ` >>/etc
 // packages that the cluster calls by name on a host, with what for.
 var packages = []struct {
 	apt, dnf string
-	masters  bool // only there
+	// Neither is everywhere, otherwise where one of them holds.
+	masters bool // on masters
+	mirror  bool // where hosts fetch from a mirror
 }{
-	{apt: "runc", dnf: "runc"},                 // containerd starts containers with it
-	{apt: "conntrack", dnf: "conntrack-tools"}, // kube-proxy, kubeadm's preflight
-	{apt: "iptables", dnf: "iptables-nft"},     // port mappings of the CNI plugins
-	{apt: "nftables", dnf: "nftables"},         // kube-proxy's mode here; the drill's way to cut a host off
-	{apt: "ethtool", dnf: "ethtool"},           // kubeadm's preflight
-	{apt: "socat", dnf: "socat"},               // kubectl port-forward
-	{apt: "curl", dnf: "curl", masters: true},  // the check script
+	{apt: "runc", dnf: "runc"},                              // containerd starts containers with it
+	{apt: "conntrack", dnf: "conntrack-tools"},              // kube-proxy, kubeadm's preflight
+	{apt: "iptables", dnf: "iptables-nft"},                  // port mappings of the CNI plugins
+	{apt: "nftables", dnf: "nftables"},                      // kube-proxy's mode here; the drill's way to cut a host off
+	{apt: "ethtool", dnf: "ethtool"},                        // kubeadm's preflight
+	{apt: "socat", dnf: "socat"},                            // kubectl port-forward
+	{apt: "curl", dnf: "curl", masters: true, mirror: true}, // the check script; to fetch with
+	{apt: "ca-certificates", dnf: "ca-certificates", mirror: true},
 	{apt: "keepalived", dnf: "keepalived", masters: true},
 }
 
 // Packages lists the operating system packages a host of that role needs, as
-// the package manager ("apt" or "dnf") names them.
-func Packages(manager string, role inventory.Role) []string {
+// the package manager ("apt" or "dnf") names them. mirror says whether it fetches
+// artifacts from one.
+func Packages(manager string, role inventory.Role, mirror bool) []string {
 	var out []string
 	for _, p := range packages {
+		here := !p.masters && !p.mirror || p.masters && role == inventory.ControlPlane || p.mirror && mirror
 		switch {
-		case p.masters && role != inventory.ControlPlane:
+		case !here:
 		case manager == "dnf":
 			out = append(out, p.dnf)
 		default:
@@ -75,7 +80,7 @@ func (h Host) packages() plan.Step {
 		ID: h.id("packages"), Host: h.Host.Name, Title: "OS packages", Op: plan.Create,
 		Timeout: 10 * time.Minute, Stream: true,
 	}
-	want := strings.Join(Packages(h.Facts.PkgManager, h.Host.Role), " ")
+	want := strings.Join(Packages(h.Facts.PkgManager, h.Host.Role, h.fetches()), " ")
 	s.Summary = "install OS packages"
 	s.Look, s.Run = packageScripts(h.Facts.PkgManager, want)
 	if h.Inv.Artifacts.OSPackages == "present" {
@@ -89,16 +94,25 @@ func (h Host) packages() plan.Step {
 func packageScripts(manager, want string) (look, run string) {
 	if manager == "dnf" {
 		return `m=; for p in ` + want + `; do rpm -q --quiet "$p" || m="$m $p"; done; [ -z "$m" ] && echo ok || echo "missing:$m"`,
-			`dnf install -y --setopt=install_weak_deps=False ` + want
+			// A configuration that comes with a package is nobody's: left there, it
+			// would be a change since the plan was made.
+			`c=/etc/keepalived/keepalived.conf; had=; [ ! -e $c ] || had=1
+dnf install -y --setopt=install_weak_deps=False ` + want + ` && { [ -n "$had" ] || rm -f $c; }`
 	}
 	return `all=" $(dpkg-query -W -f='${Package}=${db:Status-Status} ' ` + want + ` 2>/dev/null)"
 m=; for p in ` + want + `; do case $all in *" $p=installed "*) ;; *) m="$m $p";; esac; done
 [ -z "$m" ] && echo ok || echo "missing:$m"`,
 		// Services are configured before they are started: the packages must
-		// not start them with their own defaults.
-		`export DEBIAN_FRONTEND=noninteractive
+		// not start them with their own defaults. apt waits for who has the lock,
+		// such as a host's first upgrade of itself; dpkg does not.
+		`export DEBIAN_FRONTEND=noninteractive LC_ALL=C
 install="apt-get -o DPkg::Lock::Timeout=120 -y --no-install-recommends -o Dpkg::Options::=--force-confold install"
-dpkg --configure -a && { $install ` + want + ` || { apt-get update && $install ` + want + `; }; }`
+end=$(($(date +%s) + 120))
+until e=$(dpkg --configure -a 2>&1); do
+case $e in *locked*) [ "$(date +%s)" -ge $end ] || { echo "waiting: $e"; sleep 1; continue; };; esac
+printf '%s\n' "$e" >&2; exit 1
+done
+$install ` + want + ` || { apt-get update && $install ` + want + `; }`
 }
 
 func (h Host) modules() plan.Step {

@@ -1,0 +1,104 @@
+package host
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"hactl/internal/bundle"
+	"hactl/internal/facts"
+	"hactl/inventory"
+	"hactl/inventory/inventorytest"
+)
+
+func TestHostsThatFetchHaveWhatToFetchWith(t *testing.T) {
+	for _, c := range []struct {
+		role   inventory.Role
+		mirror bool
+		want   []string
+	}{
+		{inventory.Worker, false, nil},
+		{inventory.Worker, true, []string{"ca-certificates", "curl"}},
+		{inventory.ControlPlane, false, []string{"curl"}},
+		{inventory.ControlPlane, true, []string{"ca-certificates", "curl"}},
+	} {
+		got := slices.DeleteFunc(Packages("apt", c.role, c.mirror), func(p string) bool { return p != "curl" && p != "ca-certificates" })
+		slices.Sort(got)
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%s, mirror %t: %v, want %v", c.role, c.mirror, got, c.want)
+		}
+	}
+}
+
+// Lanes do not wait for one another: what fetches comes in the one that installs.
+func TestBinariesAreFetchedAfterThePackages(t *testing.T) {
+	for source, want := range map[string]bool{"upload": false, "present": false, "mirror": true} {
+		inv := inventorytest.Three(t)
+		inv.Artifacts.Source = source
+		m := machine(inv, facts.Brief{PkgManager: "apt"}, bundle.Artifact{Name: "kubelet", Kind: bundle.Binary, Dest: "/usr/local/bin/kubelet"})
+		binaries := m.Binaries()
+		if len(binaries) == 0 {
+			t.Fatal("no binary")
+		}
+		for _, s := range binaries {
+			if same := s.Lane == m.packages().Lane; same != want {
+				t.Errorf("%s: the lane is that of the packages: %t", source, same)
+			}
+		}
+	}
+}
+
+// run runs a script of a host with programs of our own.
+func run(t *testing.T, script string, programs map[string]string) (string, error) {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range programs {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"+text), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := exec.CommandContext(t.Context(), "sh", "-c", script)
+	cmd.Dir, cmd.Env = dir, append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"))
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+// A host that has just been made upgrades itself first.
+func TestPackagesWaitForWhoHasTheLock(t *testing.T) {
+	_, script := packageScripts("apt", "runc")
+	locked := `echo 'dpkg: error: dpkg frontend lock was locked by another process with pid 77' >&2; exit 2`
+	out, err := run(t, script, map[string]string{
+		"dpkg":    `[ -e once ] || { : >once; ` + locked + `; }`,
+		"apt-get": `echo "installs $*"`,
+	})
+	if err != nil || strings.Count(out, "waiting: ") != 1 || !strings.Contains(out, "install runc") {
+		t.Errorf("%v: %s", err, out)
+	}
+	out, err = run(t, script, map[string]string{"dpkg": `echo 'dpkg: error: unable to access the database' >&2; exit 2`, "apt-get": `echo "installs $*"`})
+	if err == nil || !strings.Contains(out, "unable to access") || strings.Contains(out, "installs") {
+		t.Errorf("%v: %s", err, out)
+	}
+	out, err = run(t, script, map[string]string{"dpkg": locked, "apt-get": "", "date": `n=$(cat now 2>/dev/null || echo 0); echo $((n + 100)) >now; echo $n`})
+	if err == nil || strings.Count(out, "waiting: ") != 1 || !strings.Contains(out, "pid 77") {
+		t.Errorf("a lock that is never given up: %v: %s", err, out)
+	}
+}
+
+// Red Hat's keepalived comes with a configuration, which the plan has not seen.
+func TestConfigurationThatComesWithAPackageGoes(t *testing.T) {
+	_, script := packageScripts("dnf", "keepalived")
+	script = strings.ReplaceAll(script, "/etc/keepalived/keepalived.conf", "conf")
+	for before, want := range map[string]string{"": "gone", "ours": "ours"} {
+		out, err := run(t, `[ -z "`+before+`" ] || echo `+before+` >conf; `+script+`; r=$?; cat conf 2>/dev/null || echo gone; exit $r`,
+			map[string]string{"dnf": `[ -e conf ] || echo theirs >conf`})
+		if err != nil || strings.TrimSpace(out) != want {
+			t.Errorf("before %q, after %q, want %q; %v", before, out, want, err)
+		}
+	}
+	if out, err := run(t, script, map[string]string{"dnf": "exit 1"}); err == nil {
+		t.Errorf("dnf failed, and nobody says so: %s", out)
+	}
+}

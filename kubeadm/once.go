@@ -1,0 +1,58 @@
+package kubeadm
+
+import (
+	"context"
+	"net/http"
+	"strings"
+
+	"hactl/internal/kubeapi"
+	"hactl/internal/plan"
+	"hactl/internal/remote"
+	"hactl/inventory"
+)
+
+// settingsPath is the first thing that kubeadm init writes of what a cluster has
+// once (phase upload-config). kubeadm join and upgrade need it, so nobody takes it
+// away.
+const settingsPath = "/api/v1/namespaces/kube-system/configmaps/kubeadm-config"
+
+// Once returns the step that makes what a cluster has once: kubeadm's settings,
+// what workers find it by, kube-proxy and CoreDNS. The first master's [Cluster.Init]
+// does; where that host was lost on the way and up goes on without it, the next one
+// has initialised already, and this step sees that nobody did. It is left alone in
+// a cluster that has kubeadm's settings. on is a master.
+//
+// Without an apiserver that answers the step is pending, as [Cluster.Labels] is.
+func (c Cluster) Once(on *inventory.Host, control *Control) plan.Step {
+	made := func(ctx context.Context) (bool, error) {
+		var settings struct{}
+		err := control.Ask(ctx, func(ctx context.Context, api *API) error { return api.Get(ctx, settingsPath, &settings) })
+		if kubeapi.HasStatus(err, http.StatusNotFound) {
+			return false, nil
+		}
+		return err == nil, err
+	}
+	const what = "kubeadm's settings, kube-proxy and CoreDNS"
+	return plan.Step{
+		ID: id(on, "once"), Host: on.Name, Title: "what the cluster has once",
+		Check: func(ctx context.Context, _ plan.Env) (*plan.Change, error) {
+			there, err := made(ctx)
+			switch {
+			case ctx.Err() != nil:
+				return nil, ctx.Err()
+			case err != nil:
+				cause, _, _ := strings.Cut(err.Error(), "\n")
+				return &plan.Change{Op: plan.Create, Summary: "make " + what + " unless they are there once an apiserver answers (" + remote.Clean(cause) + ")"}, nil
+			case there:
+				return nil, nil
+			}
+			return &plan.Change{Op: plan.Create, Summary: "make " + what}, nil
+		},
+		Apply: func(ctx context.Context, env plan.Env, _ *plan.Change) error {
+			if there, err := made(ctx); err != nil || there {
+				return err
+			}
+			return c.run(ctx, env, initPhases(toCluster, addons))
+		},
+	}
+}
