@@ -37,6 +37,7 @@ func TestThreeMastersAndAWorker(t *testing.T) {
 	then(t, "drift of every kind is named and undone, and nothing else", r.everyDrift)
 	then(t, "labels and taints follow the inventory, and somebody else's stay", r.labelsEdited)
 	then(t, "a removed package is named", r.packageRemoved)
+	then(t, "what the first master was lost before it made is made", r.madeOnce)
 	then(t, "another CA on a host is never replaced", r.foreignCA)
 	t.Run("etcd refuses a connection without a client certificate", r.etcdWantsCertificate)
 	t.Run("the apiserver refuses an anonymous request", r.anonymousIsRefused)

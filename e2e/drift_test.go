@@ -132,6 +132,24 @@ func (r *rig) packageRemoved(t *testing.T) {
 	r.inSync(t)
 }
 
+// madeOnce takes away what kubeadm init makes once a cluster, as if the host that
+// does had been lost before.
+func (r *rig) madeOnce(t *testing.T) {
+	for _, gone := range [][]string{{"kube-system", "configmap", "kubeadm-config"}, {"kube-public", "configmap", "cluster-info"}, {"kube-system", "daemonset", "kube-proxy"}} {
+		if _, err := r.kubectl(t, "", "-n", gone[0], "delete", gone[1], gone[2]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if items := r.pending(t); len(items) != 1 || items["kubeadm/master-1/once"].Summary == "" {
+		t.Errorf("%+v", items)
+	}
+	r.must(t, 0, "up", "--yes")
+	if out, err := r.kubectl(t, "", "-n", "kube-public", "get", "configmap", "cluster-info", "-o", "name"); err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
+	r.inSync(t)
+}
+
 // foreignCA puts another CA in the place of the cluster's: up must not replace
 // it, nor issue anything of its own over it.
 func (r *rig) foreignCA(t *testing.T) {
