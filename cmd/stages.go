@@ -1,7 +1,6 @@
 package cmd
 
 import (
-	"cmp"
 	"context"
 	"slices"
 
@@ -125,12 +124,10 @@ func (c *cluster) firstMaster() []*inventory.Host {
 // newcomersLast puts masters that join a running cluster behind the others: their
 // keepalived hears the owner only once the others know of them.
 func (c *cluster) newcomersLast(masters []*inventory.Host) []*inventory.Host {
-	p := c.etcdPlan()
-	out := slices.Clone(masters)
-	slices.SortStableFunc(out, func(a, b *inventory.Host) int {
-		return cmp.Compare(map[bool]int{true: 1}[p.Joins(a)], map[bool]int{true: 1}[p.Joins(b)])
-	})
-	return out
+	joins := c.etcdPlan().Joins
+	members := slices.DeleteFunc(slices.Clone(masters), joins)
+	newcomers := slices.DeleteFunc(slices.Clone(masters), func(h *inventory.Host) bool { return !joins(h) })
+	return append(members, newcomers...)
 }
 
 func (c *cluster) machine(h *inventory.Host) host.Host {

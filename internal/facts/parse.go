@@ -20,28 +20,24 @@ var (
 
 // parse turns a host's answer into facts, or names the field that is wrong.
 func parse(out []byte, mark string, w window) (*Facts, error) {
-	a, err := split(out, mark)
-	if err != nil {
-		return nil, err
-	}
-	f := a.facts(w)
-	if a.err != nil {
-		return nil, a.err
-	}
-	return f, nil
+	return read(out, mark, func(a *answer) *Facts { return a.facts(w) })
 }
 
 // parseBrief does the same with the shorter answer.
 func parseBrief(out []byte, mark string, _ window) (*Brief, error) {
+	return read(out, mark, (*answer).brief)
+}
+
+func read[T any](out []byte, mark string, fields func(*answer) *T) (*T, error) {
 	a, err := split(out, mark)
 	if err != nil {
 		return nil, err
 	}
-	b := a.brief()
+	f := fields(a)
 	if a.err != nil {
 		return nil, a.err
 	}
-	return b, nil
+	return f, nil
 }
 
 func (a *answer) brief() *Brief {

@@ -42,7 +42,7 @@ grep -qsw ` + name + ` /etc/hosts || printf '127.0.1.1 %s\n' ` + name + ` >>/etc
 // packages that the cluster calls by name on a host, with what for.
 var packages = []struct {
 	apt, dnf string
-	// Neither is everywhere, otherwise where one of them holds.
+	// With neither it is wanted everywhere, else where one of them holds.
 	masters bool // on masters
 	mirror  bool // where hosts fetch from a mirror
 }{

@@ -192,7 +192,10 @@ func (p *Prober) verdict(now time.Time) (unfit int, why string) {
 		return 0, ""
 	}
 	silent, owns, silence := p.local.silent(), p.owns(), p.local.silence(now).Round(10*time.Millisecond)
-	busy := silent && p.work.busy(p.cfg.Slow)
+	busy, doing := silent && p.work.busy(p.cfg.Slow), "not at work"
+	if busy {
+		doing = "at work"
+	}
 	for _, t := range p.peers {
 		switch {
 		case !t.healthy():
@@ -201,7 +204,7 @@ func (p *Prober) verdict(now time.Time) (unfit int, why string) {
 		case !owns:
 			return 1, fmt.Sprintf("the local apiserver is silent for %v, %s is ready", silence, t.url)
 		case t.brisk() && p.whole[t].healthy() && (!busy || silence >= busyFor*p.cfg.Slow):
-			return 1, fmt.Sprintf("the local apiserver is silent for %v and %s, %s answers and reaches etcd", silence, map[bool]string{true: "at work", false: "not at work"}[busy], t.url)
+			return 1, fmt.Sprintf("the local apiserver is silent for %v and %s, %s answers and reaches etcd", silence, doing, t.url)
 		}
 	}
 	return 0, ""
