@@ -249,8 +249,11 @@ func TestTheLatestToLeaveIsPassedToForAWhile(t *testing.T) {
 // nftables reads the rules as they are written for both families.
 func TestNftReadsTheRules(t *testing.T) {
 	nft, err := exec.LookPath("nft")
-	if err != nil || os.Getuid() != 0 {
-		t.Skip("needs nft and root")
+	switch {
+	case err != nil:
+		t.Fatal("nft is missing: make deps")
+	case os.Getuid() != 0:
+		t.Skip("nft reads rules only for root")
 	}
 	for _, h := range []struct{ vip, peer string }{{"192.0.2.10", "192.0.2.11"}, {"2001:db8::10", "2001:db8::11"}} {
 		host := &Host{VIP: netip.MustParseAddr(h.vip), Port: 6443, Interface: "lo"}
