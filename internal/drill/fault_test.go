@@ -116,7 +116,7 @@ func everyFault(t *testing.T) map[string]Fault {
 	for i := range 5 {
 		c.Members = append(c.Members, &Member{Name: fmt.Sprintf("m%d", i), Addr: netip.AddrFrom4([4]byte{10, 0, 0, byte(i + 1)}), SSHPorts: []int{22, 2222}, Master: i < 4})
 	}
-	s := &State{Owner: "m0", Leader: "m1", Holders: map[string]string{leases[0]: "m1", leases[1]: "m2"}}
+	s := &State{Owner: "m0", Leader: "m1", Holders: map[string]string{"kube-controller-manager": "m1_a", "kube-scheduler": "m2_b"}}
 	out := map[string]Fault{}
 	for _, sc := range Scenarios() {
 		hits, err := sc.Hits(c, s)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -201,7 +202,8 @@ func held(m *Member, s *State) int {
 
 func holder(lease string) func(*Cluster, *State) ([]Hit, error) {
 	return func(c *Cluster, s *State) ([]Hit, error) {
-		m := c.Member(s.Holders[lease])
+		host, _, _ := strings.Cut(s.Holders[lease], "_")
+		m := c.Member(host)
 		if m == nil {
 			return nil, fmt.Errorf("the lease %s is held by %q, which is no master", lease, s.Holders[lease])
 		}

@@ -17,18 +17,15 @@ import (
 type State struct {
 	Owner   string            // host that holds the VIP
 	Leader  string            // host whose etcd member leads
-	Holders map[string]string // lease in kube-system: host that holds it
+	Holders map[string]string // of the leases that a scenario asks for, by name: HOST_PROCESS
 }
-
-// leases that the drill watches.
-var leases = []string{"kube-controller-manager", "kube-scheduler"}
 
 // Look sees whether everything is healthy and nothing of an earlier drill is
 // left. The error names all that is not as it must be.
 func (c *Cluster) Look(ctx context.Context) (*State, error) {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
-	s := &State{Holders: map[string]string{}}
+	s := &State{}
 	var mu sync.Mutex
 	var errs []error
 	note := func(err error) {
@@ -69,7 +66,7 @@ func (c *Cluster) Look(ctx context.Context) (*State, error) {
 			}
 		})
 	}
-	wg.Go(func() { note(c.lookAtNodes(ctx, &kube{client: client, at: c.API}, s)) })
+	wg.Go(func() { note(c.lookAtNodes(ctx, &kube{client: client, at: c.API})) })
 	wg.Wait()
 	note(exactlyOne("owner of the VIP", owners, &s.Owner))
 	note(exactlyOne("etcd leader", leaders, &s.Leader))
@@ -126,8 +123,8 @@ nft list tables 2>/dev/null | grep -q hactl_drill && echo "cut off"
 	return owns, errors.Join(errs...)
 }
 
-// lookAtNodes checks that every node is Ready and notes who holds the leases.
-func (c *Cluster) lookAtNodes(ctx context.Context, k *kube, s *State) error {
+// lookAtNodes checks that every node is Ready.
+func (c *Cluster) lookAtNodes(ctx context.Context, k *kube) error {
 	var nodes struct {
 		Items []struct {
 			Metadata struct{ Name string }
@@ -153,14 +150,6 @@ func (c *Cluster) lookAtNodes(ctx context.Context, k *kube, s *State) error {
 			errs = append(errs, fmt.Errorf("%s: node is not Ready", m.Name))
 		}
 	}
-	for _, name := range leases {
-		l, err := k.lease(ctx, name)
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		s.Holders[name], _, _ = strings.Cut(l.Spec.HolderIdentity, "_")
-	}
 	return errors.Join(errs...)
 }
 
@@ -178,6 +167,37 @@ func (k *kube) lease(ctx context.Context, name string) (*lease, error) {
 		return nil, fmt.Errorf("read the lease %s: %w", name, err)
 	}
 	return &l, nil
+}
+
+// renewed waits for the lease to be renewed and returns its holder. A holder that
+// is gone keeps the lease for 15 s (LeaseDuration, the default of both that a
+// drill kills): only one that renews leads.
+func (k *kube) renewed(ctx context.Context, name string, bound time.Duration) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, bound)
+	defer cancel()
+	var first *lease
+	var last error
+	for {
+		askCtx, cancel := context.WithTimeout(ctx, requestDeadline)
+		l, err := k.lease(askCtx, name)
+		cancel()
+		if ctx.Err() == nil {
+			last = err
+		}
+		switch {
+		case err != nil:
+		case first == nil || l.Spec.HolderIdentity != first.Spec.HolderIdentity:
+			first = l
+		case l.Spec.RenewTime.After(first.Spec.RenewTime):
+			return l.Spec.HolderIdentity, nil
+		}
+		if !pause(ctx, 200*time.Millisecond) {
+			if last == nil {
+				last = fmt.Errorf("nobody renewed the lease %s within %s", name, bound)
+			}
+			return "", last
+		}
+	}
 }
 
 // readyPath is what the health checks of the VIP ask too: without etcd, whose

@@ -95,6 +95,9 @@ func (r *runner) prepare(ctx context.Context) error {
 		return &UnsafeError{Err: err, unhealthy: true}
 	}
 	r.state = state
+	if err = r.findHolders(ctx); err != nil {
+		return &UnsafeError{Err: err, unhealthy: true}
+	}
 	hits, err := r.sc.Hits(r.c, state)
 	if err == nil {
 		err = keepsQuorum(r.c, &r.sc, hits)
@@ -114,6 +117,27 @@ func (r *runner) prepare(ctx context.Context) error {
 	r.obs.say("%s: %s", r.sc.Name, strings.Join(what, "; "))
 	if err := r.ready(ctx); err != nil {
 		return &UnsafeError{Err: err}
+	}
+	return nil
+}
+
+// findHolders notes who leads where the scenario is about that.
+func (r *runner) findHolders(ctx context.Context) error {
+	dial, _, err := r.c.route(ctx, nil)
+	if err != nil {
+		return err
+	}
+	k := &kube{client: newClient(dial, r.c.TLS, false), at: r.c.API}
+	r.state.Holders = map[string]string{}
+	for _, c := range r.sc.Checks {
+		if c.Kind != NewLeader {
+			continue
+		}
+		holder, err := k.renewed(ctx, c.Of, r.opt.Settle)
+		if err != nil {
+			return err
+		}
+		r.state.Holders[c.Of] = holder
 	}
 	return nil
 }
@@ -226,7 +250,9 @@ func (r *runner) breakAndHeal(ctx, watchCtx context.Context, watches *sync.WaitG
 	if err := each(r.strikes, func(k *strike) error { return k.identify(ctx) }); err != nil {
 		return &UnsafeError{Err: err}
 	}
-	r.follow(watchCtx, watches)
+	if err := r.follow(watchCtx, watches); err != nil {
+		return &UnsafeError{Err: err}
+	}
 	armFor := r.sc.Hold + r.opt.Armed
 	if r.sc.Heals {
 		armFor += r.sc.Recover
@@ -326,8 +352,9 @@ func orCanceled(ctx context.Context, err error) error {
 }
 
 // follow starts the watches of checks that wait for something to come back. What
-// was there before the fault has not come back.
-func (r *runner) follow(ctx context.Context, wg *sync.WaitGroup) {
+// was there before the fault has not come back; that the one to be killed leads no
+// longer is an error.
+func (r *runner) follow(ctx context.Context, wg *sync.WaitGroup) error {
 	note := func(c Check, at time.Duration, ok bool) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
@@ -338,13 +365,16 @@ func (r *runner) follow(ctx context.Context, wg *sync.WaitGroup) {
 	for _, c := range r.sc.Checks {
 		switch c.Kind {
 		case NewLeader:
-			before, err := r.vip(false).lease(ctx, c.Of)
+			before := r.state.Holders[c.Of]
+			now, err := r.vip(false).lease(ctx, c.Of)
 			if err != nil {
-				r.problem(err)
-				continue
+				return err
+			}
+			if holder := now.Spec.HolderIdentity; holder != before {
+				return fmt.Errorf("the lease %s went from %s to %s while its holder was to be killed", c.Of, before, holder)
 			}
 			wg.Go(func() {
-				at, ok := watchLease(ctx, r.vip(false), c.Of, before.Spec.HolderIdentity, r.zero)
+				at, ok := watchLease(ctx, r.vip(false), c.Of, before, r.zero)
 				note(c, at, ok)
 			})
 		case Rescheduled:
@@ -355,6 +385,7 @@ func (r *runner) follow(ctx context.Context, wg *sync.WaitGroup) {
 		case Gap, Failures, Back, Refused, Owners, Held, Stays:
 		}
 	}
+	return nil
 }
 
 // hold lets the fault last. It ends early once everything that is waited for

@@ -62,6 +62,8 @@ type sim struct {
 	broken  map[string]bool
 	armed   map[string]bool
 
+	lease func() (holder string, renewed time.Time) // of the controller-manager and the scheduler
+
 	demo map[string]bool // the parts of the demo workload that are there, by path
 	pods []string        // the node of each of its ready pods
 }
@@ -333,7 +335,8 @@ func (s *sim) api() http.Handler {
 		_ = json.NewEncoder(w).Encode(object{"items": items})
 	})
 	mux.HandleFunc("GET /apis/coordination.k8s.io/v1/namespaces/kube-system/leases/{name}", func(w http.ResponseWriter, _ *http.Request) {
-		fmt.Fprint(w, `{"spec":{"holderIdentity":"master-2_abc","renewTime":"2026-01-02T03:04:05.000000Z"}}`)
+		holder, at := s.lease()
+		_ = json.NewEncoder(w).Encode(object{"spec": object{"holderIdentity": holder, "renewTime": at.UTC().Format("2006-01-02T15:04:05.000000Z07:00")}})
 	})
 	s.demoAPI(mux)
 	mux.HandleFunc("POST "+mapsPath, func(w http.ResponseWriter, r *http.Request) {
