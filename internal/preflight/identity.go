@@ -3,8 +3,11 @@ package preflight
 import (
 	"context"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
+
+	"hactl/internal/remote"
 )
 
 // shared finds values that more than one host has: a finding for each host but
@@ -89,6 +92,28 @@ func (h host) clock() clock {
 		k = h.Probe.Clock
 	}
 	return k
+}
+
+// askTime asks a host for its time, some times at most, while what is known of its
+// clock is too rough: a host that was busy while it was measured took its time to
+// answer. A line that is slow stays slow.
+func askTime(ctx context.Context, h host, to remote.Host) {
+	for range 4 {
+		if h.clock().Error <= skewWarning/2 {
+			return
+		}
+		sent := time.Now()
+		res, err := to.Run(ctx, remote.Cmd{Title: "ask for the time", Timeout: probeTimeout, Script: "date +%s%N"})
+		if err != nil {
+			return
+		}
+		received := time.Now()
+		if at, err := strconv.ParseInt(strings.TrimSpace(string(res.Stdout)), 10, 63); err == nil && at > 0 {
+			if k := clockOf(at, at, sent, received); k.Error < h.Probe.Clock.Error {
+				h.Probe.Clock = k
+			}
+		}
+	}
 }
 
 // clockSkew compares each clock with the one in the middle. What may be due to

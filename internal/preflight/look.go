@@ -83,6 +83,11 @@ func (c *Cluster) look(ctx context.Context) {
 	for name, err := range found.failed {
 		c.failed[name] = cmp.Or(c.failed[name], err)
 	}
+	everyHost(c.connected(), func(_ int, h *inventory.Host) {
+		if p, f := c.probes[h.Name], c.Facts[h.Name]; p != nil && f != nil {
+			askTime(ctx, host{Host: h, Facts: f, Probe: p}, c.Hosts[h.Name])
+		}
+	})
 }
 
 // connected are the hosts that are looked at, the masters first: they listen to
