@@ -12,7 +12,6 @@ import (
 	"hactl/internal/facts"
 	"hactl/internal/goldentest"
 	"hactl/internal/plan"
-	"hactl/internal/remote"
 	"hactl/inventory"
 	"hactl/inventory/inventorytest"
 )
@@ -147,26 +146,5 @@ func TestInterfaceIsConfiguredOrFound(t *testing.T) {
 	h.Interface, v.Inv.VIP.Interface, v.Facts = "", "", nil
 	if _, err := v.Interface(h); err == nil || !strings.Contains(err.Error(), "hosts[].interface") {
 		t.Errorf("%v", err)
-	}
-}
-
-func TestOwnersTellsUnknownFromNotHere(t *testing.T) {
-	inv := inventorytest.Three(t)
-	says := func(name, out string) remote.Host {
-		return remote.NewFake(name, func(remote.Call) (*remote.Result, error) { return &remote.Result{Stdout: []byte(out)}, nil })
-	}
-	hosts := plan.Hosts{
-		"master-1": says("master-1", "2: eth0    inet 192.0.2.10/32 scope global eth0\\       valid_lft forever\nend\n"),
-		"master-2": says("master-2", "end\n"),
-		"master-3": says("master-3", "2: eth0    inet 192.0.2.10/32 sc"), // cut off
-	}
-	owners, unknown := Owners(t.Context(), inv, hosts)
-	if strings.Join(owners, " ") != "master-1" || len(unknown) != 1 || unknown["master-3"] == nil {
-		t.Fatalf("%v, %v", owners, unknown)
-	}
-	delete(hosts, "master-1")
-	owners, unknown = Owners(t.Context(), inv, hosts)
-	if len(owners) != 0 || len(unknown) != 2 {
-		t.Fatalf("%v, %v", owners, unknown)
 	}
 }

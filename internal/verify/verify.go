@@ -5,6 +5,7 @@
 package verify
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -150,20 +151,39 @@ func firstLine(s string) string {
 	return s
 }
 
+// vipChecks judges who holds the VIP, and each master that could take it.
 func vipChecks(ctx context.Context, c Cluster) []Check {
-	owners, unknown := keepalived.Owners(ctx, c.Inv, c.Hosts)
+	var owners []string
+	var members []Check
+	unknown := 0
+	for _, m := range keepalived.Look(ctx, c.Inv, c.Hosts) {
+		k := Check{Area: "vip", What: m.Host, State: OK, Detail: "stands by"}
+		switch {
+		case m.Err != nil:
+			unknown++
+			k = failed("vip", m.Host, Unknown, cmp.Or(c.Down[m.Host], m.Err))
+		case m.Down != nil:
+			k.State, k.Detail = Bad, strings.Join(m.Down, ", ")
+		case m.Holds:
+			k.Detail = "holds it"
+		}
+		if m.Holds {
+			owners = append(owners, m.Host)
+		}
+		members = append(members, k)
+	}
 	k := Check{Area: "vip", What: c.Inv.VIP.Address.String(), State: OK}
 	switch {
 	case len(owners) > 1:
 		k.State, k.Detail = Bad, "held by "+strings.Join(owners, " and ")
 	case len(owners) == 1:
 		k.Detail = "held by " + owners[0]
-	case len(unknown) > 0:
-		k.State, k.Detail = Unknown, fmt.Sprintf("%d of %d masters could not be asked", len(unknown), len(c.Inv.Masters()))
+	case unknown > 0:
+		k.State, k.Detail = Unknown, fmt.Sprintf("%d of %d masters could not be asked", unknown, len(members))
 	default:
 		k.State, k.Detail = Bad, "held by nobody"
 	}
-	return []Check{k}
+	return append([]Check{k}, members...)
 }
 
 // apiChecks asks every apiserver on its own host, and one through the VIP.

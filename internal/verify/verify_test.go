@@ -32,7 +32,8 @@ func clusterOf(t *testing.T, hosts plan.Hosts, down map[string]error) Cluster {
 }
 
 func TestVIPIsOKOnlyWithOneOwner(t *testing.T) {
-	const here, nowhere = "2: eth0    inet 192.0.2.10/32 scope global eth0\nend\n", "end\n"
+	const run = "\nId=keepalived.service\nActiveState=active\n\nId=hactl-prober.service\nActiveState=active\n\nend\n"
+	const here, nowhere = "2: eth0    inet 192.0.2.10/32 scope global eth0\n" + run, run
 	for name, c := range map[string]struct {
 		says  []string // of each master; "" is a host that cannot be asked
 		state State
@@ -54,11 +55,32 @@ func TestVIPIsOKOnlyWithOneOwner(t *testing.T) {
 					return &remote.Result{Stdout: []byte(c.says[i])}, nil
 				})
 			}
-			k := vipChecks(t.Context(), cl)[0]
+			got := vipChecks(t.Context(), cl)
+			for i, m := range got[1:] {
+				if m.What != cl.Inv.Masters()[i].Name || (m.State == Unknown) != (c.says[i] == "") || (m.Detail == "holds it") != (c.says[i] == here) {
+					t.Errorf("%+v", m)
+				}
+			}
+			k := got[0]
 			if k.State != c.state || name == "two owners" && k.Detail != "held by master-1 and master-2" {
 				t.Errorf("%+v", k)
 			}
 		})
+	}
+}
+
+// A master whose keepalived is down does not take the address over: the cluster is
+// one failure away from an outage, whoever holds it now.
+func TestMasterWithoutKeepalivedIsNotHealthy(t *testing.T) {
+	cl := clusterOf(t, plan.Hosts{"master-2": remote.NewFake("master-2", func(remote.Call) (*remote.Result, error) {
+		return &remote.Result{Stdout: []byte("\nId=keepalived.service\nActiveState=failed\n\nId=hactl-prober.service\nActiveState=active\n\nend\n")}, nil
+	})}, map[string]error{"master-1": errors.New("no route")})
+	got := vipChecks(t.Context(), cl)
+	if k := got[2]; k.State != Bad || k.Detail != "keepalived.service is failed" {
+		t.Errorf("%+v", k)
+	}
+	if k := got[1]; k.State != Unknown || k.Detail != "no route" {
+		t.Errorf("%+v", k)
 	}
 }
 
