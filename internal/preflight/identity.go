@@ -108,7 +108,7 @@ func askTime(ctx context.Context, h host, to remote.Host) {
 			return
 		}
 		received := time.Now()
-		if at, err := strconv.ParseInt(strings.TrimSpace(string(res.Stdout)), 10, 63); err == nil && at > 0 {
+		if at, err := strconv.ParseInt(strings.TrimSpace(string(res.Stdout)), 10, 63); err == nil {
 			if k := clockOf(at, at, sent, received); k.Error < h.Probe.Clock.Error {
 				h.Probe.Clock = k
 			}
