@@ -26,8 +26,12 @@ var drifts = []struct{ what, script, step string }{
 	{"a sysctl reset", "echo 0 >/proc/sys/net/ipv4/ip_forward", "host/%s/sysctls"},
 	{"an image removed", "ctr -n k8s.io images rm $(ctr -n k8s.io images ls -q | grep coredns)", "host/%s/addon-images"},
 	// The files are as they should be, the process is older than they are.
-	{"a process with an older configuration", `d=/etc/systemd/system/keepalived.service.d/hactl.conf; cp -p $d /root/d
-sed -i 's/HACTL_CONFIG=.*/HACTL_CONFIG=older/' $d && systemctl daemon-reload && systemctl restart keepalived && cp -p /root/d $d`, "keepalived/%s/service"},
+	{"a process with an older configuration", `u=/etc/systemd/system/kubelet.service; cp -p $u /root/u
+sed -i 's/HACTL_CONFIG=.*/HACTL_CONFIG=older/' $u && systemctl daemon-reload && systemctl restart kubelet && cp -p /root/u $u`, "kubeadm/%s/kubelet"},
+	{"a process with a configuration that was put back", `c=/etc/keepalived/keepalived.conf; cp -p $c /root/c
+echo '# by hand' >>$c && systemctl restart keepalived && cp -p /root/c $c`, "keepalived/%s/service"},
+	{"a unit edited and its service restarted", `sed -i 's/^\(  --quota-backend-bytes=\).* /\13000000000 /' /etc/systemd/system/etcd.service && systemctl daemon-reload && systemctl restart etcd`, "etcd/%s/unit"},
+	{"and the process that came of it", "", "etcd/%s/service"},
 	// After that one, which starts the prober along with keepalived.
 	{"a unit stopped", "systemctl stop hactl-prober.service", "keepalived/%s/prober-service"},
 }

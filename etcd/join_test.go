@@ -3,6 +3,7 @@ package etcd
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"os"
@@ -42,7 +43,8 @@ case "$*" in
 show*) a=active; [ $pid != 0 ] || a=inactive
 	printf 'Id=etcd.service\nLoadState=loaded\nActiveState=%s\nUnitFileState=enabled\nMainPID=%s\nNeedDaemonReload=no\n' $a $pid ;;
 stop*) rm -f running ;;
-*restart*) grep -q STATE=existing etc/etcd/bootstrap.env && grep -q =m1=https://192.0.2.1:2380,m2=https://192.0.2.2:2380,m3=https://192.0.2.3:2380 etc/etcd/bootstrap.env && mkdir -p data/member/wal && : >data/member/wal/0.wal && : >running ;;
+*restart*) grep -q STATE=existing etc/etcd/bootstrap.env && grep -q =m1=https://192.0.2.1:2380,m2=https://192.0.2.2:2380,m3=https://192.0.2.3:2380 etc/etcd/bootstrap.env && mkdir -p data/member/wal && : >data/member/wal/0.wal && : >running &&
+	s=$(sha256sum <etc/systemd/system/etcd.service) && echo "${s%% *}  /etc/systemd/system/etcd.service" >run/hactl-started/etcd.service ;;
 esac
 `
 
@@ -73,7 +75,7 @@ func (h *machine) lives() error {
 func (h *machine) Run(ctx context.Context, c remote.Cmd) (*remote.Result, error) {
 	res := &remote.Result{}
 	err := h.call(c.Title, func() error {
-		script := strings.NewReplacer("/etc/", h.root+"/etc/", "/proc/", h.root+"/proc/", "/data", h.root+"/data").Replace(c.Script)
+		script := strings.NewReplacer("/etc/", h.root+"/etc/", "/proc/", h.root+"/proc/", "/run/", h.root+"/run/", "/data", h.root+"/data").Replace(c.Script)
 		cmd := exec.CommandContext(ctx, "sh", "-c", script)
 		cmd.Env = append(os.Environ(), "ROOT="+h.root, "PATH="+h.root+"/bin:"+os.Getenv("PATH"))
 		out, err := cmd.Output()
@@ -165,13 +167,14 @@ func newJoinWorld(t *testing.T) *joinWorld {
 	w.p = &Plan{Inv: inv, PKI: w.m, Binary: "01"}
 	w.h = &machine{tunnel: w.f.third.host, f: w.f, root: t.TempDir()}
 	w.f.before = w.h.lives
-	_, config, err := w.p.unit(inv.Masters()[2])
+	unit, config, err := w.p.unit(inv.Masters()[2])
 	if err != nil {
 		t.Fatal(err)
 	}
 	for path, content := range map[string]string{
-		"/bin/systemctl": fakeSystemctl, "/running": "", "/proc/100/environ": plan.ConfigEnv + "=" + config + "\n", unitFile: "[Service]\n",
-		"/data/member/wal/0.wal": "", "/data/member/snap/db": "", establishedFile: w.p.Token() + "\n", bootstrapFile: "ETCD_INITIAL_CLUSTER_STATE=new\n",
+		"/bin/systemctl": fakeSystemctl, "/running": "", "/proc/100/environ": plan.ConfigEnv + "=" + config + "\n", unitFile: string(unit),
+		"/run/hactl-started/etcd.service": fmt.Sprintf("%x  %s\n", sha256.Sum256(unit), unitFile),
+		"/data/member/wal/0.wal":          "", "/data/member/snap/db": "", establishedFile: w.p.Token() + "\n", bootstrapFile: "ETCD_INITIAL_CLUSTER_STATE=new\n",
 	} {
 		if err := w.h.put(path, content); err != nil {
 			t.Fatal(err)

@@ -163,7 +163,7 @@ func (p *Plan) unit(m *inventory.Host) (unit []byte, config string, err error) {
 		"Name": m.Name, "Cluster": p.Inv.Cluster, "DataDir": e.DataDir, "PKI": pkiDir, "Bootstrap": bootstrapFile, "Established": establishedFile,
 		"ClientURL": ClientURL(m), "PeerURL": PeerURL(m), "LocalURL": "https://127.0.0.1:2379",
 		"Heartbeat": e.HeartbeatInterval.Milliseconds(), "Election": e.ElectionTimeout.Milliseconds(), "Quota": e.QuotaBackendBytes,
-		"Config": "",
+		"Config": "", "Reads": []string{unitFile},
 	}
 	bare, err := templates.Render("etcd.service.tmpl", data)
 	if err != nil {
@@ -217,11 +217,14 @@ func (p *Plan) bootstrapEnv(cluster, state string) []byte {
 // ready wait for one another. A restart of a running member is guarded by the
 // quorum and waited for.
 func (p *Plan) Start(m *inventory.Host, dial dialer) (plan.Step, error) {
-	_, config, err := p.unit(m)
+	unit, config, err := p.unit(m)
 	if err != nil {
 		return plan.Step{}, err
 	}
-	s := plan.Service{ID: id(m, "service"), Host: m.Name, Unit: "etcd.service", Config: config, Lane: Lane, NoBlock: true}
+	s := plan.Service{
+		ID: id(m, "service"), Host: m.Name, Unit: "etcd.service", Config: config, Lane: Lane, NoBlock: true,
+		Reads: map[string][]byte{unitFile: unit},
+	}
 	if p.Established() {
 		restarts := false
 		s.Guard = func(ctx context.Context, env plan.Env) error {

@@ -125,14 +125,20 @@ func (v VIP) Steps(h *inventory.Host) ([]plan.Step, error) {
 		steps = append(steps,
 			plan.Executable{ID: id(h, "prober"), Host: h.Name, Path: proberPath, Local: v.Prober, SHA256: r.binarySum, Lane: Lane}.Step(),
 			file("prober-unit", proberUnit, r.prober, 0o644),
-			plan.Service{ID: id(h, "prober-service"), Host: h.Name, Unit: "hactl-prober.service", Config: r.proberSum, Lane: Lane, Wait: 2 * time.Minute}.Step())
+			plan.Service{
+				ID: id(h, "prober-service"), Host: h.Name, Unit: "hactl-prober.service", Config: r.proberSum, Lane: Lane, Wait: 2 * time.Minute,
+				Reads: map[string][]byte{proberUnit: r.prober},
+			}.Step())
 	} else {
 		steps = append(steps, file("check-script", checkScript, r.check, 0o755))
 	}
 	return append(steps,
 		file("config", confFile, r.conf, 0o644),
 		file("drop-in", dropIn, r.unit, 0o644),
-		plan.Service{ID: id(h, "service"), Host: h.Name, Unit: "keepalived.service", Config: r.sum, Lane: Lane, Wait: 2 * time.Minute}.Step(),
+		plan.Service{
+			ID: id(h, "service"), Host: h.Name, Unit: "keepalived.service", Config: r.sum, Lane: Lane, Wait: 2 * time.Minute,
+			Reads: map[string][]byte{confFile: r.conf, dropIn: r.unit},
+		}.Step(),
 	), nil
 }
 
@@ -169,7 +175,7 @@ func (v VIP) render(h *inventory.Host) (r rendered, err error) {
 			return r, err
 		}
 	}
-	data["Config"] = ""
+	data["Config"], data["Reads"] = "", []string{confFile, dropIn}
 	bare, err := templates.Render("keepalived-unit.conf.tmpl", data)
 	if err != nil {
 		return r, err
@@ -187,7 +193,7 @@ func (v VIP) renderProber(r *rendered, iface string, peers, members []string) er
 	}
 	s := sha256.Sum256(b)
 	r.binarySum = hex.EncodeToString(s[:])
-	data := map[string]any{"Config": "", "Local": v.local(), "Peers": peers, "Etcd": members, "VIP": v.Inv.VIP.Address.String(), "Interface": iface, "CA": apiserverCA, "TrackFile": trackFile, "MinorityFile": minority}
+	data := map[string]any{"Config": "", "Local": v.local(), "Peers": peers, "Etcd": members, "VIP": v.Inv.VIP.Address.String(), "Interface": iface, "CA": apiserverCA, "TrackFile": trackFile, "MinorityFile": minority, "Reads": []string{proberUnit}}
 	bare, err := templates.Render("hactl-prober.service.tmpl", data)
 	if err != nil {
 		return err

@@ -37,7 +37,8 @@ const (
 	servingDir = pkiDir + "/serving"
 	// kubeletDir is where a kubelet keeps its pairs: kubelet.crt and kubelet.key, by
 	// which it serves, are its own work only while they are not there.
-	kubeletDir = "/var/lib/kubelet/pki"
+	kubeletDir      = "/var/lib/kubelet/pki"
+	kubeletUnitFile = "/etc/systemd/system/kubelet.service"
 )
 
 // Cluster is what the node steps are made from.

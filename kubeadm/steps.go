@@ -28,7 +28,7 @@ func (c Cluster) Files(h *inventory.Host) ([]plan.Step, error) {
 	}
 	steps := []plan.Step{
 		c.Fixed(h),
-		plan.File{ID: id(h, "kubelet-unit"), Host: h.Name, Path: "/etc/systemd/system/kubelet.service", Content: unit, Lane: Lane}.Step(),
+		plan.File{ID: id(h, "kubelet-unit"), Host: h.Name, Path: kubeletUnitFile, Content: unit, Lane: Lane}.Step(),
 		plan.File{ID: id(h, "kubelet-cert"), Host: h.Name, Path: kubeletDir + "/kubelet.crt", Content: serving.CertPEM, Lane: Lane}.Step(),
 		plan.File{ID: id(h, "kubelet-key"), Host: h.Name, Path: kubeletDir + "/kubelet.key", Content: serving.KeyPEM, Mode: 0o600, Secret: true, Lane: Lane}.Step(),
 	}
@@ -50,12 +50,15 @@ func (c Cluster) Files(h *inventory.Host) ([]plan.Step, error) {
 // kubeletUnit renders the unit and names the configuration that a running
 // kubelet must have.
 func (c Cluster) kubeletUnit() (unit []byte, config string, err error) {
-	bare, err := templates.Render("kubelet.service.tmpl", map[string]any{"Config": ""})
+	render := func(config string) ([]byte, error) {
+		return templates.Render("kubelet.service.tmpl", map[string]any{"Config": config, "Reads": []string{kubeletUnitFile}})
+	}
+	bare, err := render("")
 	if err != nil {
 		return nil, "", err
 	}
 	config = plan.Digest(bare, []byte(c.KubeletSum))
-	unit, err = templates.Render("kubelet.service.tmpl", map[string]any{"Config": config})
+	unit, err = render(config)
 	return unit, config, err
 }
 
@@ -91,8 +94,11 @@ func (c Cluster) Certificates(h *inventory.Host) ([]plan.Step, error) {
 // Kubelet returns the step that keeps the kubelet running with this binary and
 // unit, once kubeadm has configured it.
 func (c Cluster) Kubelet(h *inventory.Host) (plan.Step, error) {
-	_, config, err := c.kubeletUnit()
-	return plan.Service{ID: id(h, "kubelet"), Host: h.Name, Unit: "kubelet.service", Config: config, Wait: 60 * time.Second}.Step(), err
+	unit, config, err := c.kubeletUnit()
+	return plan.Service{
+		ID: id(h, "kubelet"), Host: h.Name, Unit: "kubelet.service", Config: config, Wait: 60 * time.Second,
+		Reads: map[string][]byte{kubeletUnitFile: unit},
+	}.Step(), err
 }
 
 // Join returns the step that makes a worker. The token is made on the master

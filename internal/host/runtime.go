@@ -30,12 +30,16 @@ func (h Host) Runtime() ([]plan.Step, error) {
 	if err != nil {
 		return nil, err
 	}
-	bare, err := templates.Render("containerd.service.tmpl", map[string]any{"Config": ""})
+	const confFile, unitFile = "/etc/containerd/config.toml", "/etc/systemd/system/containerd.service"
+	unit := func(config string) ([]byte, error) {
+		return templates.Render("containerd.service.tmpl", map[string]any{"Config": config, "Reads": []string{confFile, unitFile}})
+	}
+	bare, err := unit("")
 	if err != nil {
 		return nil, err
 	}
 	sum := plan.Digest(conf, bare, []byte(binarySum(h.Bundle, "containerd")))
-	unit, err := templates.Render("containerd.service.tmpl", map[string]any{"Config": sum})
+	whole, err := unit(sum)
 	if err != nil {
 		return nil, err
 	}
@@ -43,9 +47,12 @@ func (h Host) Runtime() ([]plan.Step, error) {
 		return plan.File{ID: h.id(what), Host: h.Host.Name, Path: path, Content: content, Lane: RuntimeLane}.Step()
 	}
 	return []plan.Step{
-		file("containerd-config", "/etc/containerd/config.toml", conf),
-		file("containerd-unit", "/etc/systemd/system/containerd.service", unit),
-		plan.Service{ID: h.id("containerd"), Host: h.Host.Name, Unit: "containerd.service", Config: sum, Lane: RuntimeLane, Wait: 2 * time.Minute}.Step(),
+		file("containerd-config", confFile, conf),
+		file("containerd-unit", unitFile, whole),
+		plan.Service{
+			ID: h.id("containerd"), Host: h.Host.Name, Unit: "containerd.service", Config: sum, Lane: RuntimeLane, Wait: 2 * time.Minute,
+			Reads: map[string][]byte{confFile: conf, unitFile: whole},
+		}.Step(),
 	}, nil
 }
 

@@ -5,6 +5,8 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -24,7 +26,13 @@ type Service struct {
 	Host   string
 	Unit   string // "etcd.service"
 	Config string // wanted value of HACTL_CONFIG; empty: any process will do
-	Lane   string
+	// Reads are the files that the process reads once, at its start, by path, with
+	// their wanted content: its unit and its configuration. The unit notes their
+	// hashes at each start (template "started"), whoever starts it: somebody who
+	// edits a file and restarts the service leaves a process that goes on with it
+	// when the file is long as it was.
+	Reads map[string][]byte
+	Lane  string
 	// NoBlock queues the start and does not wait: an etcd member reports ready
 	// only once it has joined, so members that wait for one another deadlock. What
 	// is waited for is a process with this Config, which must not be empty.
@@ -69,7 +77,29 @@ func (s Service) lookScript() string {
 	return `about_unit ` + remote.Quote(s.Unit) + ` || exit 1
 echo "$s"; p=${s##*MainPID=}; p=${p%%[!0-9]*}
 [ "${p:-0}" -gt 0 ] && tr '\0' '\n' <"/proc/$p/environ" | grep '^` + ConfigEnv + `='
-exit 0`
+` + s.readStarted() + `exit 0`
+}
+
+// startedDir holds a file for each unit: what sha256sum printed of its Reads when
+// it was started last. It is gone with a reboot, as the processes are.
+const startedDir = "/run/hactl-started/"
+
+func (s Service) readStarted() string {
+	if len(s.Reads) == 0 {
+		return ""
+	}
+	return `[ ! -r ` + startedDir + remote.Quote(s.Unit) + ` ] || while read -r h f; do echo "started $f=$h"; done <` + startedDir + remote.Quote(s.Unit) + "\n"
+}
+
+// startedWithOther is a file that the process was started with another content
+// of, as far as p, the answer to a look, tells; empty: there is none.
+func (s Service) startedWithOther(p map[string]string) string {
+	for _, path := range slices.Sorted(maps.Keys(s.Reads)) {
+		if sum := sha256.Sum256(s.Reads[path]); p["started "+path] != hex.EncodeToString(sum[:]) {
+			return path
+		}
+	}
+	return ""
 }
 
 func (s Service) check(a Answer) (*Change, error) {
@@ -92,6 +122,8 @@ func (s Service) check(a Answer) (*Change, error) {
 		return &Change{Op: Start, Summary: fmt.Sprintf("start %s (is %s)", s.Unit, p["ActiveState"])}, nil
 	case s.Config != "" && p[ConfigEnv] != s.Config:
 		return &Change{Op: Restart, Summary: "restart " + s.Unit + ": the running process has another configuration"}, nil
+	case s.startedWithOther(p) != "":
+		return &Change{Op: Restart, Summary: "restart " + s.Unit + ": its process was started with another " + s.startedWithOther(p)}, nil
 	case p["NeedDaemonReload"] == "yes":
 		return &Change{Op: Restart, Summary: "restart " + s.Unit + ": its unit changed after the process was started"}, nil
 	case p["UnitFileState"] != "enabled":

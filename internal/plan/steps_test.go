@@ -212,10 +212,12 @@ func TestServiceStepAsksTheRunningProcess(t *testing.T) {
 		}
 		return out
 	}
+	const sumA = "ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb" // of "a"
 	for name, c := range map[string]struct {
 		out     string
 		exit    int
 		noBlock bool
+		reads   string // content of /etc/a that is wanted; empty: the process reads no file
 		op      Op
 		text    string // of the summary or the error
 	}{
@@ -235,11 +237,18 @@ func TestServiceStepAsksTheRunningProcess(t *testing.T) {
 		"nothing":                      {text: "unreadable"},
 		"garbage":                      {out: "Failed to connect to bus", text: "unreadable"},
 		"cut after the first property": {out: "ActiveState=active", text: "unreadable"},
+		"started with what is wanted":  {reads: "a", out: state("loaded", "active", "enabled", "7", "abc") + "\nstarted /etc/a=" + sumA},
+		"started with another file":    {reads: "b", out: state("loaded", "active", "enabled", "7", "abc") + "\nstarted /etc/a=" + sumA, op: Restart, text: "started with another /etc/a"},
+		"nobody knows with what":       {reads: "a", out: state("loaded", "active", "enabled", "7", "abc"), op: Restart, text: "started with another /etc/a"},
+		"stopped, whatever it read":    {reads: "b", out: state("loaded", "inactive", "enabled", "0", "") + "\nstarted /etc/a=" + sumA, op: Start, text: "is inactive"},
 		"cut before the last":          {out: "LoadState=loaded\nActiveState=active\nSubState=running", text: "unreadable"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := s
 			s.NoBlock = c.noBlock
+			if c.reads != "" {
+				s.Reads = map[string][]byte{"/etc/a": []byte(c.reads)}
+			}
 			got, err := s.check(Answer{Out: c.out, Exit: c.exit})
 			switch {
 			case c.op == "" && c.text == "":
