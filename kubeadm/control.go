@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"sync"
 	"time"
 
@@ -72,10 +73,11 @@ func bounded(ctx context.Context, api *API, f func(context.Context, *API) error)
 	return f(ctx, api)
 }
 
-// final reports whether another apiserver would say the same.
+// final reports whether another apiserver would say the same. One that has just got
+// etcd back answers 429 while it fills its cache.
 func final(err error) bool {
 	var s *kubeapi.StatusError
-	return errors.As(err, &s) && s.Code < 500
+	return errors.As(err, &s) && s.Code < 500 && s.Code != http.StatusTooManyRequests
 }
 
 // Close drops the connection.

@@ -105,12 +105,16 @@ func (c *Cluster) route(ctx context.Context, victims []string) (dialFunc, string
 	if direct == nil {
 		direct = (&net.Dialer{}).DialContext
 	}
-	tryCtx, cancel := context.WithTimeout(ctx, requestDeadline)
-	defer cancel()
-	conn, err := direct(tryCtx, "tcp", c.API)
-	if err == nil {
-		_ = conn.Close()
-		return direct, "this machine", nil
+	var err error
+	for range 3 { // a lost packet is no reason to go by another way
+		tryCtx, cancel := context.WithTimeout(ctx, requestDeadline)
+		var conn net.Conn
+		conn, err = direct(tryCtx, "tcp", c.API)
+		cancel()
+		if err == nil {
+			_ = conn.Close()
+			return direct, "this machine", nil
+		}
 	}
 	spared := others(c.Members, victims...)
 	slices.SortStableFunc(spared, func(a, b *Member) int { return rank(a) - rank(b) })

@@ -126,7 +126,7 @@ func (d *Drill) repeat(ctx context.Context, sc Scenario, res *Result) error {
 		if d.Options.Repeat > 1 {
 			d.Observer.say("%s: run %d of %d", sc.Name, i+1, d.Options.Repeat)
 		}
-		run, err := runOnce(ctx, d.Cluster, &d.Options, sc, d.Observer)
+		run, err := d.run(ctx, sc)
 		if run != nil {
 			res.Runs = append(res.Runs, run)
 		}
@@ -135,6 +135,21 @@ func (d *Drill) repeat(ctx context.Context, sc Scenario, res *Result) error {
 		}
 	}
 	return nil
+}
+
+// tries is how often a run is begun until its victims are still the same when they
+// are to be hit.
+const tries = 3
+
+func (d *Drill) run(ctx context.Context, sc Scenario) (*Run, error) {
+	for n := 1; ; n++ {
+		run, err := runOnce(ctx, d.Cluster, &d.Options, sc, d.Observer)
+		var moved *movedError
+		if !errors.As(err, &moved) || n == tries {
+			return run, err
+		}
+		d.Observer.say("%s: %v: it begins anew", sc.Name, moved)
+	}
 }
 
 func nothingPermitted(scenarios []Scenario, not map[string]error) error {

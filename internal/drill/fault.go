@@ -39,7 +39,8 @@ type Fault struct {
 	Etcd bool
 }
 
-const proofWithin = 5 * time.Second
+// proofWithin is long enough for hosts that stand still after a fault to be asked.
+const proofWithin = 20 * time.Second
 
 // shellFunctions find processes by name (the kernel keeps 15 characters) and
 // something in their command line, so that a process of that name in

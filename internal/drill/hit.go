@@ -122,7 +122,7 @@ func (k *strike) prove(ctx context.Context) error {
 			break
 		}
 	}
-	return k.idle(fmt.Sprintf("no sign of it within %s", within))
+	return k.idle(fmt.Sprintf("no sign of it within %s: %v", within, last))
 }
 
 // idle is the error of a fault that did nothing.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -98,6 +99,24 @@ func (k *kube) names(ctx context.Context, path, label string) (map[string]bool, 
 	}
 }
 
+// insist asks again for half a minute, while nothing but the time after an outage
+// may be what is wrong: an apiserver whose etcd member has just come back answers
+// with a server error, or 429 while it fills its cache.
+func insist(ctx context.Context, ask func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	for {
+		tryCtx, cancel := context.WithTimeout(ctx, 5*time.Second)
+		err := ask(tryCtx)
+		cancel()
+		var s *kubeapi.StatusError
+		final := errors.As(err, &s) && s.Code < 500 && s.Code != http.StatusTooManyRequests
+		if err == nil || final || !pause(ctx, 500*time.Millisecond) {
+			return err
+		}
+	}
+}
+
 type object map[string]any
 
 const (
@@ -109,9 +128,11 @@ const (
 
 // ensureNamespace makes the drill's namespace when it is not there.
 func (k *kube) ensureNamespace(ctx context.Context) error {
-	err := k.do(ctx, http.MethodPost, "/api/v1/namespaces", object{
-		"apiVersion": "v1", "kind": "Namespace", "metadata": object{"name": namespace},
-	}, nil)
+	err := insist(ctx, func(ctx context.Context) error {
+		return k.do(ctx, http.MethodPost, "/api/v1/namespaces", object{
+			"apiVersion": "v1", "kind": "Namespace", "metadata": object{"name": namespace},
+		}, nil)
+	})
 	if err != nil && !kubeapi.HasStatus(err, http.StatusConflict) {
 		return fmt.Errorf("make the namespace %s: %w", namespace, err)
 	}

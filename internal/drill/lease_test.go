@@ -64,19 +64,19 @@ func TestHolderThatIsGoneIsNotTheLeader(t *testing.T) {
 	})
 }
 
-func TestLeaseThatChangesHandsBeforeTheFaultIsNoTarget(t *testing.T) {
+func TestLeaseThatChangesHandsBeforeTheFaultBeginsTheRunAnew(t *testing.T) {
 	simTest(t, func(t *testing.T, s *sim) {
+		var died time.Time
+		s.onFault = func(string) { died = time.Now() }
 		identified := func() bool { return slices.Contains(s.log, "master-2 "+titleIdentify) }
-		s.leaseOf("master-1_gone", handover{holder: "master-2_leads"}, handover{holder: "master-3_next", when: identified})
+		s.leaseOf("master-1_gone", handover{holder: "master-2_leads"}, handover{holder: "master-3_next", when: identified},
+			handover{holder: "master-1_last", when: func() bool { return !died.IsZero() && time.Since(died) >= 5*s1 }})
 		d := s.drill(killHolder())
 		d.Options.Interval = 200 * time.Millisecond
 		rep, err := d.Run(t.Context())
-		var unsafe *UnsafeError
-		if why := rep.Scenarios[0].Why(); !errors.As(err, &unsafe) || !strings.Contains(why, "from master-2_leads to master-3_next") {
-			t.Errorf("got %v: %s", err, why)
-		}
-		if len(s.broken) != 0 || slices.Contains(s.log, "master-2 "+titleFault) {
-			t.Errorf("something was done: %v", s.log)
+		res := rep.Scenarios[0]
+		if err != nil || len(res.Runs) != 1 || res.Runs[0].Victims[0].Host != "master-3" || !slices.Equal(s.said(titleFault), []string{"master-3"}) {
+			t.Errorf("got %v: %s, hit %v", err, res.Why(), s.said(titleFault))
 		}
 	})
 }

@@ -55,7 +55,12 @@ func (c *Cluster) Look(ctx context.Context) (*State, error) {
 		if !m.Master {
 			continue
 		}
-		wg.Go(func() { note(wrap(m.Name+": apiserver", (&kube{client: client, at: m.API}).ready(ctx))) })
+		wg.Go(func() {
+			// One that answers later is hung as far as the VIP is concerned.
+			ctx, cancel := context.WithTimeout(ctx, requestDeadline)
+			defer cancel()
+			note(wrap(m.Name+": apiserver", (&kube{client: client, at: m.API}).ready(ctx)))
+		})
 		wg.Go(func() {
 			leads, err := c.Etcd.Leads(ctx, m.Name)
 			note(wrap(m.Name+": etcd", err))
@@ -72,6 +77,32 @@ func (c *Cluster) Look(ctx context.Context) (*State, error) {
 	note(exactlyOne("etcd leader", leaders, &s.Leader))
 	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
 	return s, errors.Join(errs...)
+}
+
+// whoNow asks the masters alone who owns the VIP and whose etcd member leads.
+func (c *Cluster) whoNow(ctx context.Context) (owner, leader string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	var mu sync.Mutex
+	var owners, leaders []string
+	var wg sync.WaitGroup
+	for _, m := range c.Masters() {
+		wg.Go(func() {
+			owns, _ := m.look(ctx, c.VIP.String()) // its undo is armed by now
+			leads, _ := c.Etcd.Leads(ctx, m.Name)
+			mu.Lock()
+			defer mu.Unlock()
+			if owns {
+				owners = append(owners, m.Name)
+			}
+			if leads {
+				leaders = append(leaders, m.Name)
+			}
+		})
+	}
+	wg.Wait()
+	err = errors.Join(exactlyOne("owner of the VIP", owners, &owner), exactlyOne("etcd leader", leaders, &leader))
+	return owner, leader, err
 }
 
 func exactlyOne(what string, got []string, to *string) error {

@@ -95,7 +95,7 @@ func (r *runner) prepare(ctx context.Context) error {
 		return &UnsafeError{Err: err, unhealthy: true}
 	}
 	r.state = state
-	if err = r.findHolders(ctx); err != nil {
+	if state.Holders, err = r.holders(ctx); err != nil {
 		return &UnsafeError{Err: err, unhealthy: true}
 	}
 	hits, err := r.sc.Hits(r.c, state)
@@ -121,43 +121,44 @@ func (r *runner) prepare(ctx context.Context) error {
 	return nil
 }
 
-// findHolders notes who leads where the scenario is about that.
-func (r *runner) findHolders(ctx context.Context) error {
-	dial, _, err := r.c.route(ctx, nil)
-	if err != nil {
-		return err
-	}
-	k := &kube{client: newClient(dial, r.c.TLS, false), at: r.c.API}
-	r.state.Holders = map[string]string{}
+// holders says who leads where the scenario is about that.
+func (r *runner) holders(ctx context.Context) (map[string]string, error) {
+	out := map[string]string{}
 	for _, c := range r.sc.Checks {
 		if c.Kind != NewLeader {
 			continue
 		}
-		holder, err := k.renewed(ctx, c.Of, r.opt.Settle)
+		dial, _, err := r.c.route(ctx, nil)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		r.state.Holders[c.Of] = holder
+		k := &kube{client: newClient(dial, r.c.TLS, false), at: r.c.API}
+		if out[c.Of], err = k.renewed(ctx, c.Of, max(r.opt.Settle, 20*time.Second)); err != nil {
+			return nil, err
+		}
 	}
-	return nil
+	return out, nil
 }
 
 // ready makes the namespace, removes what an interrupted drill left, and
 // deploys the demo where the scenario wants it.
 func (r *runner) ready(ctx context.Context) error {
 	k := r.vip(false)
-	setupCtx, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
-	if err := k.ensureNamespace(setupCtx); err != nil {
+	if err := k.ensureNamespace(ctx); err != nil {
 		return err
 	}
-	if err := r.clear(setupCtx); err != nil {
+	clearCtx, cancel := context.WithTimeout(ctx, max(r.opt.Settle, 30*time.Second))
+	defer cancel()
+	if err := r.clear(clearCtx); err != nil {
 		return err
 	}
 	if !r.sc.Workload {
 		return nil
 	}
 	r.demo = &workload{k: k, image: r.c.Demo}
+	if err := r.demo.clear(ctx); err != nil {
+		return err
+	}
 	r.obs.say("%s: waiting for %d demo replicas", r.sc.Name, demoReplicas)
 	err := r.demo.deploy(ctx, r.strikes[0].Member.Name)
 	if err != nil { // nobody else takes it away, and Ctrl-C must not keep it there
@@ -183,7 +184,8 @@ func (r *runner) at(addr string, kept bool) *kube {
 }
 
 func (r *runner) clear(ctx context.Context) error {
-	return errors.Join(r.vip(false).clear(ctx), wrap("remove the keys written", r.c.Etcd.Clear(ctx, etcdPrefix)))
+	keys := insist(ctx, func(ctx context.Context) error { return r.c.Etcd.Clear(ctx, etcdPrefix) })
+	return errors.Join(r.vip(false).clear(ctx), wrap("remove the keys written", keys))
 }
 
 // perform is the run from the first request to the last look. Whatever ends
@@ -203,7 +205,7 @@ func (r *runner) perform(ctx context.Context) error {
 	endWatch()
 	watches.Wait()
 	// What follows must happen after Ctrl-C, too.
-	after, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Minute)
+	after, cancel := lasting(ctx)
 	defer cancel()
 	r.problem(each(r.strikes, func(k *strike) error { return k.undo(after) }))
 	if ctx.Err() == nil {
@@ -211,14 +213,36 @@ func (r *runner) perform(ctx context.Context) error {
 		r.lost = lost
 		r.problem(readErr)
 	}
+	after, cancel = lasting(ctx)
+	defer cancel()
 	if r.demo != nil {
 		r.problem(r.demo.remove(after))
 	}
 	r.problem(r.clear(after))
 	if ctx.Err() == nil && err == nil && r.c.PlanEmpty != nil {
-		r.problem(wrap("not as it was before", r.c.PlanEmpty(ctx)))
+		r.problem(wrap("not as it was before", r.settled(ctx)))
 	}
 	return err
+}
+
+// lasting is a context for two minutes of work that has to be done even when ctx
+// has ended.
+func lasting(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), 2*time.Minute)
+}
+
+// settled asks for the plan until it is empty, for a minute: what recovers is
+// looked at by a plan that asks once, and an apiserver that has just come back may
+// refuse to answer.
+func (r *runner) settled(ctx context.Context) error {
+	bound, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	for {
+		err := r.c.PlanEmpty(ctx)
+		if err == nil || !pause(bound, 2*time.Second) {
+			return err
+		}
+	}
 }
 
 func (r *runner) problem(err error) {
@@ -250,9 +274,6 @@ func (r *runner) breakAndHeal(ctx, watchCtx context.Context, watches *sync.WaitG
 	if err := each(r.strikes, func(k *strike) error { return k.identify(ctx) }); err != nil {
 		return &UnsafeError{Err: err}
 	}
-	if err := r.follow(watchCtx, watches); err != nil {
-		return &UnsafeError{Err: err}
-	}
 	armFor := r.sc.Hold + r.opt.Armed
 	if r.sc.Heals {
 		armFor += r.sc.Recover
@@ -260,6 +281,10 @@ func (r *runner) breakAndHeal(ctx, watchCtx context.Context, watches *sync.WaitG
 	if err := each(r.strikes, func(k *strike) error { return k.arm(ctx, armFor) }); err != nil {
 		return &UnsafeError{Err: err}
 	}
+	if err := r.unchanged(ctx); err != nil {
+		return &UnsafeError{Err: err}
+	}
+	r.follow(watchCtx, watches)
 	r.mark(&r.fault)
 	if err := each(r.strikes, func(k *strike) error { return k.do(ctx) }); err != nil {
 		return r.stopped(ctx, err)
@@ -297,6 +322,49 @@ func (r *runner) breakAndHeal(ctx, watchCtx context.Context, watches *sync.WaitG
 	}
 	pause(ctx, r.opt.tail)
 	return ctx.Err()
+}
+
+// movedError says that what the victims were chosen by is no longer so.
+type movedError struct{ why string }
+
+func (e *movedError) Error() string { return e.why }
+
+// unchanged looks once more whom the scenario is to hit, right before it does: the
+// traffic that began since may have moved the VIP or a lead, and breaking the wrong
+// host would measure nothing.
+func (r *runner) unchanged(ctx context.Context) error {
+	moved := func(format string, args ...any) error {
+		return &movedError{fmt.Sprintf(format, args...) + " while its fault was prepared"}
+	}
+	now := *r.state
+	var err error
+	if now.Owner, now.Leader, err = r.c.whoNow(ctx); err != nil {
+		return moved("%v", err)
+	}
+	if now.Holders, err = r.holders(ctx); err != nil {
+		return err
+	}
+	for name, was := range r.state.Holders {
+		if is := now.Holders[name]; is != was {
+			return moved("the lease %s went from %s to %s", name, was, is)
+		}
+	}
+	hits, err := r.sc.Hits(r.c, &now)
+	if err != nil {
+		return err
+	}
+	for i, h := range hits {
+		if was := r.strikes[i].Member.Name; was != h.Member.Name {
+			return moved("what was on %s is on %s", was, h.Member.Name)
+		}
+	}
+	if r.demo != nil {
+		lost := r.strikes[0].Member.Name
+		if ready, err := r.demo.readyPods(ctx); err == nil && ready[lost] == 0 {
+			return moved("the replicas left %s", lost)
+		}
+	}
+	return nil
 }
 
 // stopped turns an error of the fault itself into a problem of the run, unless
@@ -352,9 +420,8 @@ func orCanceled(ctx context.Context, err error) error {
 }
 
 // follow starts the watches of checks that wait for something to come back. What
-// was there before the fault has not come back; that the one to be killed leads no
-// longer is an error.
-func (r *runner) follow(ctx context.Context, wg *sync.WaitGroup) error {
+// was there before the fault has not come back.
+func (r *runner) follow(ctx context.Context, wg *sync.WaitGroup) {
 	note := func(c Check, at time.Duration, ok bool) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
@@ -366,13 +433,6 @@ func (r *runner) follow(ctx context.Context, wg *sync.WaitGroup) error {
 		switch c.Kind {
 		case NewLeader:
 			before := r.state.Holders[c.Of]
-			now, err := r.vip(false).lease(ctx, c.Of)
-			if err != nil {
-				return err
-			}
-			if holder := now.Spec.HolderIdentity; holder != before {
-				return fmt.Errorf("the lease %s went from %s to %s while its holder was to be killed", c.Of, before, holder)
-			}
 			wg.Go(func() {
 				at, ok := watchLease(ctx, r.vip(false), c.Of, before, r.zero)
 				note(c, at, ok)
@@ -385,7 +445,6 @@ func (r *runner) follow(ctx context.Context, wg *sync.WaitGroup) error {
 		case Gap, Failures, Back, Refused, Owners, Held, Stays:
 		}
 	}
-	return nil
 }
 
 // hold lets the fault last. It ends early once everything that is waited for

@@ -64,8 +64,9 @@ type sim struct {
 
 	lease func() (holder string, renewed time.Time) // of the controller-manager and the scheduler
 
-	demo map[string]bool // the parts of the demo workload that are there, by path
-	pods []string        // the node of each of its ready pods
+	demo  map[string]bool // the parts of the demo workload that are there, by path
+	pods  []string        // the node of each of its ready pods
+	stale []string        // the same while there is no deployment: pods that are about to go
 }
 
 // addWorker gives the cluster a worker and the demo a service that answers.
@@ -106,7 +107,11 @@ func (s *sim) demoAPI(mux *http.ServeMux) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		var items []object
-		for _, node := range s.pods {
+		nodes := s.pods
+		if !s.demo[demoPath] {
+			nodes = s.stale
+		}
+		for _, node := range nodes {
 			items = append(items, object{"spec": object{"nodeName": node}, "status": object{"conditions": []object{{"type": "Ready", "status": "True"}}}})
 		}
 		_ = json.NewEncoder(w).Encode(object{"items": items})

@@ -43,23 +43,28 @@ func (h *hostClock) saw(host, arrived time.Time) {
 
 // watchVIP keeps a watch on m until ctx ends; a lost session is begun again.
 func watchVIP(ctx context.Context, m *Member, vip netip.Addr, zero time.Time, bound time.Duration, l *lane) {
-	clock := &hostClock{}
+	heard := time.Since(zero)
 	for ctx.Err() == nil {
 		var mu sync.Mutex
+		clock := &hostClock{} // a host that started anew may have set its own
 		_, err := m.Host.Run(ctx, remote.Cmd{
 			Title: titleWatch, Script: watchScript(vip.String(), int(bound.Seconds())+1), Timeout: bound + 10*time.Second,
 			Output: func(line string) {
 				mu.Lock()
 				defer mu.Unlock()
-				watchLine(line, time.Now(), vip, clock, func(at time.Time, holds bool) {
+				now := time.Now()
+				heard = now.Sub(zero)
+				watchLine(line, now, vip, clock, func(at time.Time, holds bool) {
 					l.set(m.Name, at.Sub(zero), holds)
 				})
 			},
 		})
 		if err != nil && ctx.Err() == nil {
-			// A host that does not answer is off or lost; what it held, nobody
-			// can reach there.
-			l.set(m.Name, time.Since(zero), false)
+			// A host that does not answer is off or lost since it was last heard;
+			// what it held, nobody can reach there.
+			mu.Lock()
+			l.set(m.Name, heard, false)
+			mu.Unlock()
 		}
 		pause(ctx, 200*time.Millisecond)
 	}

@@ -93,21 +93,13 @@ func (w *workload) keptOff(ctx context.Context, node string) error {
 		"its taints are %q; take them away with kubectl uncordon %s or kubectl taint node %s KEY-", taints, node, node)
 }
 
-// create asks again for a while: an apiserver whose etcd member has just come
-// back answers the first writes with a server error.
+// create makes what is not there.
 func (w *workload) create(ctx context.Context, path string, o object) error {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
-	for {
-		err := w.k.do(ctx, http.MethodPost, path, o, nil)
-		if err == nil || kubeapi.HasStatus(err, http.StatusConflict) { // an interrupted drill left it
-			return nil
-		}
-		var s *kubeapi.StatusError
-		if errors.As(err, &s) && s.Code < 500 || !pause(ctx, 500*time.Millisecond) {
-			return err
-		}
+	err := insist(ctx, func(ctx context.Context) error { return w.k.do(ctx, http.MethodPost, path, o, nil) })
+	if kubeapi.HasStatus(err, http.StatusConflict) { // made by a try whose answer was lost
+		return nil
 	}
+	return err
 }
 
 func (w *workload) expose(ctx context.Context, labels object) error {
@@ -124,7 +116,8 @@ func (w *workload) expose(ctx context.Context, labels object) error {
 			ClusterIP string `json:"clusterIP"`
 		}
 	}
-	if err := w.k.do(ctx, http.MethodGet, path+"/"+demoName, nil, &svc); err != nil {
+	err = insist(ctx, func(ctx context.Context) error { return w.k.do(ctx, http.MethodGet, path+"/"+demoName, nil, &svc) })
+	if err != nil {
 		return fmt.Errorf("read the demo service: %w", err)
 	}
 	w.at = net.JoinHostPort(svc.Spec.ClusterIP, "80")
@@ -162,26 +155,35 @@ func elsewhere(ready map[string]int, lost string) int {
 	return n
 }
 
-// readyPods counts the ready pods of each node.
-func (w *workload) readyPods(ctx context.Context) (map[string]int, error) {
-	var pods struct {
-		Items []struct {
-			Metadata struct {
-				DeletionTimestamp string `json:"deletionTimestamp"`
-			}
-			Spec struct {
-				NodeName string `json:"nodeName"`
-			}
-			Status struct {
-				Conditions []struct{ Type, Status string }
-			}
-		}
+// demoPod is the part of a pod that a drill reads.
+type demoPod struct {
+	Metadata struct {
+		DeletionTimestamp string `json:"deletionTimestamp"`
 	}
-	if err := w.k.do(ctx, http.MethodGet, podsPath+"?labelSelector=app="+demoName, nil, &pods); err != nil {
+	Spec struct {
+		NodeName string `json:"nodeName"`
+	}
+	Status struct {
+		Conditions []struct{ Type, Status string }
+	}
+}
+
+func (w *workload) pods(ctx context.Context) ([]demoPod, error) {
+	var list struct{ Items []demoPod }
+	if err := w.k.do(ctx, http.MethodGet, podsPath+"?labelSelector=app="+demoName, nil, &list); err != nil {
 		return nil, fmt.Errorf("list the demo's pods: %w", err)
 	}
+	return list.Items, nil
+}
+
+// readyPods counts the ready pods of each node.
+func (w *workload) readyPods(ctx context.Context) (map[string]int, error) {
+	pods, err := w.pods(ctx)
+	if err != nil {
+		return nil, err
+	}
 	ready := map[string]int{}
-	for _, p := range pods.Items {
+	for _, p := range pods {
 		if p.Metadata.DeletionTimestamp != "" {
 			continue
 		}
@@ -208,13 +210,37 @@ func (w *workload) watchRescheduled(ctx context.Context, lost string, zero time.
 	return 0, false
 }
 
+// clear takes away what a drill left behind, and waits until no pod of it is there:
+// pods of an earlier run, wherever they went, are no replicas of this one.
+func (w *workload) clear(ctx context.Context) error {
+	if err := w.remove(ctx); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, demoReady)
+	defer cancel()
+	for {
+		pods, err := w.pods(ctx)
+		if err == nil && len(pods) == 0 {
+			return nil
+		}
+		if err == nil {
+			err = fmt.Errorf("%d are there", len(pods))
+		}
+		if !pause(ctx, time.Second) {
+			return remote.Hint(fmt.Errorf("wait %s for the demo pods of an earlier drill to go: %w", demoReady, err), "look at kubectl -n %s get pods", namespace)
+		}
+	}
+}
+
 // remove takes the demo away.
 func (w *workload) remove(ctx context.Context) error {
 	var errs []error
 	for _, path := range []string{demoPath, namespacePath + "/services"} {
-		err := w.k.do(ctx, http.MethodDelete, path+"/"+demoName, object{
-			"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background",
-		}, nil)
+		err := insist(ctx, func(ctx context.Context) error {
+			return w.k.do(ctx, http.MethodDelete, path+"/"+demoName, object{
+				"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background",
+			}, nil)
+		})
 		if err != nil && !kubeapi.HasStatus(err, http.StatusNotFound) {
 			errs = append(errs, fmt.Errorf("remove the demo: %w", err))
 		}
