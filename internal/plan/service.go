@@ -137,9 +137,13 @@ func (s Service) apply(ctx context.Context, env Env, c *Change) error {
 	if c.Op == Update {
 		verb = "start"
 	}
-	block, begun := "", ""
+	block, begun, was := "", "", ""
 	if s.NoBlock {
 		block, begun = "--no-block ", " && "+s.begun()
+		if verb == "restart" { // the process that runs may have the wanted HACTL_CONFIG, too
+			was = `was=$(systemctl show -p MainPID --value -- "$u")
+`
+		}
 	}
 	// A reload runs every generator: a fifth of a second on one core. It is done
 	// without where systemd, asked now, has the wanted configuration and knows that
@@ -150,7 +154,7 @@ func (s Service) apply(ctx context.Context, env Env, c *Change) error {
 systemctl is-enabled --quiet -- "$u" || systemctl enable --quiet --no-reload -- "$u" || exit
 ` + s.reload() + `
 systemctl reset-failed -- "$u" 2>/dev/null
-systemctl ` + block + verb + ` -- "$u"` + begun
+` + was + `systemctl ` + block + verb + ` -- "$u"` + begun
 	_, err := env.Host.Run(ctx, remote.Cmd{Script: script, Title: verb + " " + s.Unit, Timeout: s.Wait + 30*time.Second})
 	if err != nil {
 		return s.explain(ctx, env, err)
@@ -170,11 +174,11 @@ case $s in *" NeedDaemonReload no "*) ;; *) s= ;; esac
 case $s in *" UnitFileState enabled "*) ;; *) ` + reload + ` ;; esac`
 }
 
-// begun waits until the wanted process is there, however far it is. On a busy
-// host a queued start may not have been looked at yet, or a process is still
-// systemd's own, about to become the unit's.
+// begun waits until the wanted process is there, however far it is, and is another
+// than $was. On a busy host a queued start may not have been looked at yet, or a
+// process is still systemd's own, about to become the unit's.
 func (s Service) begun() string {
-	return fmt.Sprintf(`{ i=0; until p=$(systemctl show -p MainPID --value -- %[1]s) && [ "${p:-0}" -gt 0 ] &&
+	return fmt.Sprintf(`{ i=0; until p=$(systemctl show -p MainPID --value -- %[1]s) && [ "${p:-0}" -gt 0 ] && [ "$p" != "${was:-0}" ] &&
 tr '\0' '\n' <"/proc/$p/environ" 2>/dev/null | grep -qx %[2]s; do
 i=$((i+1)); [ $i -lt %[3]d ] || { echo "the process did not start within %[4]s" >&2; exit 1; }; sleep 0.1; done; }`,
 		remote.Quote(s.Unit), remote.Quote(ConfigEnv+"="+s.Config), int(s.Wait/(100*time.Millisecond)), s.Wait)
