@@ -77,7 +77,7 @@ func (r *rig) killedSoon(t *testing.T, d time.Duration) int {
 func (r *rig) converges(t *testing.T, nodes int) {
 	t.Helper()
 	r.must(t, 0, "up", "--yes")
-	r.nodesReady(t, nodes, 0)
+	r.nodesReady(t, nodes, time.Minute)
 	for _, h := range r.names(lab.Master) {
 		for file, store := range map[string]string{"ca.crt": "kubernetes-ca", "front-proxy-ca.crt": "front-proxy-ca", "etcd/ca.crt": "etcd-ca"} {
 			want := readText(t, r.Path("pki-"+r.Name(), "authorities", store, "cert.pem"))

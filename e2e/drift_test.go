@@ -83,29 +83,22 @@ func (r *rig) labelsEdited(t *testing.T) {
 			t.Errorf("%+v, want %s", items, summary)
 		}
 		r.must(t, 0, "up", "--yes")
-		out, err := r.kubectl(t, "", "get", "node", on, "-o", `jsonpath={.metadata.labels.disk},{.metadata.labels.team} {.spec.taints[*].key}`)
-		if err != nil || out != labels+" "+taints {
-			t.Errorf("the node has %q, %v", out, err)
+		if out := r.kubectlSays(t, "get", "node", on, "-o", `jsonpath={.metadata.labels.disk},{.metadata.labels.team} {.spec.taints[*].key}`); out != labels+" "+taints {
+			t.Errorf("the node has %q", out)
 		}
 		r.inSync(t)
 	}
-	if _, err := r.kubectl(t, "", "label", "node", on, "team=theirs"); err != nil {
-		t.Fatal(err)
-	}
+	r.kubectlDoes(t, "label", "node", on, "team=theirs")
 	r.inSync(t)
 	edit("    labels: {disk: ssd}\n    taints: [{key: dedicated, value: x, effect: PreferNoSchedule}]\n")
 	follows("label disk=ssd, taint dedicated=x:PreferNoSchedule", "ssd,theirs", "dedicated")
-	if _, err := r.kubectl(t, "", "label", "node", on, "disk-"); err != nil {
-		t.Fatal(err)
-	}
+	r.kubectlDoes(t, "label", "node", on, "disk-")
 	follows("label disk=ssd", "ssd,theirs", "dedicated")
 	edit("    labels: {disk: hdd}\n")
 	follows(`label disk=hdd in place of "ssd", remove taint dedicated=x:PreferNoSchedule`, "hdd,theirs", "")
 	edit("")
 	follows("remove label disk=hdd", ",theirs", "")
-	if _, err := r.kubectl(t, "", "label", "node", on, "team-"); err != nil {
-		t.Fatal(err)
-	}
+	r.kubectlDoes(t, "label", "node", on, "team-")
 }
 
 // pending is a plan that is not empty, by step.
@@ -140,17 +133,13 @@ func (r *rig) packageRemoved(t *testing.T) {
 // does had been lost before.
 func (r *rig) madeOnce(t *testing.T) {
 	for _, gone := range [][]string{{"kube-system", "configmap", "kubeadm-config"}, {"kube-public", "configmap", "cluster-info"}, {"kube-system", "daemonset", "kube-proxy"}} {
-		if _, err := r.kubectl(t, "", "-n", gone[0], "delete", gone[1], gone[2]); err != nil {
-			t.Fatal(err)
-		}
+		r.kubectlDoes(t, "-n", gone[0], "delete", gone[1], gone[2])
 	}
 	if items := r.pending(t); len(items) != 1 || items["kubeadm/master-1/once"].Summary == "" {
 		t.Errorf("%+v", items)
 	}
 	r.must(t, 0, "up", "--yes")
-	if out, err := r.kubectl(t, "", "-n", "kube-public", "get", "configmap", "cluster-info", "-o", "name"); err != nil {
-		t.Errorf("%v: %s", err, out)
-	}
+	r.kubectlSays(t, "-n", "kube-public", "get", "configmap", "cluster-info", "-o", "name")
 	r.inSync(t)
 }
 
@@ -226,15 +215,30 @@ func (r *rig) renewed(t *testing.T, on, summary string) {
 	if i := items["kubeadm/"+on+"/certificates"]; len(items) != 1 || i.Summary != summary {
 		t.Errorf("%+v, want %s", items, summary)
 	}
-	const pids = `for d in /proc/[0-9]*; do case $(cat $d/comm 2>/dev/null) in kube-apiserver | kube-controller | kube-scheduler) echo ${d#/proc/} ;; esac; done`
-	before := strings.Fields(labOutput(t, r.Lab, on, pids))
+	processes := func() map[string]string { // pids
+		t.Helper()
+		out := map[string]string{}
+		eventually(t, 2*time.Minute, "one process of each kind", func() error {
+			clear(out)
+			all := strings.Fields(labOutput(t, r.Lab, on, `for d in /proc/[0-9]*; do name=$(cat $d/comm 2>/dev/null); case $name in kube-apiserver | kube-controller | kube-scheduler) echo $name ${d#/proc/} ;; esac; done`))
+			for p := range slices.Chunk(all, 2) {
+				out[p[0]] = p[1]
+			}
+			if len(out) != 3 || len(all) != 6 {
+				return fmt.Errorf("%q", all)
+			}
+			return nil
+		})
+		return out
+	}
+	before := processes()
 	if u := r.must(t, 0, "up", "--yes", "-o", "json").up(t); u.Changed != 1 {
 		t.Errorf("%+v", u)
 	}
-	after := strings.Fields(labOutput(t, r.Lab, on, pids))
-	t.Logf("processes %v, now %v", before, after)
-	if len(before) != 3 || len(after) != 3 || slices.ContainsFunc(after, func(p string) bool { return slices.Contains(before, p) }) {
-		t.Error("not all of them were started anew")
+	for name, pid := range processes() {
+		if t.Logf("%s was process %s, is %s", name, before[name], pid); pid == before[name] {
+			t.Errorf("%s was not started anew", name)
+		}
 	}
 	served := labOutput(t, r.Lab, on, `for c in "$(openssl s_client -connect 10.77.0.11:6443 </dev/null 2>/dev/null)" "$(cat /etc/kubernetes/pki/apiserver.crt)"; do
 echo "$c" | openssl x509 -noout -fingerprint && echo "$c" | openssl x509 -noout -checkend 31000000 && echo "$c" | openssl x509 -noout -enddate; done | sort -u`)

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -200,10 +201,20 @@ func (r result) up(t *testing.T) upResult {
 	return u
 }
 
-// inSync asks for an empty plan.
+// inSync asks for an empty plan. What systemd or the kubelet has just started may
+// not answer yet, so a plan that is not empty, or that could not look, is asked for
+// again for a minute.
 func (r *rig) inSync(t *testing.T) {
 	t.Helper()
-	if res := r.must(t, 0, "plan"); !strings.Contains(res.out, "in sync") {
+	res := r.hactl(t, "plan")
+	for end := time.Now().Add(time.Minute); (res.code == 2 || res.code == 3) && time.Now().Before(end); res = r.hactl(t, "plan") {
+		t.Logf("not in sync yet: %s", res)
+		time.Sleep(time.Second)
+	}
+	if res.code != 0 {
+		t.Fatalf("want exit 0: %s", res)
+	}
+	if !strings.Contains(res.out, "in sync") {
 		t.Errorf("plan does not say so: %s", res)
 	}
 }
@@ -263,6 +274,45 @@ func (r *rig) kubectl(t *testing.T, stdin string, args ...string) (string, error
 	return string(out), nil
 }
 
+// unanswered bounds how long a request through the VIP may be lost, and with it how
+// long it is asked again: the address may be moving.
+const unanswered = 30 * time.Second
+
+// kubectlSays is what kubectl reads.
+func (r *rig) kubectlSays(t *testing.T, args ...string) string {
+	t.Helper()
+	var out string
+	eventually(t, unanswered, "kubectl "+strings.Join(args, " "), func() (err error) {
+		out, err = r.kubectl(t, "", args...)
+		return err
+	})
+	return out
+}
+
+// noAnswer is what kubectl says of a request whose connection was refused or lost.
+var noAnswer = regexp.MustCompile(`Unable to connect to the server|The connection to the server|"https://|reading response body`)
+
+// kubectlDoes makes a change. Only one that got no answer is tried again, and then
+// finds what it may have done.
+func (r *rig) kubectlDoes(t *testing.T, args ...string) {
+	t.Helper()
+	done := func(err error) bool {
+		return slices.Contains(args, "create") && strings.Contains(err.Error(), "already exists") ||
+			slices.Contains(args, "delete") && strings.Contains(err.Error(), "(NotFound)")
+	}
+	for start, again := time.Now(), false; ; again = true {
+		_, err := r.kubectl(t, "", args...)
+		if err == nil || again && done(err) {
+			return
+		}
+		if !noAnswer.MatchString(err.Error()) || time.Since(start) > unanswered {
+			t.Fatal(err)
+		}
+		t.Log(err)
+		time.Sleep(time.Second)
+	}
+}
+
 // eventually waits for f to succeed.
 func eventually(t *testing.T, bound time.Duration, what string, f func() error) {
 	t.Helper()
@@ -295,19 +345,33 @@ func (r *rig) touched(t *testing.T, host string) string {
 systemctl show -p ActiveEnterTimestampMonotonic etcd keepalived kubelet containerd`)
 }
 
-// owner is the one host with the VIP.
-func (r *rig) owner(t *testing.T) string {
+// holders are the hosts with the VIP at this moment: none or two while it moves.
+func (r *rig) holders(t *testing.T) []string {
 	t.Helper()
-	found := ""
-	for _, h := range r.Hosts() {
-		if h.Role != lab.Master || labState(t, r.Lab, h.Name).State == lab.StateOff {
-			continue
-		}
-		if labOutput(t, r.Lab, h.Name, "ip -o address show to "+r.VIP()) != "" {
-			found += h.Name
+	all, err := r.Status(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var found []string
+	for _, h := range all {
+		if h.Role == lab.Master && h.State != lab.StateOff && labOutput(t, r.Lab, h.Name, "ip -o address show to "+r.VIP()) != "" {
+			found = append(found, h.Name)
 		}
 	}
 	return found
+}
+
+// owner is the one host with the VIP, once there is one.
+func (r *rig) owner(t *testing.T) string {
+	t.Helper()
+	var found []string
+	eventually(t, 30*time.Second, "one owner of the VIP", func() error {
+		if found = r.holders(t); len(found) != 1 {
+			return fmt.Errorf("it is on %q", found)
+		}
+		return nil
+	})
+	return found[0]
 }
 
 func (r *rig) healthy(t *testing.T, bound time.Duration) {

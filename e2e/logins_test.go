@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"hactl/internal/lab"
 )
@@ -36,7 +37,7 @@ func TestOneMasterByEveryLoginThenGrownToThree(t *testing.T) {
 	})
 	then(t, "up of one master as a user with a sudo password", func(t *testing.T) {
 		r.must(t, 0, "up", "--yes")
-		r.nodesReady(t, 1, 0)
+		r.nodesReady(t, 1, time.Minute)
 		r.inSync(t)
 	})
 	for _, file := range []string{"inventory-sudo.yaml", "inventory-bastion.yaml"} {
@@ -58,12 +59,11 @@ func TestOneMasterByEveryLoginThenGrownToThree(t *testing.T) {
 		ca := r.fingerprints(t)
 		r.must(t, 0, "up", "--yes")
 		r.inSync(t)
-		r.nodesReady(t, 3, 0)
+		r.nodesReady(t, 3, time.Minute)
 		for _, h := range r.names(lab.Master) {
 			for _, name := range r.names(lab.Master) { // every certificate has every name
-				out, err := r.kubectl(t, "", "get", "--raw", "/readyz", "--server", "https://"+addressOf(t, r, h)+":6443", "--tls-server-name", name)
-				if err != nil || out != "ok" {
-					t.Errorf("%s asked for as %s: %q, %v", h, name, out, err)
+				if out := r.kubectlSays(t, "get", "--raw", "/readyz", "--server", "https://"+addressOf(t, r, h)+":6443", "--tls-server-name", name); out != "ok" {
+					t.Errorf("%s asked for as %s: %q", h, name, out)
 				}
 			}
 		}

@@ -9,30 +9,62 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"hactl/internal/lab"
 	"hactl/internal/preflight"
 )
 
-// checks is what hactl preflight -o json says, by check.
+// checks is what hactl preflight -o json says, by check. Checks that could not look
+// are asked again, twice at most: hosts that begin more than 2.5 s apart do not hear
+// one another, and preflight itself says then that it should be run again.
 func (r *rig) checks(t *testing.T, code int) map[string]preflight.Result {
 	t.Helper()
-	res := r.must(t, code, "preflight", "-o", "json")
-	var doc preflight.Report
-	if err := json.Unmarshal([]byte(res.out), &doc); err != nil {
-		t.Fatalf("%v: %s", err, res)
-	}
-	var ids []string
 	out := map[string]preflight.Result{}
-	for _, k := range doc.Results {
-		ids = append(ids, k.ID)
-		out[k.ID] = k
+	for try := 1; ; try++ {
+		res := r.hactl(t, "preflight", "-o", "json")
+		var doc preflight.Report
+		if err := json.Unmarshal([]byte(res.out), &doc); err != nil {
+			t.Fatalf("%v: %s", err, res)
+		}
+		var ids, again []string
+		for _, k := range doc.Results {
+			ids = append(ids, k.ID)
+			was, asked := out[k.ID]
+			if asked && unseen(was) == 0 {
+				continue // its first word stands
+			}
+			if unseen(was) < len(was.Findings) && k.State == preflight.Passed {
+				t.Errorf("%s found %+v, and nothing when it was asked again", k.ID, was.Findings)
+			}
+			if out[k.ID] = k; unseen(k) > 0 {
+				again = append(again, k.ID)
+			}
+		}
+		if !slices.Equal(ids, preflight.IDs()) {
+			t.Errorf("checks: %v, want %v", ids, preflight.IDs())
+		}
+		t.Logf("preflight took %s", doc.Took)
+		if len(again) > 0 && try < 3 {
+			t.Logf("could not look: %v: %s", again, res)
+			continue
+		}
+		if res.code != code {
+			t.Fatalf("want exit %d: %s", code, res)
+		}
+		return out
 	}
-	if !slices.Equal(ids, preflight.IDs()) {
-		t.Errorf("checks: %v, want %v", ids, preflight.IDs())
+}
+
+// unseen is how many findings of a check say that it could not look.
+func unseen(k preflight.Result) int {
+	n := 0
+	for _, f := range k.Findings {
+		if f.Severity == preflight.Unknown {
+			n++
+		}
 	}
-	t.Logf("preflight took %s", doc.Took)
-	return out
+	return n
 }
 
 // expected are the states of all checks on a lab's hosts: passed, but for what
@@ -89,22 +121,29 @@ func (r *rig) preflight(t *testing.T) {
 }
 
 // preflightBesideKeepalived looks at the running cluster: everything passes,
-// and keepalived does not notice the probes.
+// and keepalived does not notice the probes. Its priority is the prober's to change,
+// and an owner that falls silent meanwhile gives the address up.
 func (r *rig) preflightBesideKeepalived(t *testing.T) {
-	seen := func(host string) string {
-		return labOutput(t, r.Lab, host, `systemctl show -p MainPID -p NRestarts keepalived; journalctl -q -u keepalived -o cat
-ip -o address show to `+r.VIP()+` | wc -l`)
+	process := func(host string) string {
+		return labOutput(t, r.Lab, host, "systemctl show -p MainPID -p NRestarts keepalived")
 	}
-	before := map[string]string{}
+	said := func(host string) string {
+		return labOutput(t, r.Lab, host, "journalctl -q -u keepalived -o cat | grep -v 'effective priority'; ip -o address show to "+r.VIP()+" | wc -l")
+	}
+	start, owner := time.Now(), r.owner(t)
+	processes, before := map[string]string{}, map[string]string{}
 	for _, m := range r.names(lab.Master) {
-		before[m] = seen(m)
+		processes[m], before[m] = process(m), said(m)
 	}
 	asExpected(t, r.checks(t, 0), r.expected(t))
 	for m, b := range before {
+		if now := process(m); now != processes[m] {
+			t.Errorf("%s: keepalived was %s, is %s", m, processes[m], now)
+		}
 		if !strings.Contains(b, "Entering") {
 			t.Errorf("keepalived's journal of %s is not here: %s", m, b)
 		}
-		if now := seen(m); now != b {
+		if now := said(m); now != b && !r.fellSilent(t, owner, start) {
 			t.Errorf("%s: keepalived was\n%s\nand is\n%s", m, b, now)
 		}
 	}

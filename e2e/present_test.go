@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"hactl/internal/bundle"
 	"hactl/internal/lab"
@@ -43,7 +44,7 @@ func TestGoldenImageIsSentNothing(t *testing.T) {
 	then(t, "up sends only files of its own", func(t *testing.T) {
 		before := r.received(t, "master-1")
 		r.must(t, 0, "up", "--yes")
-		r.nodesReady(t, 1, 0)
+		r.nodesReady(t, 1, time.Minute)
 		r.inSync(t)
 		// The prober (9 MB) belongs to hactl, not to the bundle of 500 MB.
 		got := r.received(t, "master-1") - before

@@ -40,7 +40,7 @@ func TestSSHTrouble(t *testing.T) {
 	})
 	l.converged(t)
 	l.inSync(t)
-	l.nodesReady(t, 2, 0)
+	l.nodesReady(t, 2, time.Minute)
 	t.Logf("faults tried: %d", l.tried)
 	if l.tried < 20 {
 		t.Error("too few to mean anything")
