@@ -57,9 +57,9 @@ func (c *Cluster) Look(ctx context.Context) (*State, error) {
 		}
 		wg.Go(func() {
 			// One that answers later is hung as far as the VIP is concerned.
-			ctx, cancel := context.WithTimeout(ctx, requestDeadline)
+			soon, cancel := context.WithTimeout(ctx, requestDeadline)
 			defer cancel()
-			note(wrap(m.Name+": apiserver", (&kube{client: client, at: m.API}).ready(ctx)))
+			note(wrap(m.Name+": apiserver", (&kube{client: client, at: m.API}).ready(soon)))
 		})
 		wg.Go(func() {
 			leads, err := c.Etcd.Leads(ctx, m.Name)
