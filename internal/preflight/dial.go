@@ -123,12 +123,18 @@ func (c *Cluster) dialOwn(ctx context.Context, name string) dial {
 	return d
 }
 
-// try dials until it has enough samples of an answer, or no answer.
+// try dials until it has enough samples of an answer, or none twice: a host may
+// stand still for a moment, and a packet may be lost.
 func (c *Cluster) try(ctx context.Context, d *dial, to netip.Addr) {
+	quiet := false
 	for range dialSamples {
 		began := time.Now()
 		got, err := dialOnce(ctx, c.Hosts[d.From], netip.AddrPortFrom(to, uint16(d.Port)))
 		took := time.Since(began)
+		if got == silent && !quiet {
+			quiet = true
+			continue
+		}
 		d.Reach, d.Err = got, err
 		if got != open && got != refused {
 			return

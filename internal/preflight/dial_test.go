@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -78,6 +79,35 @@ func TestDialMatrixFindsTheOneBlockedWay(t *testing.T) {
 }
 
 // A host whose own sshd forwards nothing says nothing of the others.
+// A host that stands still for two seconds has no firewall yet.
+func TestOneSilenceIsNoFinding(t *testing.T) {
+	for name, c := range map[string]struct {
+		silent []int // dials, from 0
+		want   reach
+	}{
+		"once at first":  {[]int{0}, refused},
+		"once at last":   {[]int{2}, refused},
+		"twice at first": {[]int{0, 1}, silent},
+		"now and then":   {[]int{0, 2}, silent},
+		"always":         {[]int{0, 1, 2}, silent},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cluster, n := bare(t), 0
+			dialled(cluster, func(string, string) error {
+				defer func() { n++ }()
+				if slices.Contains(c.silent, n) {
+					return errors.New("connect failed (Connection timed out)")
+				}
+				return errors.New("connect failed (Connection refused)")
+			})
+			d := dial{From: "master-1", To: "master-2", Port: etcdPeerPort}
+			if cluster.try(t.Context(), &d, netip.MustParseAddr("192.0.2.12")); d.Reach != c.want {
+				t.Errorf("%s, want %s", d.Reach, c.want)
+			}
+		})
+	}
+}
+
 func TestHostThatCannotDialItselfIsNoWitness(t *testing.T) {
 	c := bare(t)
 	dialled(c, func(from, addr string) error {
