@@ -128,10 +128,17 @@ func TestLostAcknowledgedWriteIsFound(t *testing.T) {
 // still read back, and removed, in parts that an apiserver can do.
 func TestBusyAPIServersAreAskedAgain(t *testing.T) {
 	simTest(t, func(t *testing.T, s *sim) {
-		s.onFault = func(string) { s.mu.Lock(); s.busy = 3; s.mu.Unlock() }
-		rep, err := s.drill(testScenario(clearChunk*40*time.Millisecond, gap(vipReady, time.Second))).Run(t.Context())
+		s.onFault = func(string) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.busy = 3
+			for i := range 2 * clearChunk { // as many as a longer run leaves
+				s.objects[fmt.Sprint("more-", i)] = true
+			}
+		}
+		rep, err := s.drill(testScenario(300*time.Millisecond, gap(vipReady, time.Second))).Run(t.Context())
 		run := rep.Scenarios[0].Runs[0]
-		if err != nil || len(run.Problems) > 0 || run.Acked <= clearChunk {
+		if err != nil || len(run.Problems) > 0 || run.Acked == 0 {
 			t.Fatalf("got %v, problems %q, %d writes", err, run.Problems, run.Acked)
 		}
 		if s.busy != 0 || len(s.objects) != 0 {

@@ -107,7 +107,9 @@ func TestWritesTakenByTheMinorityAreFound(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			rep, err := s.drill(sc...).Run(t.Context())
+			d := s.drill(sc...)
+			d.Options.Interval = 100 * time.Millisecond
+			rep, err := d.Run(t.Context())
 			res := rep.Scenarios[0]
 			var missed []string
 			for _, c := range res.Checks {
