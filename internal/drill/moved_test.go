@@ -176,3 +176,17 @@ func TestInsist(t *testing.T) {
 		})
 	}
 }
+
+// An apiserver that answers late is hung as far as the VIP is concerned: what begins
+// now would be blamed on the fault.
+func TestApiserverThatAnswersLateIsNotHealthy(t *testing.T) {
+	for slow, healthy := range map[time.Duration]bool{800 * ms: true, 1200 * ms: false} {
+		simTest(t, func(t *testing.T, s *sim) {
+			s.slow = slow
+			_, err := s.cluster.Look(t.Context())
+			if (err == nil) != healthy || !healthy && !strings.Contains(err.Error(), "master-1: apiserver") {
+				t.Errorf("ready after %v: %v", slow, err)
+			}
+		})
+	}
+}

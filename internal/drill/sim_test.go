@@ -62,6 +62,7 @@ type sim struct {
 	broken  map[string]bool
 	armed   map[string]bool
 
+	slow  time.Duration                             // how long every apiserver takes to say that it is ready
 	lease func() (holder string, renewed time.Time) // of the controller-manager and the scheduler
 
 	demo  map[string]bool // the parts of the demo workload that are there, by path
@@ -329,7 +330,10 @@ func (s *sim) own(names ...string) {
 
 func (s *sim) api() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "ok") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		time.Sleep(s.slow)
+		fmt.Fprint(w, "ok")
+	})
 	mux.HandleFunc("GET "+namespacePath, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "{}") })
 	mux.HandleFunc("POST /api/v1/namespaces", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusConflict) })
 	mux.HandleFunc("GET /api/v1/nodes", func(w http.ResponseWriter, _ *http.Request) {
