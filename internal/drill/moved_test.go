@@ -184,6 +184,7 @@ func TestApiserverThatAnswersLateIsNotHealthy(t *testing.T) {
 		simTest(t, func(t *testing.T, s *sim) {
 			s.slow = slow
 			_, err := s.cluster.Look(t.Context())
+			time.Sleep(2 * slow) // until the apiservers, too, are done
 			if (err == nil) != healthy || !healthy && !strings.Contains(err.Error(), "master-1: apiserver") {
 				t.Errorf("ready after %v: %v", slow, err)
 			}
