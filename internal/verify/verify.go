@@ -72,50 +72,99 @@ type Cluster struct {
 // lookTimeout bounds one look, so that a hung component cannot hold it up.
 const lookTimeout = 10 * time.Second
 
+// part looks at one side of a cluster.
+type part func(context.Context, Cluster) []Check
+
+var parts = []part{etcdChecks, vipChecks, apiChecks, clusterChecks, certificates}
+
+// view is what was seen of a cluster, part by part.
+type view struct {
+	c     Cluster
+	parts []part
+	seen  [][]Check
+}
+
+func (c Cluster) view(parts []part) *view { return &view{c, parts, make([][]Check, len(parts))} }
+
 // Look looks once, at everything at the same time.
 func Look(ctx context.Context, c Cluster) *Report {
+	v := c.view(parts)
+	v.look(ctx, func([]Check) bool { return true })
+	return v.report()
+}
+
+// look looks at the parts of which what was seen before is wanted anew, all at the
+// same time.
+func (v *view) look(ctx context.Context, anew func([]Check) bool) {
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
-	parts := []func(context.Context, Cluster) []Check{etcdChecks, vipChecks, apiChecks, clusterChecks, certificates}
-	found := make([][]Check, len(parts))
 	var wg sync.WaitGroup
-	for i, look := range parts {
-		wg.Go(func() { found[i] = look(ctx, c) })
+	for i, look := range v.parts {
+		if anew(v.seen[i]) {
+			wg.Go(func() { v.seen[i] = v.c.skipped(look(ctx, v.c)) })
+		}
 	}
 	wg.Wait()
-	r := &Report{Cluster: c.Inv.Cluster, VIP: c.Inv.VIP.Address.String(), Healthy: true}
-	for _, f := range found {
-		r.Checks = append(r.Checks, f...)
-	}
-	for i := range r.Checks {
-		k := &r.Checks[i]
+}
+
+// skipped marks those of checks that do not count.
+func (c Cluster) skipped(checks []Check) []Check {
+	for i, k := range checks {
 		if k.State != OK && slices.Contains(c.Skip, k.What) {
-			k.State = Skipped
+			checks[i].State = Skipped
 		}
-		r.Healthy = r.Healthy && k.fine()
 	}
+	return checks
+}
+
+func (v *view) report() *Report {
+	r := &Report{Cluster: v.c.Inv.Cluster, VIP: v.c.Inv.VIP.Address.String(), Checks: slices.Concat(v.seen...)}
+	r.Healthy = well(r.Checks)
 	return r
 }
 
 func (k Check) fine() bool { return k.State == OK || k.State == Skipped }
 
-// Wait looks until everything is healthy or the timeout has passed; it returns
-// the last report. say names what is still missing, whenever that changes.
+func well(checks []Check) bool {
+	return !slices.ContainsFunc(checks, func(k Check) bool { return !k.fine() })
+}
+
+// pollEvery is how long a part that was not well is left alone.
+const pollEvery = 250 * time.Millisecond
+
+// Wait looks until everything is healthy or the timeout has passed. say names what
+// is still missing, whenever that changes. Only that is looked at meanwhile: hosts
+// on which much starts at once have better things to do. What Wait returns is one
+// look at everything, unless ctx ended.
 func Wait(ctx context.Context, c Cluster, timeout time.Duration, say func(string)) *Report {
+	return c.view(parts).wait(ctx, timeout, say)
+}
+
+func (v *view) wait(ctx context.Context, timeout time.Duration, say func(string)) *Report {
 	end := time.Now().Add(timeout)
+	all := func([]Check) bool { return true }
 	last := ""
 	for {
-		r := Look(ctx, c)
-		if r.Healthy || time.Now().After(end) || ctx.Err() != nil {
+		over := !time.Now().Before(end)
+		v.look(ctx, all)
+		r := v.report()
+		if r.Healthy || over || ctx.Err() != nil {
 			return r
 		}
-		if m := r.missing(); m != last {
-			last = m
-			say(fmt.Sprintf("waiting up to %s for %s", time.Until(end).Round(time.Second), m))
+		for !r.Healthy && time.Now().Before(end) && ctx.Err() == nil {
+			if m := r.missing(); m != last {
+				last = m
+				say(fmt.Sprintf("waiting up to %s for %s", time.Until(end).Round(time.Second), m))
+			}
+			select {
+			case <-ctx.Done():
+			case <-time.After(pollEvery):
+			}
+			v.look(ctx, func(seen []Check) bool { return !well(seen) })
+			r = v.report()
 		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(300 * time.Millisecond):
+		if ctx.Err() != nil {
+			return r
 		}
 	}
 }

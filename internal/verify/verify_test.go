@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"hactl/etcd"
@@ -314,5 +315,46 @@ func TestMastersWhoseCertificatesCouldNotBeReadAreUnknown(t *testing.T) {
 	got := certificates(t.Context(), cl)
 	if len(got) != 3 || got[0].State != OK || got[1].State != Unknown || got[1].What != "master-2" || got[2].State != Unknown || got[2].Detail != "no route" {
 		t.Errorf("%+v", got)
+	}
+}
+
+// What is well is left alone while something else is waited for, and everything is
+// looked at together before it counts.
+func TestWaitAsksAgainOnlyForWhatIsMissing(t *testing.T) {
+	for name, c := range map[string]struct {
+		wait    time.Duration
+		relapse bool // the part that was well is not, when all are looked at together
+		asked   [2]int
+		healthy bool
+		said    int
+	}{
+		"comes up":       {wait: time.Minute, asked: [2]int{2, 5}, healthy: true, said: 1},
+		"another goes":   {wait: time.Minute, relapse: true, asked: [2]int{4, 6}, healthy: true, said: 2},
+		"too late":       {wait: pollEvery, asked: [2]int{2, 3}, said: 1},
+		"no time at all": {asked: [2]int{1, 1}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var asked [2]int
+				steady := func(context.Context, Cluster) []Check {
+					asked[0]++
+					if c.relapse && asked[0] == 2 {
+						return []Check{{Area: "vip", State: Bad}}
+					}
+					return []Check{{Area: "vip", State: OK}}
+				}
+				late := func(context.Context, Cluster) []Check {
+					if asked[1]++; asked[1] < 4 {
+						return []Check{{Area: "workload", What: "coredns", State: Bad}}
+					}
+					return []Check{{Area: "workload", What: "coredns", State: OK}}
+				}
+				said := 0
+				r := clusterOf(t, nil, nil).view([]part{steady, late}).wait(t.Context(), c.wait, func(string) { said++ })
+				if asked != c.asked || r.Healthy != c.healthy || said != c.said || len(r.Checks) != 2 {
+					t.Errorf("asked %v, healthy %v, said %d, %v", asked, r.Healthy, said, r.Checks)
+				}
+			})
+		})
 	}
 }
