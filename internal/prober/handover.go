@@ -80,7 +80,7 @@ func (p *Prober) handOver(ctx context.Context) {
 		h.keepUntil, h.passUntil, h.again = time.Time{}, time.Time{}, time.Time{}
 		p.hand(ctx, h, time.Now())
 	}()
-	tick := time.NewTicker(p.cfg.Interval / 4)
+	tick := time.NewTicker(p.cfg.Interval)
 	defer tick.Stop()
 	for ctx.Err() == nil {
 		now := time.Now()
@@ -88,6 +88,7 @@ func (p *Prober) handOver(ctx context.Context) {
 		p.hand(ctx, h, now)
 		select {
 		case <-ctx.Done():
+		case <-p.parts:
 		case <-tick.C:
 		}
 	}
@@ -178,13 +179,20 @@ const stopping = "[-]shutdown "
 // busy one's, and says nothing.
 func (t *target) noteLeaving(err error, now time.Time) {
 	var answer *notReadyError
+	before := t.leaves()
 	switch {
 	case errors.As(err, &answer) && answer.stops:
-		if !t.leaves() {
+		if !before {
 			t.leaving.set(now)
 		}
 	case err == nil || answer != nil || !noAnswer(err):
 		t.leaving.set(time.Time{})
+	}
+	if t.leaves() != before {
+		select {
+		case t.parts <- struct{}{}:
+		default: // poked already, or nobody listens
+		}
 	}
 }
 

@@ -86,6 +86,7 @@ type Prober struct {
 	local *target
 	whole map[*target]*target // by peer: its apiserver asked again, etcd included
 	wrote map[string]int      // last value written, by file
+	parts chan struct{}       // poked when an apiserver begins to leave, or is back
 	work  work                // of the local apiserver while it is late; only Run touches it
 	many  time.Time           // since when a majority answers; zero: it does not
 }
@@ -99,9 +100,11 @@ func New(cfg Config) *Prober {
 	if cfg.patience == (patience{}) {
 		cfg.patience = usual
 	}
-	p := &Prober{cfg: cfg, wrote: map[string]int{}, local: newTarget(cfg, cfg.Local+path), whole: map[*target]*target{}}
+	p := &Prober{cfg: cfg, wrote: map[string]int{}, local: newTarget(cfg, cfg.Local+path), whole: map[*target]*target{}, parts: make(chan struct{}, 1)}
+	p.local.parts = p.parts
 	for i, u := range cfg.Peers {
 		t := newTarget(cfg, u+path)
+		t.parts = p.parts
 		t.addr = hostOf(u)
 		if len(cfg.Etcd) == len(cfg.Peers) {
 			t.etcd = cfg.Etcd[i]
@@ -136,9 +139,10 @@ func (p *Prober) Run(ctx context.Context, alive func()) error {
 		go func() { p.handOver(ctx); close(handed) }()
 		defer func() { cancel(); <-handed }()
 	}
-	tick := time.NewTicker(p.cfg.Interval / 4)
+	tick := time.NewTimer(0)
 	defer tick.Stop()
 	for {
+		tick.Reset(p.pulse())
 		unfit, why := p.verdict(time.Now())
 		before, known := p.wrote[p.cfg.File]
 		if err := p.write(p.cfg.File, unfit); err != nil {
@@ -158,6 +162,16 @@ func (p *Prober) Run(ctx context.Context, alive func()) error {
 		case <-tick.C:
 		}
 	}
+}
+
+// pulse is how soon the verdict may be another although no probe has ended. While
+// the local apiserver is well and in time, an interval is soon enough to see that it
+// no longer is; each time a process wakes up costs more than what it then does.
+func (p *Prober) pulse() time.Duration {
+	if p.local.healthy() && !p.local.late() {
+		return p.cfg.Interval
+	}
+	return p.cfg.Interval / 4
 }
 
 // answersBeside reports whether a peer other than t is healthy.
@@ -191,7 +205,7 @@ func (p *Prober) verdict(now time.Time) (unfit int, why string) {
 	if p.cfg.Handover != nil && p.local.leaves() && !p.announced(now) && p.owns() {
 		return 0, ""
 	}
-	silent, owns, silence := p.local.silent(), p.owns(), p.local.silence(now).Round(10*time.Millisecond)
+	silent, silence := p.local.silent(), p.local.silence(now).Round(10*time.Millisecond)
 	busy, doing := silent && p.work.busy(p.cfg.Slow), "not at work"
 	if busy {
 		doing = "at work"
@@ -201,7 +215,7 @@ func (p *Prober) verdict(now time.Time) (unfit int, why string) {
 		case !t.healthy():
 		case !silent:
 			return 1, "the local apiserver is not ready, " + t.url + " is"
-		case !owns:
+		case !p.owns(): // asked last: it asks the kernel for all addresses
 			return 1, fmt.Sprintf("the local apiserver is silent for %v, %s is ready", silence, t.url)
 		case t.brisk() && p.whole[t].healthy() && (!busy || silence >= busyFor*p.cfg.Slow):
 			return 1, fmt.Sprintf("the local apiserver is silent for %v and %s, %s answers and reaches etcd", silence, doing, t.url)
@@ -280,12 +294,13 @@ type target struct {
 	etcd    string        // of the same host; "" when nobody looks after it
 	changed chan struct{} // poked when the state changes
 	ok      atomic.Bool
-	since   instant      // start of the probe that is running; zero: none
-	took    atomic.Int64 // how long the last answer took, in nanoseconds
-	well    instant      // when it last answered as a healthy one; at first: when it was first looked at
-	quiet   atomic.Bool  // the last probe that failed ended without any answer
-	leaving instant      // since when it has said that it stops; zero: it has not
-	good    int          // answers in a row; only watch touches it
+	since   instant         // start of the probe that is running; zero: none
+	took    atomic.Int64    // how long the last answer took, in nanoseconds
+	well    instant         // when it last answered as a healthy one; at first: when it was first looked at
+	quiet   atomic.Bool     // the last probe that failed ended without any answer
+	leaving instant         // since when it has said that it stops; zero: it has not
+	parts   chan<- struct{} // poked when leaving changes, unless nil
+	good    int             // answers in a row; only watch touches it
 }
 
 // instant is a point in time that goroutines share, on the monotonic clock: a
