@@ -33,7 +33,7 @@ func (c *cluster) stages() ([]plan.Stage, error) {
 	b.each(all, c.binaries)
 	b.each(masters, c.certificates)
 
-	// Side by side on each host: containerd and its images, the etcd member
+	// Side by side on each host: containerd and the apiserver's image, the etcd member
 	// (started without waiting: members wait for one another), keepalived, and
 	// the files that kubeadm starts from.
 	b.stage("runtime, etcd and VIP")
@@ -203,7 +203,7 @@ func (c *cluster) dialEtcd(ctx context.Context) (*etcd.Cluster, error) {
 }
 
 func (c *cluster) nodes() kubeadm.Cluster {
-	k := kubeadm.Cluster{Inv: c.inv, Facts: c.facts, PKI: c.material, First: c.firstMaster()[0].Name}
+	k := kubeadm.Cluster{Inv: c.inv, Facts: c.facts, PKI: c.material, First: c.firstMaster()[0].Name, AwaitImages: host.AwaitImages(c.bundle)}
 	for _, m := range c.inv.Masters() {
 		k.EtcdClients = append(k.EtcdClients, etcd.ClientURL(m))
 	}

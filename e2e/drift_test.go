@@ -24,7 +24,7 @@ var drifts = []struct{ what, script, step string }{
 	{"a binary replaced", "cp /usr/local/bin/etcdctl /root/x && echo >>/root/x && mv /root/x /usr/local/bin/etcdctl", "host/%s/binary-etcdctl"},
 	{"a certificate swapped", "cat /etc/etcd/pki/server.crt >/etc/kubernetes/pki/apiserver-etcd-client.crt", "kubeadm/%s/etcd-client-cert"},
 	{"a sysctl reset", "echo 0 >/proc/sys/net/ipv4/ip_forward", "host/%s/sysctls"},
-	{"an image removed", "ctr -n k8s.io images rm $(ctr -n k8s.io images ls -q | grep coredns)", "host/%s/addon-images"},
+	{"an image removed", "ctr -n k8s.io images rm $(ctr -n k8s.io images ls -q | grep coredns)", "host/%s/other-images"},
 	// The files are as they should be, the process is older than they are.
 	{"a process with an older configuration", `u=/etc/systemd/system/kubelet.service; cp -p $u /root/u
 sed -i 's/HACTL_CONFIG=.*/HACTL_CONFIG=older/' $u && systemctl daemon-reload && systemctl restart kubelet && cp -p /root/u $u`, "kubeadm/%s/kubelet"},

@@ -145,9 +145,9 @@ mkdir -p ` + kubeDir + `/manifests
 	if err := c.awaitAPI(ctx, env, h, apiWait, isReady); err != nil {
 		return c.kubeletSays(ctx, env, err)
 	}
-	script = "set -e\n"
+	script = c.AwaitImages + "set -e\n"
 	if !first && !c.registered(ctx, env, h) {
-		script = restart
+		script = c.AwaitImages + restart
 	}
 	if first {
 		script += c.addons(c.apiAddress(h)) + initPhases(toNode, toCluster) + ` || { kill $early 2>/dev/null; exit 1; }

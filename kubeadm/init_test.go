@@ -59,7 +59,7 @@ func (w *initWorld) of(addr string) int {
 func newInitWorld(t *testing.T, ran func(w *initWorld, phases []string)) *initWorld {
 	t.Helper()
 	w := &initWorld{Cluster: clusterOf(t, inventorytest.Three(t), true), code: map[string]int{}}
-	w.First = w.Inv.Masters()[0].Name
+	w.First, w.AwaitImages = w.Inv.Masters()[0].Name, "until images; do sleep 1; done\n"
 	second := w.Inv.Masters()[1].Name
 	w.host = remote.NewFake(second, func(c remote.Call) (*remote.Result, error) {
 		switch {
@@ -79,8 +79,12 @@ func newInitWorld(t *testing.T, ran func(w *initWorld, phases []string)) *initWo
 				}
 			}
 		}
-		if strings.HasPrefix(c.Cmd.Script, restart) {
+		script, awaits := strings.CutPrefix(c.Cmd.Script, w.AwaitImages)
+		if strings.HasPrefix(script, restart) {
 			did = append([]string{"kubelet-restart"}, did...)
+		}
+		if awaits {
+			did = append([]string{"images"}, did...)
 		}
 		w.note(strings.Join(did, " "))
 		ran(w, did)
@@ -149,7 +153,7 @@ func TestAnotherMasterFollowsTheFirstOnesApiserver(t *testing.T) {
 		"master-1 answers Internal Server Error", "master-1 answers OK",
 		"kubelet-start control-plane/apiserver",
 		"master-2 answers Internal Server Error", "master-2 answers OK",
-		"control-plane/controller-manager control-plane/scheduler wait-control-plane mark-control-plane",
+		"images control-plane/controller-manager control-plane/scheduler wait-control-plane mark-control-plane",
 	)
 }
 
@@ -165,7 +169,7 @@ func TestAnotherMasterComesUpWithoutTheFirst(t *testing.T) {
 		"preflight certs kubeconfig",
 		"kubelet-start control-plane/apiserver",
 		"master-2 answers Internal Server Error", "master-2 answers OK",
-		"kubelet-restart control-plane/controller-manager control-plane/scheduler wait-control-plane mark-control-plane",
+		"images kubelet-restart control-plane/controller-manager control-plane/scheduler wait-control-plane mark-control-plane",
 	)
 }
 

@@ -49,6 +49,10 @@ type Cluster struct {
 	KubeletSum  string   // sha256 of the kubelet
 	EtcdClients []string // client URLs of all etcd members
 	First       string   // master that does what the cluster needs once
+	// AwaitImages is a shell script that waits for what the controller manager and
+	// the scheduler run from, which is imported while the apiserver starts; "" when
+	// it is there.
+	AwaitImages string
 
 	patience time.Duration // with the first apiserver, when it is not firstWait
 }

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"path"
@@ -24,21 +25,24 @@ const (
 	pinnedLabel = "io.cri-containerd.pinned=pinned"
 )
 
-// controlPlane are the images without which no master comes up; the others may
-// follow while it does.
-var controlPlane = map[string]bool{"kube-apiserver": true, "kube-controller-manager": true, "kube-scheduler": true, "pause": true}
+// soonest are the images without which no apiserver comes up, soon those that the
+// node wants as soon as it is up.
+var (
+	soonest = map[string]bool{"kube-apiserver": true, "pause": true}
+	soon    = map[string]bool{"kube-controller-manager": true, "kube-scheduler": true}
+)
 
-// FirstImages returns the step that imports what the control plane needs.
+// FirstImages returns the step that imports what an apiserver needs.
 func (h Host) FirstImages() plan.Step {
-	return h.images("images", "control-plane images", "", func(a bundle.Artifact) bool { return controlPlane[a.Name] })
+	return h.images("images", "apiserver's images", func(a bundle.Artifact) bool { return soonest[a.Name] })
 }
 
-// OtherImages returns the step that imports everything else. What starts beside
-// it comes first.
+// OtherImages returns the step that imports everything else, while the apiserver
+// starts.
 func (h Host) OtherImages() plan.Step {
-	return h.images("addon-images", "addon images", "nice -n 19 ", func(a bundle.Artifact) bool {
+	return h.images("other-images", "other images", func(a bundle.Artifact) bool {
 		switch {
-		case controlPlane[a.Name]:
+		case soonest[a.Name]:
 			return false
 		case a.Name == "flannel":
 			return h.Inv.Network.Preset == "flannel"
@@ -49,15 +53,35 @@ func (h Host) OtherImages() plan.Step {
 	})
 }
 
+// AwaitImages returns a shell script that waits for the controller manager's and the
+// scheduler's images, for up to five minutes: a kubelet that finds one missing asks a
+// registry for it, and tries again ten seconds later. After that it goes on.
+func AwaitImages(b *bundle.Bundle) string {
+	refs := ""
+	n := 0
+	for _, a := range b.Artifacts {
+		if a.Kind == bundle.Image && soon[a.Name] {
+			refs += " -e " + remote.Quote(a.Image)
+			n++
+		}
+	}
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf(`i=0; until [ "$(ctr -n k8s.io images ls -q 2>/dev/null | grep -cxF%s)" = %d ] || [ $i = 1500 ]; do i=$((i+1)); sleep 0.2; done
+`, refs, n)
+}
+
 // images returns the step that brings the archives of images that containerd
-// does not have yet, and imports them by a command that nice stands before.
-func (h Host) images(what, title, nice string, keep func(bundle.Artifact) bool) plan.Step {
+// does not have yet, and imports them: those of the control plane first.
+func (h Host) images(what, title string, keep func(bundle.Artifact) bool) plan.Step {
 	var want []bundle.Artifact
 	for _, a := range h.Bundle.For(h.Host.Role) {
 		if a.Kind == bundle.Image && keep(a) {
 			want = append(want, a)
 		}
 	}
+	slices.SortStableFunc(want, func(a, b bundle.Artifact) int { return cmp.Compare(rank(a), rank(b)) })
 	return plan.Step{
 		ID: h.id(what), Host: h.Host.Name, Title: title, Lane: RuntimeLane,
 		// One listing serves every image; without containerd it is empty.
@@ -91,9 +115,20 @@ timeout 45 ctr -n k8s.io images ls`}, {Key: "archives", Script: "ls " + archiveD
 			if err != nil {
 				return err
 			}
-			return h.importAll(ctx, env, nice, missingImages(want, seen.Out), left)
+			return h.importAll(ctx, env, missingImages(want, seen.Out), left)
 		},
 	}
+}
+
+// rank is the order in which images are wanted.
+func rank(a bundle.Artifact) int {
+	switch {
+	case soonest[a.Name]:
+		return 0
+	case soon[a.Name]:
+		return 1
+	}
+	return 2
 }
 
 // missingImages compares with the output of "ctr images ls": one image a line,
@@ -140,7 +175,7 @@ func archivesIn(listing string, want []bundle.Artifact) []bundle.Artifact {
 // that the host does not have is brought first. containerd records an image, with
 // its labels, when it has all of its content; what was not unpacked by then is
 // unpacked for the first container of it.
-func (h Host) importAll(ctx context.Context, env plan.Env, nice string, as, left []bundle.Artifact) error {
+func (h Host) importAll(ctx context.Context, env plan.Env, as, left []bundle.Artifact) error {
 	there, err := h.archivesThere(ctx, env, as)
 	if err != nil {
 		return err
@@ -153,6 +188,10 @@ func (h Host) importAll(ctx context.Context, env plan.Env, nice string, as, left
 			if _, err := h.deliver(ctx, env, a, at, 0o644); err != nil {
 				return fmt.Errorf("bring image archive %s: %w", a.Name, err)
 			}
+		}
+		nice := ""
+		if rank(a) > 1 { // what starts beside it comes first
+			nice = "nice -n 19 "
 		}
 		fmt.Fprintf(&script, "%sctr -n k8s.io images import --local --label %s=%s --label %s %s >/dev/null\n", nice, archiveLabel, shortSum(a), pinnedLabel, remote.Quote(at))
 		if h.Inv.Artifacts.Source != "present" { // there they are the operator's

@@ -2,7 +2,9 @@ package host
 
 import (
 	"cmp"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -26,7 +28,7 @@ func bare() *remote.Fake {
 func TestImagesFollowTheInventory(t *testing.T) {
 	var all []bundle.Artifact
 	refs := map[string]string{"demo-v1": bundle.DemoImage, "demo-v2": bundle.DemoImageNext}
-	for _, n := range []string{"kube-apiserver", "pause", "kube-proxy", "coredns", "flannel", "demo-v1", "demo-v2"} {
+	for _, n := range []string{"kube-proxy", "coredns", "kube-apiserver", "kube-scheduler", "pause", "kube-controller-manager", "flannel", "demo-v1", "demo-v2"} {
 		ref := cmp.Or(refs[n], "example.invalid/"+n+":v1")
 		all = append(all, bundle.Artifact{Name: n, Kind: bundle.Image, File: "images/" + n + ".tar", Version: "v1", Image: ref, SHA256: strings.Repeat("5", 64)})
 	}
@@ -36,9 +38,9 @@ func TestImagesFollowTheInventory(t *testing.T) {
 		demo   *bool
 		want   string
 	}{
-		"nothing of its own": {"routes", &no, "kube-proxy v1, coredns v1"},
-		"demo":               {"routes", &yes, "kube-proxy v1, coredns v1, demo-v1 v1, demo-v2 v1"},
-		"flannel":            {"flannel", &no, "kube-proxy v1, coredns v1, flannel v1"},
+		"nothing of its own": {"routes", &no, ""},
+		"demo":               {"routes", &yes, ", demo-v1 v1, demo-v2 v1"},
+		"flannel":            {"flannel", &no, ", flannel v1"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inv := &inventory.Inventory{Network: inventory.Network{Preset: c.preset}, Artifacts: inventory.Artifacts{Demo: c.demo}}
@@ -47,11 +49,42 @@ func TestImagesFollowTheInventory(t *testing.T) {
 			if err != nil || p.Err() != nil {
 				t.Fatal(err, p.Err())
 			}
-			for i, want := range []string{"kube-apiserver v1, pause v1", c.want} {
+			for i, want := range []string{"kube-apiserver v1, pause v1", "kube-scheduler v1, kube-controller-manager v1, kube-proxy v1, coredns v1" + c.want} {
 				if got := p.Pending()[i].Change.Summary; got != "import "+want {
 					t.Errorf("%q, want %q", got, want)
 				}
 			}
 		})
+	}
+}
+
+// A real shell waits until both are there, whatever else is.
+func TestImagesAreAwaited(t *testing.T) {
+	dir := t.TempDir()
+	// Of one more image a second call.
+	ctr := `#!/bin/sh
+echo >>` + dir + `/calls
+n=$(wc -l <` + dir + `/calls)
+[ $n != 1 ] || exit 1
+printf '%s\n' example.invalid/pause:v1 example.invalid/kube-scheduler:v12 example.invalid/kube-controller-manager:v1
+[ $n -lt 4 ] || echo example.invalid/kube-scheduler:v1
+`
+	if err := os.WriteFile(filepath.Join(dir, "ctr"), []byte(ctr), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	b := &bundle.Bundle{}
+	if got := AwaitImages(b); got != "" {
+		t.Errorf("nothing to wait for: %s", got)
+	}
+	for _, n := range []string{"pause", "kube-controller-manager", "kube-scheduler"} {
+		b.Artifacts = append(b.Artifacts, bundle.Artifact{Name: n, Kind: bundle.Image, Image: "example.invalid/" + n + ":v1"})
+	}
+	sh := exec.CommandContext(t.Context(), "sh", "-ec", AwaitImages(b)+"echo go on")
+	sh.Env = []string{"PATH=" + dir + ":" + os.Getenv("PATH")}
+	if out, err := sh.CombinedOutput(); err != nil || string(out) != "go on\n" {
+		t.Errorf("%v: %s", err, out)
+	}
+	if calls, err := os.ReadFile(filepath.Join(dir, "calls")); err != nil || len(calls) != 4 {
+		t.Errorf("asked %d times, wanted 4; %v", len(calls), err)
 	}
 }

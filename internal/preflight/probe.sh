@@ -36,12 +36,12 @@ if [ -n "$VIP" ] && [ -z "$(ip -o address show to "$VIP")" ]; then
 	fi
 fi
 
-# Versions of what is there already.
+# Versions of what is at work, or has data. Of what merely lies there nobody wants
+# to know, and such a program takes its time to say.
+version() { command -v "$1" >/dev/null && echo "version $1 $("$1" --version 2>&1 | head -n 1 | head -c 200)"; }
 {
-	for p in kubelet etcd containerd keepalived; do
-		command -v "$p" >/dev/null || continue
-		echo "version $p $("$p" --version 2>&1 | head -n 1 | head -c 200)"
-	done
+	grep -qsx kubelet /proc/[0-9]*/comm && version kubelet
+	[ -n "$DIR" ] && [ -d "$DIR/member" ] && version etcd
 } >"$T/versions" &
 
 # Latency of one synchronous write of a page, as etcd's log makes them: in place,
