@@ -54,8 +54,8 @@ func (h Host) OtherImages() plan.Step {
 }
 
 // AwaitImages returns a shell script that waits for the controller manager's and the
-// scheduler's images, for up to five minutes: a kubelet that finds one missing asks a
-// registry for it, and tries again ten seconds later. After that it goes on.
+// scheduler's images, for up to five minutes: a kubelet that does not find one leaves
+// the pod alone for a while. After that it goes on.
 func AwaitImages(b *bundle.Bundle) string {
 	refs := ""
 	n := 0
