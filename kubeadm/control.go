@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"sync"
 	"time"
 
@@ -38,7 +37,7 @@ func (c *Control) Ask(ctx context.Context, f func(context.Context, *API) error) 
 	var errs []error
 	if c.kept != nil {
 		err := bounded(ctx, c.kept, f)
-		if err == nil || final(err) {
+		if err == nil || kubeapi.Final(err) {
 			return err
 		}
 		c.kept.Close()
@@ -54,7 +53,7 @@ func (c *Control) Ask(ctx context.Context, f func(context.Context, *API) error) 
 			return err
 		}
 		err = bounded(ctx, api, f)
-		if err == nil || final(err) {
+		if err == nil || kubeapi.Final(err) {
 			c.kept = api
 			return err
 		}
@@ -71,13 +70,6 @@ func bounded(ctx context.Context, api *API, f func(context.Context, *API) error)
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	return f(ctx, api)
-}
-
-// final reports whether another apiserver would say the same. One that has just got
-// etcd back answers 429 while it fills its cache.
-func final(err error) bool {
-	var s *kubeapi.StatusError
-	return errors.As(err, &s) && s.Code < 500 && s.Code != http.StatusTooManyRequests
 }
 
 // Close drops the connection.

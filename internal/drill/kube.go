@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -100,8 +99,7 @@ func (k *kube) names(ctx context.Context, path, label string) (map[string]bool, 
 }
 
 // insist asks again for half a minute, while nothing but the time after an outage
-// may be what is wrong: an apiserver whose etcd member has just come back answers
-// with a server error, or 429 while it fills its cache.
+// may be what is wrong ([kubeapi.Final] knows what else is).
 func insist(ctx context.Context, ask func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
@@ -109,9 +107,7 @@ func insist(ctx context.Context, ask func(context.Context) error) error {
 		tryCtx, cancel := context.WithTimeout(ctx, 5*time.Second)
 		err := ask(tryCtx)
 		cancel()
-		var s *kubeapi.StatusError
-		final := errors.As(err, &s) && s.Code < 500 && s.Code != http.StatusTooManyRequests
-		if err == nil || final || !pause(ctx, 500*time.Millisecond) {
+		if err == nil || kubeapi.Final(err) || !pause(ctx, 500*time.Millisecond) {
 			return err
 		}
 	}

@@ -38,6 +38,14 @@ func (e *StatusError) Error() string {
 	return fmt.Sprintf("%s: status %d: %s", e.Path, e.Code, remote.Clean(e.Message))
 }
 
+// Final reports whether err is an answer that asking again, or another apiserver,
+// would not change. One whose etcd has just come back answers 429 while it fills
+// its cache.
+func Final(err error) bool {
+	var s *StatusError
+	return errors.As(err, &s) && s.Code < http.StatusInternalServerError && s.Code != http.StatusTooManyRequests
+}
+
 // HasStatus reports whether err is an answer with that HTTP status.
 func HasStatus(err error, code int) bool {
 	var s *StatusError
