@@ -25,6 +25,7 @@ deps: ## install the Debian packages that the targets below need (root)
 test: deps ## hermetic tests with the race detector, go vet, shellcheck
 	$(GO) vet ./...
 	$(GO) vet -tags e2e ./...
+	$(GO) test ./inventory
 	find . -name '*.sh' -o -path ./.ci/run | xargs shellcheck --shell=sh --severity=warning
 	$(GO) test -race ./...
 
@@ -55,10 +56,11 @@ sweep: deps bundle ## hactl cut at every call it makes, and killed at 100 random
 demo: deps bundle ## three masters and a worker on this machine, then power one off (root)
 	sh e2e/demo.sh
 
-bench: deps bundle ## by hand, up, second up, on the same hosts (root)
+bench: deps bundle ## by hand, up, second up; the VIP's outages, ours and the procedure's; on the same hosts (root)
 	sh e2e/bench.sh
+	sh e2e/bench-vip.sh
 
-bench-vip: deps bundle ## the VIP's outages, ours and the procedure's by hand, on the same hosts (root)
+bench-vip: deps bundle ## of these the VIP's outages alone (root)
 	sh e2e/bench-vip.sh
 
 golden: ## write the golden files anew; look at the difference before committing

@@ -36,11 +36,12 @@ that a client saw with its bound. Every acknowledged write is read back.
 
 It starts only on a healthy cluster, shows what it is about to do, and asks. Each
 fault's undo is armed on the host itself before the fault: the cluster heals even
-when hactl is killed half-way.
+when hactl is killed half-way. A host without power has nothing armed: a process
+here switches it on (--power-on-command), or it starts again by itself (reboot -f).
 
 Exit code 0: every bound was met; 3: a host could not be reached; 6: a bound was
 missed, or something did not recover; 7: refused, not safe to start; 8: another
-run holds the lock.`,
+run holds the lock; 130: interrupted, what was broken is undone.`,
 		Example: `  hactl drill --list
   hactl drill owner-cut-off apiserver-killed --repeat 20
   hactl drill --all --yes --report drill-report
@@ -55,6 +56,9 @@ run holds the lock.`,
 		},
 		RunE: func(c *cobra.Command, args []string) error {
 			if o.list {
+				if len(args) > 0 || o.all {
+					return usagef("--list shows every scenario, and goes without names and --all")
+				}
 				return a.listDrills()
 			}
 			scenarios, err := o.choose(args)
@@ -70,13 +74,13 @@ run holds the lock.`,
 
 func (o *drillOptions) flags(c *cobra.Command) {
 	f := c.Flags()
-	f.BoolVar(&o.list, "list", false, "list the scenarios with their bounds and needs")
+	f.BoolVar(&o.list, "list", false, "list the scenarios with their default bounds and needs")
 	f.BoolVar(&o.all, "all", false, "run every scenario that is permitted, in a safe order")
 	f.BoolVarP(&o.yes, "yes", "y", false, "do not ask before breaking things")
 	f.BoolVar(&o.force, "force-unlock", false, "break the lock of another run, saying whose it was")
 	f.IntVar(&o.Repeat, "repeat", 1, "run each scenario `N` times")
 	f.DurationVar(&o.Settle, "settle", drill.DefaultSettle, "wait this long for health between runs")
-	f.DurationVar(&o.Interval, "interval", drill.DefaultInterval, "time between two requests of a stream")
+	f.DurationVar(&o.Interval, "interval", drill.DefaultInterval, "time between two requests of a kind; what only explains others is sent a fifth as often")
 	f.DurationVar(&o.Hold, "hold", 0, "let each fault last this long instead of the scenario's own time")
 	f.DurationVar(&o.Armed, "armed", drill.DefaultArmed, "hosts undo a fault by themselves this long after hactl should have")
 	f.StringVar(&o.report, "report", "", "write drill.json, drill.xml (JUnit) and drill.html into `folder`")

@@ -56,6 +56,9 @@ func (a *app) printDrill(rep *drill.Report) {
 			t.Add(name, c.Check, fmt.Sprint(len(c.Values)), ofGap(c, c.Before), ofGap(c, c.AtFault), c.Format(c.P50), c.Format(c.P95), c.Format(c.Max), c.Format(c.Bound), c.Requests(), verdict)
 		}
 	}
+	if slices.ContainsFunc(rep.Scenarios, (*drill.Result).Broke) {
+		fmt.Fprintf(a.stdout, "%s\n\n", drill.Legend)
+	}
 	for _, r := range rep.Scenarios {
 		drill.WriteTimeline(a.stdout, r)
 	}

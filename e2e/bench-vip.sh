@@ -51,8 +51,8 @@ for m in $masters; do
     { echo "set -- $m 10.77.0.100"; cat e2e/article-keepalived.sh e2e/article-vip.sh; } | "$hactl" lab exec --name "$lab" "$m" -- sh
 done
 settled
-article_cut=$(gap owner-cut-off --accept-risk=drift)
+article_cut=$(gap owner-cut-off --accept-risk=drift --repeat "$repeat")
 settled
-article_killed=$(gap apiserver-killed --accept-risk=drift)
+article_killed=$(gap apiserver-killed --accept-risk=drift --repeat "$repeat")
 line 'owner cut off' "$cut" "$article_cut"
 line 'apiserver killed' "$killed" "$article_killed"

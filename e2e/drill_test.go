@@ -31,8 +31,8 @@ import (
 // that is cut off tries without a pause: figures worth comparing come from a quiet
 // machine (make bench-vip). What does not widen is what must never happen: a lost write, a
 // fault without effect, a cluster that does not recover, a VIP that moves without a
-// reason, a write that is taken without quorum (five times that bound is more than
-// the fault lasts).
+// reason, two owners, a write that is taken without quorum (five times that bound is
+// more than the fault lasts).
 const (
 	crowded = 10
 	atFault = 3
@@ -56,6 +56,9 @@ func wide() string {
 				continue
 			case drill.Failures: // a gap may be there then, if a short one
 				bound = 400 * time.Millisecond
+			case drill.Owners: // a crowded processor is no excuse; hosts' clocks are read late there
+				fmt.Fprintf(&out, "    %s/%s: %s\n", e.Name, c.Key(), bound+200*time.Millisecond)
+				continue
 			default:
 			}
 			fmt.Fprintf(&out, "    %s/%s: %s\n", e.Name, c.Key(), crowded*bound)
@@ -77,19 +80,16 @@ func TestDrill(t *testing.T) {
 	then(t, "the drill finds the procedure by hand's keepalived too slow", r.articleVIP)
 }
 
-// TestKilledDrillHeals kills hactl in the middle of one of each kind of fault,
-// whatever the host is in which it is done.
+// TestKilledDrillHeals kills hactl in the middle of each scenario's fault.
 func TestKilledDrillHeals(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, lab.Config{Name: named("killed"), Masters: 3, Workers: 1})
 	r.inventory(t, "inventory.yaml", func(s string) string { return s + wide() })
 	r.must(t, 0, "up", "--yes")
-	for _, name := range []string{
-		"keepalived-stopped", "keepalived-killed", "apiserver-stopped", "apiserver-killed", "apiserver-hung", "etcd-leader-stopped", "etcd-leader-hung",
-		"owner-cut-off", "owner-isolated", "owner-powered-off", "worker-lost", "etcd-no-quorum", "all-rebooted",
-	} {
-		then(t, name, func(t *testing.T) { r.killedDrill(t, name) })
+	for _, sc := range drill.Scenarios() {
+		then(t, sc.Name, func(t *testing.T) { r.killedDrill(t, sc) })
 	}
+	then(t, "one that is told to end undoes its fault first", r.endedDrill)
 }
 
 // artifacts is the folder in which a run's reports are kept: E2E_ARTIFACTS, or
@@ -342,36 +342,53 @@ func (r *rig) secondDrill(t *testing.T) {
 	}
 }
 
-// killedDrill kills hactl while the fault is in effect; the hosts' own timers
-// undo it 12 s after hactl would have done. Nothing is measured, so there are few
-// requests: the last --interval counts.
-func (r *rig) killedDrill(t *testing.T, scenario string) {
-	heals, err := drill.Find(scenario)
-	if err != nil {
-		t.Fatal(err)
+// briefly are the flags of a drill that is killed: the hosts' own timers undo the
+// fault 12 s after hactl would have done, within byItself of the fault. Nothing is
+// measured, so there are few requests: the last --interval counts.
+func (r *rig) briefly(scenario string) []string {
+	return r.drillArgs(scenario, "--interval=500ms", "--hold=5s", "--armed=12s")
+}
+
+const byItself = 5*time.Second + 12*time.Second
+
+// armed fails while a host has an undo that is still to come.
+func (r *rig) armed(t *testing.T) error {
+	t.Helper()
+	for _, h := range r.Hosts() {
+		if left := labOutput(t, r.Lab, h.Name, "systemctl list-units --all --plain --no-legend 'hactl-undo-*.timer'"); left != "" {
+			return fmt.Errorf("%s: %s", h.Name, left)
+		}
 	}
-	x := r.start(t, nil, r.drillArgs(scenario, "--interval=500ms", "--hold=5s", "--armed=12s")...)
+	return nil
+}
+
+// killedDrill kills hactl while the fault is in effect.
+func (r *rig) killedDrill(t *testing.T, sc drill.Scenario) {
+	x := r.start(t, nil, r.briefly(sc.Name)...)
 	x.inEffect(t)
 	if err := x.cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	at := time.Now()
 	if res := x.wait(t); res.code != killed || strings.Contains(res.err, "undone") {
 		t.Fatalf("hactl was not killed before it undid the fault: %s", res)
+	}
+	// A host without power is switched on by a process here, not by its own timer.
+	if !sc.Heals && !sc.Reboots {
+		eventually(t, byItself+5*time.Second, "the hosts have undone it", func() error { return r.armed(t) })
 	}
 	eventually(t, 8*time.Minute, "the cluster to heal by itself", func() error {
 		if res := r.hactl(t, "status"); res.code != 0 {
 			return fmt.Errorf("%s", res)
 		}
-		for _, h := range r.Hosts() {
-			if heals[0].Heals {
-				// The cluster has, as a drill would have waited for it to: its undo is
-				// for later, if at all.
+		if sc.Heals {
+			// The cluster has, as a drill would have waited for it to: its undo is
+			// for later, if at all.
+			for _, h := range r.Hosts() {
 				labOutput(t, r.Lab, h.Name, "systemctl stop 'hactl-undo-*.timer'")
 			}
-			if armed := labOutput(t, r.Lab, h.Name, "systemctl list-units --all --plain --no-legend 'hactl-undo-*.timer'"); armed != "" {
-				return fmt.Errorf("%s after the kill: %s", time.Since(at).Round(time.Second), armed)
-			}
+		}
+		if err := r.armed(t); err != nil {
+			return err
 		}
 		// What was started again may still be starting.
 		if res := r.hactl(t, "plan"); res.code != 0 {
@@ -379,5 +396,22 @@ func (r *rig) killedDrill(t *testing.T, scenario string) {
 		}
 		return nil
 	})
+	r.inSync(t)
+}
+
+// endedDrill sends SIGTERM.
+func (r *rig) endedDrill(t *testing.T) {
+	x := r.start(t, nil, r.briefly("apiserver-hung")...)
+	x.inEffect(t)
+	if err := x.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if res := x.wait(t); res.code != 130 {
+		t.Errorf("%s", res)
+	}
+	if err := r.armed(t); err != nil {
+		t.Errorf("it has ended, and its undo is still to come: %v", err)
+	}
+	r.healthy(t, time.Minute)
 	r.inSync(t)
 }

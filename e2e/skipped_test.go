@@ -12,11 +12,12 @@ import (
 
 // TestUpGoesOnWithoutAMasterOnlyWhenTold has masters that never answer from the
 // first run on: up names them and touches nobody, goes on without one when told
-// to, not without two, and brings it in once it answers.
+// to, not without two, and brings it in once it answers. The hosts lack every
+// package that hactl needs: it installs them.
 func TestUpGoesOnWithoutAMasterOnlyWhenTold(t *testing.T) {
 	t.Parallel()
 	const gone, too = "master-3", "master-2"
-	r := newRig(t, lab.Config{Name: named("skipped"), Masters: 3})
+	r := newRig(t, lab.Config{Name: named("skipped"), Masters: 3, Bare: true})
 	labInject(t, r.Lab, lab.Off, gone)
 	then(t, "it is named and nobody is touched", func(t *testing.T) {
 		before := r.touched(t, "master-1")

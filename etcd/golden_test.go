@@ -18,7 +18,8 @@ func planOf(t *testing.T, inv *inventory.Inventory) *Plan {
 
 func TestFilesOfAMember(t *testing.T) {
 	for name, inv := range map[string]*inventory.Inventory{
-		"one": inventorytest.One(t), "three": inventorytest.Three(t), "five": inventorytest.Five(t), "three-ipv6": inventorytest.ThreeIPv6(t),
+		"one": inventorytest.One(t), "three": inventorytest.Three(t), "five": inventorytest.Five(t),
+		"one-ipv6": inventorytest.Load(t, inventorytest.Text(1, 0, true)), "three-ipv6": inventorytest.ThreeIPv6(t), "five-ipv6": inventorytest.Load(t, inventorytest.Text(5, 0, true)),
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := planOf(t, inv)

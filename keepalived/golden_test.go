@@ -40,26 +40,27 @@ func steps(t *testing.T, v VIP, i int) []plan.Step {
 }
 
 func TestFilesOfAMaster(t *testing.T) {
-	for name, c := range map[string]struct {
-		inv    *inventory.Inventory
-		prober bool
-	}{
-		"one": {inventorytest.One(t), true}, "three": {inventorytest.Three(t), true}, "five": {inventorytest.Five(t), true},
-		"three-ipv6": {inventorytest.ThreeIPv6(t), true}, "one-script": {inventorytest.One(t), false},
-		"three-script": {inventorytest.Three(t), false}, "five-script": {inventorytest.Five(t), false}, "three-ipv6-script": {inventorytest.ThreeIPv6(t), false},
-	} {
-		t.Run(name, func(t *testing.T) {
-			v := vipOf(t, c.inv, c.prober)
-			files := goldentest.Puts(t, steps(t, v, len(c.inv.Masters())-1))
-			goldentest.Check(t, name, files)
-			goldentest.Keepalived(t, files[confFile].Content)
-			goldentest.Units(t, map[string][]byte{"keepalived.service": []byte("[Service]\nExecStart=/usr/sbin/keepalived\n"), "keepalived.service.d/hactl.conf": files[dropIn].Content})
-			if c.prober {
-				goldentest.Units(t, map[string][]byte{"hactl-prober.service": files[proberUnit].Content})
-				return
+	for _, prober := range []bool{true, false} {
+		for name, inv := range map[string]*inventory.Inventory{
+			"one": inventorytest.One(t), "three": inventorytest.Three(t), "five": inventorytest.Five(t),
+			"one-ipv6": inventorytest.Load(t, inventorytest.Text(1, 0, true)), "three-ipv6": inventorytest.ThreeIPv6(t), "five-ipv6": inventorytest.Load(t, inventorytest.Text(5, 0, true)),
+		} {
+			if !prober {
+				name += "-script"
 			}
-			goldentest.Shell(t, map[string]string{"check": string(files[checkScript].Content)})
-		})
+			t.Run(name, func(t *testing.T) {
+				v := vipOf(t, inv, prober)
+				files := goldentest.Puts(t, steps(t, v, len(inv.Masters())-1))
+				goldentest.Check(t, name, files)
+				goldentest.Keepalived(t, files[confFile].Content)
+				goldentest.Units(t, map[string][]byte{"keepalived.service": []byte("[Service]\nExecStart=/usr/sbin/keepalived\n"), "keepalived.service.d/hactl.conf": files[dropIn].Content})
+				if prober {
+					goldentest.Units(t, map[string][]byte{"hactl-prober.service": files[proberUnit].Content})
+					return
+				}
+				goldentest.Shell(t, map[string]string{"check": string(files[checkScript].Content)})
+			})
+		}
 	}
 }
 

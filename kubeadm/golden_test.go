@@ -72,13 +72,21 @@ func nodeFiles(t *testing.T, c Cluster, h *inventory.Host) map[string]goldentest
 	return goldentest.Puts(t, append(steps, network...))
 }
 
-func TestFilesOfANode(t *testing.T) {
-	for name, c := range map[string]struct {
-		inv *inventory.Inventory
-		v2  bool
-	}{
+type nodeCase struct {
+	inv *inventory.Inventory
+	v2  bool
+}
+
+// nodeCases are the clusters with a golden file, by its name; with the tag e2e
+// kubeadm itself validates what they give it.
+func nodeCases(t *testing.T) map[string]nodeCase {
+	t.Helper()
+	return map[string]nodeCase{
 		"one": {inventorytest.One(t), true}, "three": {inventorytest.Three(t), true}, "five": {inventorytest.Five(t), true},
-		"three-ipv6": {inventorytest.ThreeIPv6(t), true}, "three-cgroup-v1": {inventorytest.Three(t), false},
+		"one-ipv6":           {inventorytest.Load(t, inventorytest.Text(1, 0, true)), true},
+		"three-ipv6":         {inventorytest.ThreeIPv6(t), true},
+		"five-ipv6":          {inventorytest.Load(t, inventorytest.Text(5, 0, true)), true},
+		"three-cgroup-v1":    {inventorytest.Three(t), false},
 		"three-flannel":      {with(inventorytest.Three(t), func(i *inventory.Inventory) { i.Network.Preset = "flannel" }), true},
 		"three-flannel-ipv6": {with(inventorytest.ThreeIPv6(t), func(i *inventory.Inventory) { i.Network.Preset = "flannel" }), true},
 		"three-rsa":          {with(inventorytest.Three(t), func(i *inventory.Inventory) { i.PKI.Algorithm = "rsa-2048" }), true},
@@ -94,7 +102,11 @@ func TestFilesOfANode(t *testing.T) {
 			i.Hosts[2].Labels = map[string]string{"zone": "b", "arch": "x"}
 			i.Hosts[2].Taints = []inventory.Taint{{Key: "dedicated", Value: "yes", Effect: "NoSchedule"}}
 		}), true},
-	} {
+	}
+}
+
+func TestFilesOfANode(t *testing.T) {
+	for name, c := range nodeCases(t) {
 		t.Run(name, func(t *testing.T) {
 			k := clusterOf(t, c.inv, c.v2)
 			files := nodeFiles(t, k, &c.inv.Hosts[len(c.inv.Hosts)-1])

@@ -9,8 +9,6 @@ import (
 	"testing"
 
 	"hactl/internal/bundle"
-	"hactl/inventory"
-	"hactl/inventory/inventorytest"
 )
 
 // TestKubeadmAcceptsItsConfiguration has the kubeadm of the bundle (HACTL_BUNDLE
@@ -35,29 +33,22 @@ func TestKubeadmAcceptsItsConfiguration(t *testing.T) {
 			t.Errorf("%v\n%s", err, out)
 		}
 	}
-	for name, inv := range map[string]*inventory.Inventory{
-		"one": inventorytest.One(t), "three": inventorytest.Three(t), "five": inventorytest.Five(t), "ipv6": inventorytest.ThreeIPv6(t),
-		"rsa":     with(inventorytest.Three(t), func(i *inventory.Inventory) { i.PKI.Algorithm = "rsa-2048" }),
-		"flannel": with(inventorytest.Three(t), func(i *inventory.Inventory) { i.Network.Preset = "flannel" }),
-		"workers": inventorytest.ThreeWithWorkers(t, 1),
-	} {
+	for name, c := range nodeCases(t) {
 		t.Run(name, func(t *testing.T) {
-			for _, v2 := range []bool{true, false} {
-				c := clusterOf(t, inv, v2)
-				for _, h := range inv.Masters() {
-					conf, err := c.InitConfig(h)
-					if err != nil {
-						t.Fatal(err)
-					}
-					validate(t, conf)
+			k := clusterOf(t, c.inv, c.v2)
+			for _, h := range c.inv.Masters() {
+				conf, err := k.InitConfig(h)
+				if err != nil {
+					t.Fatal(err)
 				}
-				for _, h := range inv.Workers() {
-					conf, err := c.joinConfig(h, "abcdef.0123456789abcdef")
-					if err != nil {
-						t.Fatal(err)
-					}
-					validate(t, conf)
+				validate(t, conf)
+			}
+			for _, h := range c.inv.Workers() {
+				conf, err := k.joinConfig(h, "abcdef.0123456789abcdef")
+				if err != nil {
+					t.Fatal(err)
 				}
+				validate(t, conf)
 			}
 		})
 	}

@@ -123,13 +123,13 @@ func signalMatching(name, mark, signal string) Fault {
 	return f
 }
 
-// stopAPIServer asks a member's apiserver to stop. It says at once that it is no
-// longer ready, serves on for its shutdown delay, and then waits up to a minute
-// for the connections that clients keep open: the fault is in effect at the first
-// of these.
+// stopAPIServer asks a member's apiserver to stop. It says so at once (/readyz names
+// the check "shutdown"), serves on for its shutdown delay, and then waits up to a
+// minute for the connections that clients keep open: the fault is in effect at the
+// first of these.
 func stopAPIServer(_ *Cluster, m *Member) Hit {
 	f := signalProcess("kube-apiserver", "TERM")
-	f.Proof = "gone $BEFORE || ! curl --silent --cacert /etc/kubernetes/pki/ca.crt --fail --max-time 1 --output /dev/null " + remote.Quote("https://"+m.API+"/readyz")
+	f.Proof = "gone $BEFORE || curl --silent --cacert /etc/kubernetes/pki/ca.crt --max-time 5 " + remote.Quote("https://"+m.API+"/readyz") + ` | grep -q '^\[-\]shutdown '`
 	return Hit{m, f}
 }
 

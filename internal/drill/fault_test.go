@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"hactl/internal/remote"
 )
 
 // sh runs a script as a host would.
@@ -176,6 +178,31 @@ exit 0`, f.Before, f.Do, f.Proof, f.Undo)
 		}
 		if !strings.Contains(string(out), friend.String()) || vip == "10.0.0.100" && !strings.Contains(string(out), "table arp") {
 			t.Errorf("%s: rules are missing:\n%s", vip, out)
+		}
+	}
+}
+
+// An apiserver that is not ready for another reason was not asked to stop.
+func TestOnlyShutdownProvesThatAnApiserverStops(t *testing.T) {
+	dir := t.TempDir()
+	before, err := sh(t, shellFunctions+fmt.Sprintf("ident %d", os.Getpid()))
+	if err != nil {
+		t.Fatal(before, err)
+	}
+	hit := stopAPIServer(nil, &Member{API: "192.0.2.11:6443"})
+	for answer, proved := range map[string]bool{
+		"[+]ping ok\n[-]etcd failed: reason withheld\nreadyz check failed": false,
+		"ok": false,
+		"":   false,
+		"[+]ping ok\n[-]shutdown failed: reason withheld\nreadyz check failed": true,
+	} {
+		curl := "#!/bin/sh\nprintf '%s' " + remote.Quote(answer) + "\n"
+		if err := os.WriteFile(filepath.Join(dir, "curl"), []byte(curl), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		_, err := sh(t, "PATH="+dir+":$PATH\n"+shellFunctions+"BEFORE='"+before+"'\n"+hit.Fault.Proof)
+		if (err == nil) != proved {
+			t.Errorf("%q proves it: %t", answer, err == nil)
 		}
 	}
 }

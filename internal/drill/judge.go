@@ -2,6 +2,7 @@ package drill
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 )
@@ -46,6 +47,12 @@ func (r *runner) measure(c Check, owners map[string][]Span) Value {
 	from := r.fault
 	if c.Healed {
 		from = r.undone
+	}
+	if c.Spared {
+		owners = maps.Clone(owners)
+		for _, k := range r.strikes {
+			delete(owners, k.Member.Name)
+		}
 	}
 	if c.Kind == Refused {
 		from = max(r.fault, r.proved) // stopping a member takes seconds, in which it still serves
@@ -118,12 +125,13 @@ func (r *runner) samples(stream string) []Sample {
 	return nil
 }
 
-// streamReport sums a stream up from the fault on.
+// streamReport sums a stream up: its requests of the whole run, its gap since the
+// fault.
 func (r *runner) streamReport(s *Stream) StreamReport {
 	samples := s.Samples()
 	worst := longestGap(samples, r.fault, r.end)
 	out := StreamReport{
-		Name: s.Name, Sent: len(samples), Failed: failures(samples, r.fault, r.end),
+		Name: s.Name, Sent: len(samples), Failed: failures(samples, 0, r.end),
 		GapMS: millis(worst.Len()), GapAtMS: millis(worst.From),
 		Outages: []SpanMS{}, Failures: []SpanMS{},
 	}

@@ -84,13 +84,19 @@ func (o *Options) permitted(c *Cluster, s *Scenario) error {
 		return fmt.Errorf("%w: needs %d or more workers", errCannot, s.Workers)
 	case s.Workload && c.Demo == "":
 		return remote.Hint(fmt.Errorf("%w: the demo's images are not on the hosts", errCannot), "set artifacts.demo: true in the inventory and run hactl up")
-	case s.Risk != "" && !slices.Contains(o.AcceptRisk, s.Risk):
-		return remote.Hint(fmt.Errorf("%w: takes the majority away on purpose", errCannot), "accept it with --accept-risk=%s", s.Risk)
-	case s.Reboots && c.Power == nil && !slices.Contains(o.Allow, "reboot"):
-		return remote.Hint(fmt.Errorf("%w: switches hosts off", errCannot),
-			"permit it with --allow=reboot, or give --power-off-command and --power-on-command")
 	}
-	return nil
+	var why, hints []string
+	if s.Risk != "" && !slices.Contains(o.AcceptRisk, s.Risk) {
+		why, hints = append(why, "takes the majority away on purpose"), append(hints, "accept it with --accept-risk="+s.Risk)
+	}
+	if s.Reboots && c.Power == nil && !slices.Contains(o.Allow, "reboot") {
+		why = append(why, "switches hosts off")
+		hints = append(hints, "permit it with --allow=reboot, or give --power-off-command and --power-on-command")
+	}
+	if why == nil {
+		return nil
+	}
+	return remote.Hint(fmt.Errorf("%w: %s", errCannot, strings.Join(why, " and ")), "%s", strings.Join(hints, "; "))
 }
 
 // Refused is an [*UnsafeError] with every reason when none of the scenarios may

@@ -3,6 +3,7 @@ package drill
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 )
 
@@ -129,8 +130,18 @@ func (d drawing) stream(s StreamReport, y float64) pictureRow {
 	}
 	o := Outcome{Unit: "ms"}
 	row.Value = o.Format(s.GapMS)
-	row.Bad = len(s.Outages) > 0
+	row.Bad = d.run.missed(s.Name)
 	return row
+}
+
+// missed reports whether a bound of a stream was missed.
+func (r *Run) missed(stream string) bool {
+	for name, v := range r.Values {
+		if !v.Met && slices.Contains(strings.Fields(name), stream) {
+			return true
+		}
+	}
+	return false
 }
 
 // marks are the fault, its proof, the undo and the recovery. Labels that would

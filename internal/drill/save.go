@@ -99,14 +99,22 @@ func (r *Result) firstCheck() string {
 	return r.Checks[0].Check
 }
 
-// WriteTimeline draws the worst run of a result with characters: '#' answered,
-// '~' some requests failed, '.' none succeeded; F and U stand over the fault
-// and the undo.
-func WriteTimeline(w io.Writer, r *Result) {
+// Legend says what the characters of WriteTimeline mean.
+const Legend = "F fault, U undo; # answered, ~ a gap or failures, . no success; = who holds it"
+
+// Broke reports whether a fault was in effect in the worst run.
+func (r *Result) Broke() bool {
 	run := r.worst()
-	if run == nil || run.ProvedMS == 0 {
+	return run != nil && run.ProvedMS > 0
+}
+
+// WriteTimeline draws the worst run of a result with the characters of [Legend],
+// unless nothing was broken in it.
+func WriteTimeline(w io.Writer, r *Result) {
+	if !r.Broke() {
 		return
 	}
+	run := r.worst()
 	cell := millis(cellLength(time.Duration(run.EndMS * float64(time.Millisecond))))
 	n := int(run.EndMS / cell)
 	held := append(lanes("VIP ", run.Owners), lanes("etcd leader ", run.Leaders)...)

@@ -65,6 +65,7 @@ type Check struct {
 	Of     string        // stream or lease; empty for checks of the VIP
 	Bound  time.Duration // unused for Failures and Stays
 	Healed bool          // look only at what comes after the undo
+	Spared bool          // look only at hosts that the fault did not hit
 }
 
 // Name is how the check is called in reports and in the inventory.
@@ -72,6 +73,9 @@ func (c Check) Name() string {
 	n := string(c.Kind)
 	if c.Of != "" {
 		n += " " + c.Of
+	}
+	if c.Spared {
+		n += " elsewhere"
 	}
 	if c.Healed {
 		n += " after the undo"
@@ -108,6 +112,8 @@ func (c Check) Key() string {
 	switch {
 	case c.Kind == Gap || c.Kind == Failures:
 		return c.Of
+	case c.Spared:
+		return string(c.Kind) + "/elsewhere"
 	case c.Of == "":
 		return string(c.Kind)
 	}

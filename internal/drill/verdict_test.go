@@ -248,3 +248,15 @@ func TestInterruptWhileWaitingIsNoRefusal(t *testing.T) {
 		})
 	}
 }
+
+// Who is cut off holds the address for itself; of the others one at a time may.
+func TestOwnersElsewhereLeaveTheVictimOut(t *testing.T) {
+	r := &runner{strikes: []*strike{{Hit: Hit{Member: &Member{Name: "m1"}}}}, traffic: newTraffic(time.Time{}, ms, s1), fault: s1, end: 10 * s1}
+	owners := map[string][]Span{"m1": {{0, 10 * s1}}, "m2": {{2 * s1, 5 * s1}}, "m3": {{4600 * ms, 10 * s1}}}
+	if v := r.measure(oneElsewhere(), owners); v.Measured != 400 || v.Met {
+		t.Errorf("%+v, wanted 400 ms", v)
+	}
+	if v := r.measure(oneOwner(), owners); v.Measured != 8000 {
+		t.Errorf("%+v, wanted 8 s", v)
+	}
+}
