@@ -97,7 +97,7 @@ func (r *rig) withoutProber(t *testing.T) {
 	r.inventory(t, "inventory.yaml", func(s string) string { return strings.Replace(s, "vip:\n", "vip:\n  prober: false\n", 1) })
 	r.must(t, 0, "up", "--yes")
 	for _, h := range r.names(lab.Master) {
-		if got := labOutput(t, r.Lab, h, "systemctl is-active hactl-prober || :"); got == "active" {
+		if got := labOutput(t, r.Lab, h, "systemctl is-active hactl-prober || :; systemctl is-enabled hactl-prober || :"); got != "inactive\ndisabled" {
 			t.Errorf("%s: the prober is %s", h, got)
 		}
 	}

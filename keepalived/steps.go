@@ -132,14 +132,24 @@ func (v VIP) Steps(h *inventory.Host) ([]plan.Step, error) {
 	} else {
 		steps = append(steps, file("check-script", checkScript, r.check, 0o755))
 	}
-	return append(steps,
+	steps = append(steps,
 		file("config", confFile, r.conf, 0o644),
 		file("drop-in", dropIn, r.unit, 0o644),
 		plan.Service{
 			ID: id(h, "service"), Host: h.Name, Unit: "keepalived.service", Config: r.sum, Lane: Lane, Wait: 2 * time.Minute,
 			Reads: map[string][]byte{confFile: r.conf, dropIn: r.unit},
 		}.Step(),
-	), nil
+	)
+	if !v.UsesProber() {
+		// Once keepalived asks the script: until then it goes by the prober's file.
+		steps = append(steps, plan.Script{
+			ID: id(h, "prober-off"), Host: h.Name, Title: "hactl-prober.service", Lane: Lane,
+			Look: `s=$(systemctl show -p ActiveState -p UnitFileState hactl-prober.service) || exit 1
+case $s in *ActiveState=active* | *ActiveState=activating*) echo "it runs" ;; *UnitFileState=enabled*) echo "it starts with the host" ;; *) echo ok ;; esac`,
+			Summary: "stop and disable hactl-prober.service", Run: "systemctl disable --quiet --now hactl-prober.service",
+		}.Step())
+	}
+	return steps, nil
 }
 
 func (v VIP) render(h *inventory.Host) (r rendered, err error) {
