@@ -26,7 +26,13 @@ goes on where it was. The folder can be carried to a machine without internet.`,
 		Example: `  hactl bundle
   hactl bundle --from upstream --mirror https://mirror.example.com
   hactl bundle verify`,
-		Args: cobra.NoArgs,
+		Args: noWord,
+		PreRunE: func(*cobra.Command, []string) error {
+			if where {
+				return nil
+			}
+			return o.Check()
+		},
 		RunE: func(c *cobra.Command, _ []string) error {
 			if where {
 				dir, err := bundle.Find(o)
@@ -39,10 +45,13 @@ goes on where it was. The folder can be carried to a machine without internet.`,
 	c.Flags().BoolVar(&where, "print-dir", false, "print the bundle's folder and do nothing")
 	f := c.PersistentFlags()
 	f.StringVar(&o.Dir, "dir", "", "folder of the bundle (default: by version in the user's cache folder)")
-	f.Var(choice{&o.From, "string", []string{bundle.Source, bundle.Upstream}}, "from", "source (built here with Go) or upstream (fetched from the projects' releases) (default source)")
-	f.Var(choice{&o.Arch, "string", []string{"amd64", "arm64"}}, "arch", "amd64 or arm64 (default: this machine's)")
+	origins, archs := []string{bundle.Source, bundle.Upstream}, []string{"amd64", "arm64"}
+	f.Var(choice{&o.From, "string", origins}, "from", "source (built here with Go) or upstream (fetched from the projects' releases) (default source)")
+	f.Var(choice{&o.Arch, "string", archs}, "arch", "amd64 or arm64 (default: this machine's)")
 	c.Flags().StringVar(&o.Mirror, "mirror", "", "base URL in place of the release hosts, with the same paths below it; upstream only")
 	c.Flags().IntVar(&o.Jobs, "jobs", 0, "artifacts made at a time (default 2; linking one takes up to 2 GB of memory)")
+	_ = c.RegisterFlagCompletionFunc("from", cobra.FixedCompletions(origins, cobra.ShellCompDirectiveNoFileComp))
+	_ = c.RegisterFlagCompletionFunc("arch", cobra.FixedCompletions(archs, cobra.ShellCompDirectiveNoFileComp))
 	c.AddCommand(a.bundleVerifyCommand(&o))
 	return c
 }

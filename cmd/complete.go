@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"hactl/internal/preflight"
 	"hactl/inventory"
 )
 
@@ -25,4 +26,9 @@ func (a *app) completeHosts(roles ...inventory.Role) cobra.CompletionFunc {
 		}
 		return out, cobra.ShellCompDirectiveNoFileComp
 	}
+}
+
+// completeChecks completes the ids of preflight's checks.
+func completeChecks(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+	return preflight.IDs(), cobra.ShellCompDirectiveNoFileComp
 }

@@ -95,7 +95,7 @@ func printFailure(w io.Writer, st ui.Style, c *cobra.Command, err error, redact 
 	var u *usageError
 	if c != nil && errors.As(err, &u) {
 		use := c.UseLine()
-		if c.HasAvailableSubCommands() {
+		if c.Annotations["group"] != "" {
 			use = c.CommandPath() + " COMMAND"
 		}
 		_, _ = fmt.Fprintf(w, "usage: %s\n", use)

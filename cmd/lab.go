@@ -34,6 +34,7 @@ hub. Needs Linux and root.`,
   hactl lab fault off master-1
   hactl lab down`,
 	}
+	c.PersistentPreRunE = func(*cobra.Command, []string) error { return lab.CheckName(f.name) }
 	c.PersistentFlags().StringVar(&f.name, "name", lab.DefaultName, "name of the lab")
 	c.PersistentFlags().StringVar(&f.dir, "dir", "", "folder of the lab: keys, inventories, disks (default: in the user's cache folder)")
 	c.AddCommand(a.labUpCommand(f), a.labDownCommand(f), a.labStatusCommand(f), a.labExecCommand(f), a.labHubCommand(f), a.labFaultCommand(f))
@@ -48,6 +49,7 @@ func (a *app) labUpCommand(f *labFlags) *cobra.Command {
 		Args:  cobra.NoArgs,
 		Example: `  hactl lab up
   hactl lab up --masters 1 --name small --bare`,
+		PreRunE: func(*cobra.Command, []string) error { return conf.Check() },
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			start := time.Now()
 			conf.Name, conf.Dir = f.name, f.dir
@@ -131,7 +133,7 @@ func (a *app) labExecCommand(f *labFlags) *cobra.Command {
 	return &cobra.Command{
 		Use:     "exec HOST -- COMMAND...",
 		Short:   "Run a command as root on a host, past ssh",
-		Args:    cobra.MinimumNArgs(2),
+		Args:    everyWord,
 		Example: `  hactl lab exec master-1 -- journalctl -u kubelet -e`,
 		RunE: func(_ *cobra.Command, args []string) error {
 			l, err := f.open()
@@ -151,7 +153,7 @@ func (a *app) labHubCommand(f *labFlags) *cobra.Command {
 	return &cobra.Command{
 		Use:   "hub -- COMMAND...",
 		Short: "Run a command of this machine where the lab's hosts can be reached",
-		Args:  cobra.MinimumNArgs(1),
+		Args:  everyWord,
 		Example: `  hactl lab hub -- hactl up -i inventory.yaml
   hactl lab hub -- ssh -i ~/.cache/hactl/labs/lab/ssh/id_ed25519 root@10.77.0.11`,
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -176,7 +178,7 @@ func (a *app) labFaultCommand(f *labFlags) *cobra.Command {
 	return &cobra.Command{
 		Use:   "fault " + strings.Join(names, "|") + " HOST...",
 		Short: "Cut a host off, heal it, power it off, boot it, replace it by an empty one",
-		Args:  cobra.MinimumNArgs(2),
+		Args:  everyWord,
 		Example: `  hactl lab fault off master-1
   hactl lab fault boot master-1`,
 		ValidArgs: names,

@@ -1,45 +1,14 @@
 package cmd
 
 import (
-	"fmt"
-	"maps"
-	"slices"
-	"strings"
-
 	"hactl/internal/drill"
-	"hactl/internal/nearest"
 	"hactl/internal/remote"
 	"hactl/inventory"
 )
 
-// loadInventory reads the file named by -i. Its own checks do not know the
-// drill's scenarios: the bounds are looked at here.
+// loadInventory reads the file named by -i.
 func (a *app) loadInventory() (*inventory.Inventory, error) {
-	inv, err := inventory.Load(a.inventory)
-	if err != nil {
-		return nil, err
-	}
-	if bad := wrongBounds(inv); bad != nil {
-		return nil, bad
-	}
-	return inv, nil
-}
-
-// wrongBounds are the names below drill.bounds that no scenario and no check has.
-func wrongBounds(inv *inventory.Inventory) inventory.Problems {
-	var bad inventory.Problems
-	known := drill.BoundNames()
-	for _, name := range slices.Sorted(maps.Keys(inv.Drill.Bounds)) {
-		if slices.Contains(known, name) {
-			continue
-		}
-		p := inventory.Problem{File: inv.Path, Path: "drill.bounds", What: fmt.Sprintf("%q is no scenario and no check of one", name), Instead: "see hactl drill --list"}
-		if c := nearest.Words(name, known); c != nil {
-			p.Instead = "did you mean " + strings.Join(c, " or ") + "?"
-		}
-		bad = append(bad, p)
-	}
-	return bad
+	return inventory.Load(a.inventory, drill.BoundNames()...)
 }
 
 // checkHosts refuses names that no host of the inventory has.

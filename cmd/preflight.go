@@ -32,9 +32,7 @@ have found an error could not look.`,
 		RunE: func(c *cobra.Command, _ []string) error { return a.preflight(c, ignore) },
 	}
 	c.Flags().StringSliceVar(&ignore, "ignore", nil, "`id` of a check whose findings do not count; repeat for more")
-	_ = c.RegisterFlagCompletionFunc("ignore", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-		return preflight.IDs(), cobra.ShellCompDirectiveNoFileComp
-	})
+	_ = c.RegisterFlagCompletionFunc("ignore", completeChecks)
 	return c
 }
 

@@ -12,7 +12,9 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
+	"hactl/internal/remote"
 	"hactl/internal/ui"
 )
 
@@ -69,7 +71,11 @@ func (a *app) run(ctx context.Context, args []string) int {
 		a.opened.finish(err, code)
 	}
 	if e := (*exitError)(nil); err != nil && !(errors.As(err, &e) && e.err == nil) {
-		printFailure(a.stderr, ui.StyleFor(a.stderr, a.uiOptions()), c, err, a.redact)
+		st := ui.StyleFor(a.stderr, a.uiOptions())
+		printFailure(a.stderr, st, c, err, a.redact)
+		if a.opened != nil && a.opened.Log != nil {
+			_, _ = fmt.Fprintf(a.stderr, "%s %s\n", st.Cyan("log:"), a.redact(remote.Clean(a.opened.Log.path)))
+		}
 	}
 	return code
 }
@@ -105,7 +111,7 @@ breaking it on purpose and timing the recovery.`,
 	a.output = "text"
 	f.VarP(choice{&a.output, "format", []string{"text", "json"}}, "output", "o", "what stdout gets: text or json")
 	f.BoolVar(&a.noColor, "no-color", false, "never colour; NO_COLOR in the environment does the same")
-	f.StringVar(&a.logFile, "log-file", "", "write this run's log to `file` instead of the state folder")
+	f.StringVar(&a.logFile, "log-file", "", "write this run's log to `file` instead of a new one in ~/.local/state/hactl/logs")
 	f.BoolVarP(&a.verbose, "verbose", "v", false, "show every command that is run on a host")
 	_ = root.RegisterFlagCompletionFunc("inventory", cobra.FixedCompletions(nil, cobra.ShellCompDirectiveDefault))
 	_ = root.MarkPersistentFlagFilename("inventory", "yaml", "yml")
@@ -137,10 +143,11 @@ func (a *app) prepare(root *cobra.Command) {
 		"{{if .Runnable}}", `{{if and .Runnable (not (index .Annotations "group"))}}`, 1))
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
+	root.SetFlagErrorFunc(flagError)
 	walk(root, func(c *cobra.Command) {
 		if c.HasSubCommands() && !c.Runnable() {
 			c.Args, c.RunE = cobra.ArbitraryArgs, groupRun
-			c.Annotations = map[string]string{"group": "true"} // for the usage template above
+			c.Annotations = map[string]string{"group": "true"} // for the usage template above and in printFailure
 		}
 		if c.Name() == "help" && c.Parent() == root {
 			c.Run, c.RunE = nil, helpRun
@@ -171,6 +178,46 @@ func groupRun(c *cobra.Command, args []string) error {
 		return c.Help()
 	}
 	return unknownWord(c, args[0])
+}
+
+// noWord is for a command that holds others and runs by itself.
+func noWord(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	return unknownWord(c, args[0])
+}
+
+// everyWord wants all words of the command's Use line, and names the missing ones.
+func everyWord(c *cobra.Command, args []string) error {
+	var want []string
+	for _, w := range strings.Fields(c.Use)[1:] {
+		if w != "--" {
+			want = append(want, strings.TrimSuffix(w, "..."))
+		}
+	}
+	if len(args) >= len(want) {
+		return nil
+	}
+	return fmt.Errorf("the command line lacks %s", strings.Join(want[len(args):], " and "))
+}
+
+// flagError says what a flag takes in place of what its parser says.
+func flagError(_ *cobra.Command, err error) error {
+	var bad *pflag.InvalidValueError
+	if !errors.As(err, &bad) {
+		return err
+	}
+	write := bad.Unwrap().Error() // a choice says it itself
+	switch bad.GetFlag().Value.Type() {
+	case "int":
+		write = "write a whole number, such as 3"
+	case "duration":
+		write = "write a duration, such as 500ms or 10s"
+	case "bool":
+		write = "write true or false"
+	}
+	return fmt.Errorf("%q is no value for --%s: %s", bad.GetValue(), bad.GetFlag().Name, write)
 }
 
 func (a *app) uiOptions() ui.Options {

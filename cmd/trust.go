@@ -42,7 +42,7 @@ ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub`,
 		Example: `  hactl trust master-1
   hactl trust --bastion master-1   # the jump host in front of it
   hactl trust --yes master-1 master-2 -o json`,
-		Args:              cobra.MinimumNArgs(1),
+		Args:              everyWord,
 		ValidArgsFunction: a.completeHosts(),
 		RunE:              func(c *cobra.Command, args []string) error { return a.runTrust(c, args, f) },
 	}

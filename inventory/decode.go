@@ -3,10 +3,13 @@ package inventory
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 
 	"gopkg.in/yaml.v3"
+
+	"hactl/internal/nearest"
 )
 
 // position is where a value stands in the file.
@@ -20,6 +23,7 @@ const mostProblems = 100
 // 010 mean eight and a missing value mean zero.
 type decoder struct {
 	file     string
+	bounds   []string            // what drill.bounds may name; empty: anything
 	at       map[string]position // of every value that the file has, by path
 	bad      map[string]bool     // paths already reported
 	problems Problems
@@ -229,11 +233,25 @@ func (d *decoder) entries(n *yaml.Node, v reflect.Value, path string, f field) {
 		seen[key.Value] = key.Line
 		if what, instead := checkFormat(f.keys, key.Value); what != "" {
 			d.refuse(key, p, "the key "+what, instead)
+		} else if f.keys == "drillcheck" {
+			d.bound(key, p)
 		}
 		e := reflect.New(v.Type().Elem()).Elem()
 		d.value(val, e, p, f)
 		v.SetMapIndex(reflect.ValueOf(key.Value), e)
 	}
+}
+
+// bound reports a bound of what no drill measures.
+func (d *decoder) bound(key *yaml.Node, path string) {
+	if len(d.bounds) == 0 || slices.Contains(d.bounds, key.Value) {
+		return
+	}
+	instead := "see hactl drill --list"
+	if meant := nearest.Words(key.Value, d.bounds); meant != nil {
+		instead = "did you mean " + strings.Join(meant, " or ") + "?"
+	}
+	d.reportAt(position{key.Line, key.Column}, path, "is no scenario and no check of one", instead)
 }
 
 // list decodes a sequence into a slice.

@@ -19,13 +19,14 @@ const MaxSize = 1 << 20
 
 // Load reads, decodes, completes and validates the inventory at path. Relative
 // paths in it are taken from its folder. The error is always a [Problems]
-// with everything that is wrong.
-func Load(path string) (*Inventory, error) {
+// with everything that is wrong. Bounds are the names that drill.bounds may
+// hold, which only the drill knows; without any, every name will do.
+func Load(path string, bounds ...string) (*Inventory, error) {
 	data, problem := read(path)
 	if problem != nil {
 		return nil, Problems{*problem}
 	}
-	return Parse(path, data)
+	return Parse(path, data, bounds...)
 }
 
 // read returns the content of a regular file of at most MaxSize bytes. Pipes
@@ -64,12 +65,12 @@ func cause(err error) string {
 
 // Parse is [Load] for content that was read already. The name stands in
 // problems, and relative paths are taken from its folder.
-func Parse(name string, data []byte) (*Inventory, error) {
+func Parse(name string, data []byte, bounds ...string) (*Inventory, error) {
 	root, problem := parseYAML(name, data)
 	if problem != nil {
 		return nil, Problems{*problem}
 	}
-	d := &decoder{file: name, at: map[string]position{}, bad: map[string]bool{}}
+	d := &decoder{file: name, bounds: bounds, at: map[string]position{}, bad: map[string]bool{}}
 	if d.refuseAliases(root); len(d.problems) > 0 {
 		return nil, d.refusal()
 	}

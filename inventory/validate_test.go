@@ -263,6 +263,29 @@ func TestManyProblemsEndInANote(t *testing.T) {
 	}
 }
 
+func TestBoundsOfWhatNoDrillMeasuresAreReportedWithTheRest(t *testing.T) {
+	text := doc("drill:\n  bounds:\n    owner-cutoff: 1\n    else: 1s\n    owner-cut-off: 1s\n    Else: 1s", "colour: red")
+	_, err := Parse("i.yaml", []byte(text), "owner-cut-off", "owner-cut-off/vip/write/new")
+	ps, _ := err.(Problems) //nolint:errorlint // Parse promises this very type
+	var got []string
+	for _, p := range ps {
+		got = append(got, fmt.Sprintf("%d:%d %s %s; %s", p.Line, p.Column, p.Path, p.What, p.Instead))
+	}
+	want := []string{
+		`4:5 drill.bounds.owner-cutoff is no scenario and no check of one; did you mean owner-cut-off?`,
+		`4:19 drill.bounds.owner-cutoff is the number 1; write a duration such as 100ms, 5s or 43800h`,
+		`5:5 drill.bounds.else is no scenario and no check of one; see hactl drill --list`,
+		`7:5 drill.bounds.Else the key is`,
+		`8:1  unknown key "colour"; write one of`,
+	}
+	if !slices.EqualFunc(got, want, strings.HasPrefix) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	if _, err := Parse("i.yaml", []byte(doc("drill: {bounds: {else: 1s}}"))); err != nil {
+		t.Errorf("no names are known: %v", err)
+	}
+}
+
 func TestManifestIsTakenFromTheInventorysFolder(t *testing.T) {
 	dir := t.TempDir()
 	for name, text := range map[string]string{"cni.yaml": "kind: List\n", "i.yaml": doc("network: {manifest: cni.yaml}")} {

@@ -1,6 +1,7 @@
 package bundle
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -72,25 +73,37 @@ func image(name, version, ref string) Artifact {
 	return Artifact{Name: name, Kind: Image, Version: version, File: "images/" + name + ".tar", Image: ref}
 }
 
-// jobs says how each artifact of the catalogue is made.
-func (o Options) jobs() ([]job, error) {
+// Check refuses options that no bundle can be made with.
+func (o Options) Check() error {
+	if o.Jobs < 0 || o.Jobs > 16 {
+		return fmt.Errorf("jobs %d: 1 to 16 are possible", o.Jobs)
+	}
+	arch := cmp.Or(o.Arch, runtime.GOARCH)
 	switch o.origin() {
 	case Source:
 		if o.Mirror != "" {
-			return nil, remote.Hint(fmt.Errorf("a mirror serves releases, and this bundle is built from source"), "hactl bundle --from upstream --mirror %s", o.Mirror)
+			return remote.Hint(fmt.Errorf("a mirror serves releases, and this bundle is built from source"), "hactl bundle --from upstream --mirror %s", remote.Quote(o.Mirror))
 		}
-		if o.Arch != runtime.GOARCH || runtime.GOOS != "linux" {
-			return nil, remote.Hint(fmt.Errorf("build from source: linux/%s is not made on %s/%s", o.Arch, runtime.GOOS, runtime.GOARCH), "hactl bundle --from upstream --arch %s", o.Arch)
+		if arch != runtime.GOARCH || runtime.GOOS != "linux" {
+			return remote.Hint(fmt.Errorf("build from source: linux/%s is not made on %s/%s", arch, runtime.GOOS, runtime.GOARCH), "hactl bundle --from upstream --arch %s", arch)
 		}
-		return o.sourceJobs()
+		return nil
 	case Upstream:
-		if o.Arch != "amd64" && o.Arch != "arm64" {
-			return nil, fmt.Errorf("architecture %q: releases of amd64 and arm64 are known", o.Arch)
+		if arch != "amd64" && arch != "arm64" {
+			return fmt.Errorf("architecture %q: releases of amd64 and arm64 are known", arch)
 		}
-		return o.upstreamJobs()
-	default:
-		return nil, fmt.Errorf("origin %q: source and upstream are known", o.From)
+		_, err := parseMirror(o.Mirror)
+		return err
 	}
+	return fmt.Errorf("origin %q: source and upstream are known", o.From)
+}
+
+// jobs says how each artifact of the catalogue is made.
+func (o Options) jobs() ([]job, error) {
+	if o.origin() == Upstream {
+		return o.upstreamJobs()
+	}
+	return o.sourceJobs()
 }
 
 // recipe is raised when the same versions are made in another way.

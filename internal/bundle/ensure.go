@@ -44,6 +44,9 @@ type job struct {
 // missing. A complete bundle costs a few stats. A run that was killed goes on
 // with the artifact it was at.
 func Ensure(ctx context.Context, o Options) (*Bundle, error) {
+	if err := o.Check(); err != nil {
+		return nil, err
+	}
 	o, err := o.withDefaults()
 	if err != nil {
 		return nil, err
@@ -61,9 +64,6 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.Jobs == 0 {
 		o.Jobs = 2
-	}
-	if o.Jobs < 1 || o.Jobs > 16 {
-		return o, fmt.Errorf("jobs %d: 1 to 16 are possible", o.Jobs)
 	}
 	if o.Dir == "" {
 		dir, err := DefaultDir(o.From, o.Arch)

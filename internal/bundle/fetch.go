@@ -43,15 +43,21 @@ type fetcher struct {
 func newFetcher(dir, mirror string) (*fetcher, error) {
 	f := &fetcher{dir: dir, stall: 30 * time.Second, pauses: []time.Duration{time.Second, 5 * time.Second, 15 * time.Second}, files: map[string]*sync.Mutex{}}
 	f.client = &http.Client{CheckRedirect: noDowngrade}
+	var err error
+	f.mirror, err = parseMirror(mirror)
+	return f, err
+}
+
+// parseMirror takes a plain base URL; without one, nil.
+func parseMirror(mirror string) (*url.URL, error) {
 	if mirror == "" {
-		return f, nil
+		return nil, nil
 	}
 	u, err := url.Parse(mirror)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
 		return nil, remote.Hint(errors.New("mirror is not a plain base URL"), "write it as https://mirror.example.com/path, without user, query or fragment")
 	}
-	f.mirror = u
-	return f, nil
+	return u, nil
 }
 
 func noDowngrade(req *http.Request, via []*http.Request) error {

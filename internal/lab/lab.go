@@ -129,16 +129,32 @@ func (l *Lab) Path(elem ...string) string {
 // PowerOn brings every host of the lab that is off or cut back to running.
 func (l *Lab) PowerOn(ctx context.Context) error { return l.ensure(ctx) }
 
+// CheckName refuses what no lab can be called.
+func CheckName(name string) error {
+	if !nameRE.MatchString(name) {
+		return fmt.Errorf("lab name %q: use 1 to 32 lower-case letters, digits and dashes", name)
+	}
+	return nil
+}
+
+// Check refuses hosts that no lab can have.
+func (c *Config) Check() error {
+	if c.Masters < 0 || c.Masters > maxMasters || c.Workers < 0 || c.Workers > maxWorkers || c.Masters+c.Workers == 0 {
+		return fmt.Errorf("%d masters and %d workers: a lab has up to %d masters and %d workers, one host at least",
+			c.Masters, c.Workers, maxMasters, maxWorkers)
+	}
+	return nil
+}
+
 func (c *Config) withDefaults() error {
 	if c.Name == "" {
 		c.Name = DefaultName
 	}
-	if !nameRE.MatchString(c.Name) {
-		return fmt.Errorf("lab name %q: use 1 to 32 lower-case letters, digits and dashes", c.Name)
+	if err := CheckName(c.Name); err != nil {
+		return err
 	}
-	if c.Masters < 0 || c.Masters > maxMasters || c.Workers < 0 || c.Workers > maxWorkers || c.Masters+c.Workers == 0 {
-		return fmt.Errorf("%d masters and %d workers: a lab has up to %d masters and %d workers, one host at least",
-			c.Masters, c.Workers, maxMasters, maxWorkers)
+	if err := c.Check(); err != nil {
+		return err
 	}
 	if c.Report == nil {
 		c.Report = func(string) {}

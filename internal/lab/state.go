@@ -95,8 +95,8 @@ const registry = "/run/hactl-lab"
 // findDir returns the folder of the lab called name: where it was put by Up,
 // else the default place.
 func findDir(name string) (string, error) {
-	if !nameRE.MatchString(name) {
-		return "", fmt.Errorf("lab name %q: use 1 to 32 lower-case letters, digits and dashes", name)
+	if err := CheckName(name); err != nil {
+		return "", err
 	}
 	if dir, err := os.Readlink(filepath.Join(registry, name)); err == nil {
 		return dir, nil
