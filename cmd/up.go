@@ -68,6 +68,8 @@ nothing.`,
 	f.StringSliceVar(&o.skip, "skip", nil, "go on without this `host` if it does not answer; a quorum of masters must be left")
 	f.StringSliceVar(&o.ignore, "ignore", nil, "`id` of a preflight check whose findings do not count; repeat for more")
 	f.BoolVar(&o.force, "force-unlock", false, "break the lock of another run, saying whose it was")
+	_ = c.RegisterFlagCompletionFunc("skip", a.completeHosts())
+	_ = c.RegisterFlagCompletionFunc("ignore", completeChecks)
 	return c
 }
 
@@ -105,17 +107,25 @@ func (a *app) up(c *cobra.Command, o upOptions) error {
 	if err := p.Err(); err != nil {
 		return remote.Hint(err, "nothing was changed; see what is wrong with these hosts, then run hactl up again")
 	}
+	path := []plan.Timing{{Stage: "look and check", Start: s.Started, End: time.Now()}}
 	if err := a.confirm(s, p, o.yes); err != nil {
 		return err
 	}
 	applied, err := p.Apply(ctx, s.hosts, s.verbRun, a.signal.Stop())
+	changed := time.Now()
+	path = append(path, plan.CriticalPath(applied.Timings)...)
 	if o.timeline {
-		defer func() { s.printTimeline(applied) }()
+		defer func() {
+			s.endProgress()
+			a.printTimeline(path)
+		}()
 	}
 	if err != nil {
 		return remote.Hint(err, "%s done and kept; hactl up goes on from here", ui.Count(applied.Done, "step"))
 	}
-	return s.finishUp(ctx, applied, o.skip)
+	err = s.finishUp(ctx, applied, o.skip)
+	path = append(path, plan.Timing{Stage: "verify", Start: changed, End: time.Now()})
+	return err
 }
 
 // finishUp verifies, saves the kubeconfig and says what came of it, the hosts in
@@ -278,14 +288,20 @@ func (s *session) trips() int {
 	return n
 }
 
-// printTimeline prints the critical path: for each stage the lane that took
-// longest, step by step, so that the next second to be won is visible.
-func (s *session) printTimeline(applied *plan.Applied) {
-	s.endProgress()
+// printTimeline prints the critical path from the start of the run: for each
+// stage the lane that took longest, step by step with their parts, so that the
+// next second to be won is visible.
+func (a *app) printTimeline(path []plan.Timing) {
 	t := ui.Table{Header: []string{"AT", "TOOK", "STAGE", "STEP"}}
-	for _, k := range plan.CriticalPath(applied.Timings) {
-		t.Add(ui.Took(k.Start.Sub(s.Started)), ui.Took(k.End.Sub(k.Start)), k.Stage, string(k.Step))
+	add := func(start, end time.Time, stage, step string) {
+		t.Add(ui.Took(start.Sub(path[0].Start)), ui.Took(end.Sub(start)), stage, step)
 	}
-	fmt.Fprintln(s.app.stderr, "critical path:")
-	_ = t.Write(s.app.stderr, s.app.style())
+	for _, k := range path {
+		add(k.Start, k.End, k.Stage, string(k.Step))
+		for _, p := range k.Parts {
+			add(p.Start, p.End, "", "- "+p.Name)
+		}
+	}
+	fmt.Fprintln(a.stderr, "critical path:")
+	_ = t.Write(a.stderr, a.style())
 }

@@ -120,31 +120,39 @@ mkdir -p ` + kubeDir + `/manifests
 ` + mend + `systemctl enable --quiet --no-reload kubelet.service
 `
 	if first {
+		env.Part("files and kubelet")
 		script += initPhases(toFiles, toKubelet, toAPIServer)
 	} else {
+		env.Part("files")
 		if err := c.run(ctx, env, script+initPhases(toFiles)); err != nil {
 			return err
 		}
+		env.Part("wait for the apiserver of " + c.First)
 		// It is waited for, not needed; this host is.
 		if err := c.awaitAPI(ctx, env, c.Inv.Host(c.First), cmp.Or(c.patience, firstWait), isReady); lost(err) {
 			return err
 		}
+		env.Part("kubelet")
 		script = "set -e\n" + ownPair + initPhases(toKubelet, toAPIServer)
 	}
 	if err := c.run(ctx, env, script); err != nil {
 		return err
 	}
 	if first { // everything else waits for its node
+		env.Part("apiserver, until it answers")
 		if err := c.awaitAPI(ctx, env, h, apiWait, answers); err != nil {
 			return c.kubeletSays(ctx, env, err)
 		}
+		env.Part("restart of the kubelet")
 		if err := c.run(ctx, env, restart); err != nil {
 			return err
 		}
 	}
+	env.Part("apiserver, until it is ready")
 	if err := c.awaitAPI(ctx, env, h, apiWait, isReady); err != nil {
 		return c.kubeletSays(ctx, env, err)
 	}
+	env.Part("images and leaders")
 	script = c.AwaitImages + "set -e\n"
 	if !first && !c.registered(ctx, env, h) {
 		script = c.AwaitImages + restart

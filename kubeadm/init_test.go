@@ -67,6 +67,8 @@ func newInitWorld(t *testing.T, ran func(w *initWorld, phases []string)) *initWo
 			return nil, nil
 		case c.Cmd.Script == ":" && w.lost:
 			return nil, &remote.UnreachableError{Host: second, Op: "run", Err: io.ErrUnexpectedEOF}
+		case c.Cmd.Script == ":": // it looks whether the host is there
+			return &remote.Result{}, nil
 		}
 		var did []string
 		for line := range strings.Lines(c.Cmd.Script) {
@@ -171,6 +173,40 @@ func TestAnotherMasterComesUpWithoutTheFirst(t *testing.T) {
 		"master-2 answers Internal Server Error", "master-2 answers OK",
 		"images kubelet-restart control-plane/controller-manager control-plane/scheduler wait-control-plane mark-control-plane",
 	)
+}
+
+// What a run waits for in init, of which the critical path has a row each.
+func TestInitNamesItsParts(t *testing.T) {
+	w := newInitWorld(t, func(*initWorld, []string) {})
+	for i, want := range []string{
+		"files and kubelet; apiserver, until it answers; restart of the kubelet; apiserver, until it is ready; images and leaders",
+		"files; wait for the apiserver of master-1; kubelet; apiserver, until it is ready; images and leaders",
+	} {
+		m := w.Inv.Masters()[i]
+		w.set(w.apiAddress(m), http.StatusOK)
+		change := &plan.Change{}
+		st := plan.Step{ID: "init", Host: m.Name, Check: func(context.Context, plan.Env) (*plan.Change, error) { return change, nil }}
+		st.Apply = func(ctx context.Context, env plan.Env, _ *plan.Change) error {
+			change = nil
+			return w.init(ctx, env, m, "x")
+		}
+		hosts := plan.Hosts{m.Name: w.host}
+		p, err := plan.Make(t.Context(), []plan.Stage{{Name: "s", Steps: []plan.Step{st}}}, hosts, plan.Discard)
+		if err != nil {
+			t.Fatal(err)
+		}
+		did, err := p.Apply(t.Context(), hosts, plan.Discard, nil)
+		if err != nil || len(did.Timings) != 1 {
+			t.Fatalf("%+v, %v", did, err)
+		}
+		var got []string
+		for _, part := range did.Timings[0].Parts {
+			got = append(got, part.Name)
+		}
+		if strings.Join(got, "; ") != want {
+			t.Errorf("%s: %q", m.Name, got)
+		}
+	}
 }
 
 // A real shell moves the pair, from a kubeconfig as kubeadm writes it.

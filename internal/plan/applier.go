@@ -36,14 +36,13 @@ func (a *applier) stopped(ctx context.Context) bool {
 	}
 }
 
-func (a *applier) done(stage string, s *Step, start time.Time, c *Change) {
-	end := time.Now()
+func (a *applier) done(s *Step, t *Timing, c *Change) {
 	a.mu.Lock()
 	a.out.Done++
-	a.out.Timings = append(a.out.Timings, Timing{Stage: stage, Host: s.Host, Lane: s.Lane, Step: s.ID, Start: start, End: end})
+	a.out.Timings = append(a.out.Timings, *t)
 	a.mu.Unlock()
-	e := withOp(event(StepDone, stage, s, c.Summary), c)
-	e.Elapsed = end.Sub(start)
+	e := withOp(event(StepDone, t.Stage, s, c.Summary), c)
+	e.Elapsed = time.Since(t.Start)
 	a.rep.Report(e)
 }
 

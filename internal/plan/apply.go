@@ -32,11 +32,33 @@ func (e *GuardError) Unwrap() error { return e.Err }
 // ExitCode is the code for "refused: not safe".
 func (e *GuardError) ExitCode() int { return 7 }
 
-// Timing is when a step ran, for the critical path.
+// Timing is when a step ran, for the critical path: until its change was made,
+// not until a look confirmed it.
 type Timing struct {
 	Stage, Host, Lane string
 	Step              ID
 	Start, End        time.Time
+	Parts             []Part // one after the other, if the step named any
+}
+
+// Part is a named part of a step.
+type Part struct {
+	Name       string
+	Start, End time.Time
+}
+
+// part begins a part, which ends the one before.
+func (t *Timing) part(name string) {
+	t.end()
+	t.Parts = append(t.Parts, Part{Name: name, Start: t.End})
+}
+
+// end says that what ran so far, the last part too, ended now.
+func (t *Timing) end() {
+	t.End = time.Now()
+	if n := len(t.Parts); n > 0 {
+		t.Parts[n-1].End = t.End
+	}
 }
 
 // Applied is what Apply did.
@@ -121,26 +143,26 @@ func byLane(items []*Item) (map[laneKey][]*Item, []laneKey) {
 func (a *applier) lane(ctx context.Context, stage string, items []*Item) error {
 	h := a.hosts[items[0].Step.Host]
 	var did []*Item // changed, and not looked at again yet
-	starts := map[ID]time.Time{}
+	ran := map[ID]*Timing{}
 	for len(items) > 0 && !a.stopped(ctx) {
 		n := 1
 		for n < len(items) && items[n-1].Step.Quick && items[n].Step.Quick {
 			n++
 		}
 		now := recheck(ctx, h, slices.Concat(did, items[:n]), a.rep)
-		if err := a.confirm(stage, did, now[:len(did)], starts); err != nil {
+		if err := a.confirm(stage, did, now[:len(did)], ran); err != nil {
 			return err
 		}
 		var err error
-		if did, err = a.group(ctx, h, stage, items[:n], now[len(did):], starts); err != nil {
+		if did, err = a.group(ctx, h, stage, items[:n], now[len(did):], ran); err != nil {
 			if remote.Unreachable(err) {
 				return err // nor could the others be looked at
 			}
-			return errors.Join(err, a.confirm(stage, did, recheck(ctx, h, did, a.rep), starts))
+			return errors.Join(err, a.confirm(stage, did, recheck(ctx, h, did, a.rep), ran))
 		}
 		items = items[n:]
 	}
-	if err := a.confirm(stage, did, recheck(ctx, h, did, a.rep), starts); err != nil {
+	if err := a.confirm(stage, did, recheck(ctx, h, did, a.rep), ran); err != nil {
 		return err
 	}
 	if a.stopped(ctx) {
@@ -150,7 +172,7 @@ func (a *applier) lane(ctx context.Context, stage string, items []*Item) error {
 }
 
 // group changes what a fresh look found to need it, and returns what it changed.
-func (a *applier) group(ctx context.Context, h remote.Host, stage string, items, now []*Item, starts map[ID]time.Time) (did []*Item, err error) {
+func (a *applier) group(ctx context.Context, h remote.Host, stage string, items, now []*Item, ran map[ID]*Timing) (did []*Item, err error) {
 	for n := 0; n < len(items) && !a.stopped(ctx); {
 		batch := together(items[n:], now[n:])
 		was := now[n : n+len(batch)]
@@ -159,11 +181,14 @@ func (a *applier) group(ctx context.Context, h remote.Host, stage string, items,
 			continue // somebody did it, or an earlier step brought it along
 		}
 		for i, it := range batch {
-			starts[it.Step.ID] = time.Now()
+			ran[it.Step.ID] = &Timing{Stage: stage, Host: it.Step.Host, Lane: it.Step.Lane, Step: it.Step.ID, Start: time.Now()}
 			a.rep.Report(withOp(event(StepStart, stage, it.Step, summary(was[i])), was[i].Change))
 		}
-		if failed, err := a.change(ctx, h, stage, batch, was); err != nil {
-			return did, a.failed(stage, failed, starts[failed.ID], err)
+		if failed, err := a.change(ctx, h, stage, batch, was, ran[batch[0].Step.ID].part); err != nil {
+			return did, a.failed(stage, failed, ran[failed.ID].Start, err)
+		}
+		for _, it := range batch {
+			ran[it.Step.ID].end()
 		}
 		did = append(did, batch...)
 	}
@@ -198,8 +223,9 @@ func writing(items []*Item, err error) *Step {
 }
 
 // change applies steps whose fresh looks are now: one, or several that only
-// write files. On an error it names the step.
-func (a *applier) change(ctx context.Context, h remote.Host, stage string, planned, now []*Item) (*Step, error) {
+// write files. On an error it names the step. A part that the step names is told
+// to part.
+func (a *applier) change(ctx context.Context, h remote.Host, stage string, planned, now []*Item, part func(name string)) (*Step, error) {
 	var files []remote.File
 	for i, it := range planned {
 		if now[i].Err != nil {
@@ -218,7 +244,7 @@ func (a *applier) change(ctx context.Context, h remote.Host, stage string, plann
 		err := h.Put(ctx, files...)
 		return writing(planned, err), err
 	}
-	env := Env{Host: h, Say: sayer(a.rep, stage, s), seen: now[0].answers}
+	env := Env{Host: h, Say: sayer(a.rep, stage, s), part: part, seen: now[0].answers}
 	if s.Guard != nil {
 		if err := s.Guard(ctx, env); err != nil {
 			return s, &GuardError{Err: err}
@@ -234,7 +260,7 @@ func (a *applier) change(ctx context.Context, h remote.Host, stage string, plann
 }
 
 // confirm takes in how the changed steps look now; one that still differs failed.
-func (a *applier) confirm(stage string, did, now []*Item, starts map[ID]time.Time) error {
+func (a *applier) confirm(stage string, did, now []*Item, ran map[ID]*Timing) error {
 	for i, after := range now {
 		s := did[i].Step
 		err := after.Err
@@ -242,9 +268,9 @@ func (a *applier) confirm(stage string, did, now []*Item, starts map[ID]time.Tim
 			err = fmt.Errorf("not in sync after it was applied: %s", after.Change.Summary)
 		}
 		if err != nil {
-			return a.failed(stage, s, starts[s.ID], err)
+			return a.failed(stage, s, ran[s.ID].Start, err)
 		}
-		a.done(stage, s, starts[s.ID], did[i].Change)
+		a.done(s, ran[s.ID], did[i].Change)
 	}
 	return nil
 }

@@ -320,6 +320,60 @@ func TestCriticalPathIsTheLaneThatEndedLastOfEachStage(t *testing.T) {
 	}
 }
 
+// The second part ends with Ready, which belongs to the step.
+func TestPartsFollowOneAnotherThroughTheirStep(t *testing.T) {
+	w := newWorld()
+	s := w.step("m1", "a")
+	apply := s.Apply
+	s.Apply = func(ctx context.Context, env Env, c *Change) error {
+		env.Part("files")
+		env.Part("wait")
+		return apply(ctx, env, c)
+	}
+	var ready time.Time
+	s.Ready = func(context.Context, Env) error { ready = time.Now(); return nil }
+	a, err := mustMake(t, []Stage{{Name: "s", Steps: []Step{s, w.step("m1", "b")}}}, fakes("m1")).Apply(t.Context(), fakes("m1"), Discard, nil)
+	if err != nil || len(a.Timings) != 2 || len(a.Timings[0].Parts) != 2 || a.Timings[1].Parts != nil {
+		t.Fatalf("%+v, %v", a, err)
+	}
+	k := a.Timings[0]
+	files, wait := k.Parts[0], k.Parts[1]
+	if files.Name != "files" || wait.Name != "wait" || files.Start.Before(k.Start) || files.End != wait.Start || wait.End.Before(ready) || wait.End != k.End {
+		t.Errorf("%+v", k)
+	}
+	Env{}.Part("of a step that nobody times")
+}
+
+// One look confirms all of them, after the last: no row of the path may hold it.
+func TestQuickStepEndsWithItsChangeAndIsReportedOnceConfirmed(t *testing.T) {
+	w := newWorld()
+	var steps []Step
+	for _, what := range []string{"a", "b", "c"} {
+		s := w.step("m1", what)
+		s.Quick = true
+		steps = append(steps, s)
+	}
+	rec := &recorder{}
+	a, err := mustMake(t, []Stage{{Name: "s", Steps: steps}}, fakes("m1")).Apply(t.Context(), fakes("m1"), rec, nil)
+	if err != nil || len(a.Timings) != 3 {
+		t.Fatalf("%+v, %v", a, err)
+	}
+	last := a.Timings[2]
+	for i, k := range a.Timings[:2] {
+		if k.End.After(a.Timings[i+1].Start) {
+			t.Errorf("%s ends %s after the next has begun", k.Step, k.End.Sub(a.Timings[i+1].Start))
+		}
+	}
+	for _, e := range rec.events {
+		if e.Kind == StepDone && e.Time.Before(last.End) {
+			t.Errorf("%s is done before the last step was", e.Step)
+		}
+		if e.Kind == StepDone && e.Step == "m1/a" && e.Elapsed < last.End.Sub(a.Timings[0].Start) {
+			t.Errorf("%s is said to have taken %s", e.Step, e.Elapsed)
+		}
+	}
+}
+
 func TestNeighbouringFilesGoInOneCallAndARefusalNamesItsStep(t *testing.T) {
 	dir := t.TempDir()
 	h := shell(t, "m1")
@@ -331,6 +385,11 @@ func TestNeighbouringFilesGoInOneCallAndARefusalNamesItsStep(t *testing.T) {
 	a, err := mustMake(t, []Stage{{Name: "s", Steps: steps}}, hosts).Apply(t.Context(), hosts, Discard, nil)
 	if err != nil || a.Done != 3 {
 		t.Fatalf("%+v, %v", a, err)
+	}
+	for _, k := range a.Timings {
+		if !k.End.After(k.Start) {
+			t.Errorf("%s ends at %s", k.Step, k.End)
+		}
 	}
 	var written []int
 	for _, c := range h.Calls() {

@@ -65,7 +65,16 @@ type Env struct {
 	Host remote.Host
 	// Say reports progress inside a long step or names what is waited for.
 	Say  func(format string, args ...any)
+	part func(name string)
 	seen map[string]Answer
+}
+
+// Part begins a named part of a long step and ends the one before: the critical
+// path of the run has a row for each.
+func (e Env) Part(name string) {
+	if e.part != nil {
+		e.part(name)
+	}
 }
 
 // Saw returns the answer to one of the step's looks.
