@@ -71,9 +71,6 @@ func orStopped(ctx context.Context, err error) error {
 // else was wrong with it, and an error when no scenario could be started or the
 // drill was stopped.
 func (d *Drill) all(ctx context.Context, rep *Report) (refused []error, err error) {
-	if err := CheckBounds(d.Options.Bounds); err != nil {
-		return nil, err
-	}
 	if err := d.Options.Refused(d.Cluster, d.Scenarios); err != nil {
 		return nil, err
 	}

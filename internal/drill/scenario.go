@@ -156,19 +156,3 @@ func BoundNames() []string {
 	}
 	return out
 }
-
-// CheckBounds names the bounds that belong to no scenario.
-func CheckBounds(bounds map[string]time.Duration) error {
-	known := BoundNames()
-	var bad []string
-	for k := range bounds {
-		if !slices.Contains(known, k) {
-			bad = append(bad, k)
-		}
-	}
-	slices.Sort(bad)
-	if bad == nil {
-		return nil
-	}
-	return remote.Hint(fmt.Errorf("drill.bounds names no scenario: %s", strings.Join(bad, ", ")), "see hactl drill --list")
-}
