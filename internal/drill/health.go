@@ -23,18 +23,26 @@ func waitHealthy(ctx context.Context, c *Cluster, bound time.Duration) (*State, 
 	return waitHealthyBut(ctx, c, bound, nil)
 }
 
+// lookAtHosts is how often hosts are looked at that cannot be healthy yet, since
+// an apiserver or a member of etcd does not answer: only to say what else is wrong.
+const lookAtHosts = 5 * time.Second
+
 // waitHealthyBut takes no offence at the armed undo of the named units.
 func waitHealthyBut(ctx context.Context, c *Cluster, bound time.Duration, units []string) (*State, error) {
 	ctx, cancel := context.WithTimeout(ctx, bound)
 	defer cancel()
 	var last error
+	var looked time.Time
 	for {
-		s, err := c.Look(ctx)
-		if err = without(err, units); err == nil {
-			return s, nil
-		}
-		if ctx.Err() == nil || last == nil {
-			last = err
+		if time.Since(looked) >= lookAtHosts || c.answers(ctx) == nil {
+			s, err := c.Look(ctx)
+			if err = without(err, units); err == nil {
+				return s, nil
+			}
+			looked = time.Now()
+			if ctx.Err() == nil || last == nil {
+				last = err
+			}
 		}
 		if !pause(ctx, 500*time.Millisecond) {
 			return nil, last

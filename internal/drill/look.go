@@ -22,7 +22,17 @@ type State struct {
 
 // Look sees whether everything is healthy and nothing of an earlier drill is
 // left. The error names all that is not as it must be.
-func (c *Cluster) Look(ctx context.Context) (*State, error) {
+func (c *Cluster) Look(ctx context.Context) (*State, error) { return c.look(ctx, true) }
+
+// answers is the part of a look that is requests alone: apiservers, etcd, nodes.
+// It starts no program on the hosts, which share their processors with what a
+// drill times.
+func (c *Cluster) answers(ctx context.Context) error {
+	_, err := c.look(ctx, false)
+	return err
+}
+
+func (c *Cluster) look(ctx context.Context, hosts bool) (*State, error) {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	s := &State{}
@@ -43,15 +53,17 @@ func (c *Cluster) Look(ctx context.Context) (*State, error) {
 	var owners, leaders []string
 	var wg sync.WaitGroup
 	for _, m := range c.Members {
-		wg.Go(func() {
-			owns, err := m.look(ctx, c.VIP.String())
-			note(err)
-			mu.Lock()
-			defer mu.Unlock()
-			if owns {
-				owners = append(owners, m.Name)
-			}
-		})
+		if hosts {
+			wg.Go(func() {
+				owns, err := m.look(ctx, c.VIP.String())
+				note(err)
+				mu.Lock()
+				defer mu.Unlock()
+				if owns {
+					owners = append(owners, m.Name)
+				}
+			})
+		}
 		if !m.Master {
 			continue
 		}
@@ -73,7 +85,9 @@ func (c *Cluster) Look(ctx context.Context) (*State, error) {
 	}
 	wg.Go(func() { note(c.lookAtNodes(ctx, &kube{client: client, at: c.API})) })
 	wg.Wait()
-	note(exactlyOne("owner of the VIP", owners, &s.Owner))
+	if hosts {
+		note(exactlyOne("owner of the VIP", owners, &s.Owner))
+	}
 	note(exactlyOne("etcd leader", leaders, &s.Leader))
 	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
 	return s, errors.Join(errs...)
@@ -124,13 +138,13 @@ func wrap(what string, err error) error {
 // look asks a host whether it holds the VIP, whether its units run, and
 // whether an undo of an earlier drill is armed or a cut is in effect.
 func (m *Member) look(ctx context.Context, vip string) (owns bool, err error) {
-	units := kubeletUnit
+	units := []string{kubeletUnit}
 	if m.Master {
-		units += " " + keepalivedUnit + " " + etcdUnit
+		units = append(units, keepalivedUnit, etcdUnit)
 	}
-	script := `for u in ` + units + `; do systemctl is-active -q "$u" || echo "down $u"; done
-for t in $(systemctl list-units --plain --no-legend --type=timer 'hactl-undo-*' | cut -d' ' -f1); do echo "armed $t"; done
-nft list tables 2>/dev/null | grep -q hactl_drill && echo "cut off"
+	// Few programs: this runs beside the traffic.
+	script := `systemctl list-units --plain --no-legend --state=active ` + strings.Join(units, " ") + ` 'hactl-undo-*.timer' | while read -r u _; do echo "active $u"; done
+case $(nft list tables 2>/dev/null) in *hactl_drill*) echo "cut off" ;; esac
 [ -z "$(ip -o addr show to ` + remote.Quote(vip) + `)" ] || echo owner`
 	res, err := m.Host.Run(ctx, remote.Cmd{Title: titleLook, Script: script + "\n:", Timeout: 15 * time.Second})
 	if err != nil {
@@ -142,14 +156,18 @@ nft list tables 2>/dev/null | grep -q hactl_drill && echo "cut off"
 		switch word {
 		case "owner":
 			owns = true
-		case "down":
-			errs = append(errs, fmt.Errorf("%s: %s is not there or not active", m.Name, rest))
-		case "armed":
-			errs = append(errs, remote.Hint(&armedError{m.Name, strings.TrimSuffix(rest, ".timer")},
-				"wait until it has fired (systemctl list-timers 'hactl-undo-*' on %s)", m.Name))
+		case "active":
+			if timer, ok := strings.CutSuffix(rest, ".timer"); ok {
+				errs = append(errs, remote.Hint(&armedError{m.Name, timer},
+					"wait until it has fired (systemctl list-timers 'hactl-undo-*' on %s)", m.Name))
+			}
+			units = slices.DeleteFunc(units, func(u string) bool { return u == rest })
 		case "cut":
 			errs = append(errs, fmt.Errorf("%s: still cut off by an earlier drill (nft table hactl_drill)", m.Name))
 		}
+	}
+	for _, u := range units {
+		errs = append(errs, fmt.Errorf("%s: %s is not there or not active", m.Name, u))
 	}
 	return owns, errors.Join(errs...)
 }

@@ -515,15 +515,15 @@ func (h *simHost) answer(c remote.Cmd) (string, bool) {
 	}
 	switch c.Title {
 	case titleLook:
-		out := ""
+		out := "active kubelet.service\nactive keepalived.service\n"
 		if get(s.owners) {
-			out = "owner\n"
+			out += "owner\n"
 		}
 		if get(s.armed) {
-			out += "armed hactl-undo-other.timer\n"
+			out += "active hactl-undo-other.timer\n"
 		}
-		if get(s.broken) {
-			out += "down etcd.service\n"
+		if !get(s.broken) {
+			out += "active etcd.service\n"
 		}
 		return out, true
 	case titleIdentify:

@@ -13,18 +13,24 @@ import (
 )
 
 // watchScript follows the addresses of a host: every change as the kernel tells
-// it, and every half second the time and whether the VIP is there, which gives
-// the clock's offset and covers a change before the first line. It ends when
-// nobody reads it any more, and in any case after the given seconds.
+// it, every half second a sign of life, with the time and whether the VIP is there
+// in the first five seconds and every other one after them: that gives the clock's
+// offset and covers a change before the first line, and its programs run beside
+// the traffic. It ends when nobody reads it any more, and in any case after the
+// given seconds.
 func watchScript(vip string, seconds int) string {
 	return fmt.Sprintf(`export LC_ALL=C TZ=UTC
 timeout %[2]d ip -ts -o monitor address & m=$!
 trap 'kill $m 2>/dev/null' EXIT
 trap 'exit 0' HUP TERM PIPE
-n=0; while [ $n -lt %[3]d ]; do n=$((n+1))
-t=$(date +%%s.%%N); o=0; [ -z "$(ip -o addr show to %[1]s)" ] || o=1
-echo "hactl $t $o" || exit 0
-sleep 0.5; done`, remote.Quote(vip), seconds, 2*seconds)
+n=0; while [ $n -lt %[3]d ]; do
+if [ $n -lt 10 ] || [ $((n %% 4)) -eq 0 ]; then
+	t=$(date +%%s.%%N); o=0; [ -z "$(ip -o addr show to %[1]s)" ] || o=1
+	echo "hactl $t $o" || exit 0
+else
+	echo hactl || exit 0
+fi
+n=$((n+1)); sleep 0.5; done`, remote.Quote(vip), seconds, 2*seconds)
 }
 
 // hostClock turns a host's time into time of the run. The offset is the
@@ -130,7 +136,7 @@ func watchLeader(ctx context.Context, c *Cluster, zero time.Time, l *lane) {
 					return
 				}
 				l.set(m.Name, time.Since(zero), err == nil && leads)
-				pause(ctx, 50*time.Millisecond)
+				pause(ctx, 100*time.Millisecond)
 			}
 		})
 	}
