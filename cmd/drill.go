@@ -74,7 +74,7 @@ run holds the lock; 130: interrupted, what was broken is undone.`,
 
 func (o *drillOptions) flags(c *cobra.Command) {
 	f := c.Flags()
-	f.BoolVar(&o.list, "list", false, "list the scenarios with their default bounds and needs")
+	f.BoolVar(&o.list, "list", false, "list the scenarios: bounds, how each is undone, needs")
 	f.BoolVar(&o.all, "all", false, "run every scenario that is permitted, in a safe order")
 	f.BoolVarP(&o.yes, "yes", "y", false, "do not ask before breaking things")
 	f.BoolVar(&o.force, "force-unlock", false, "break the lock of another run, saying whose it was")

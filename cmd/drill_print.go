@@ -21,9 +21,9 @@ func (a *app) listDrills() error {
 	if a.json() {
 		return a.printJSON(drill.Catalogue())
 	}
-	t := ui.Table{Header: []string{"SCENARIO", "BOUND", "NEEDS", "WHAT HAPPENS"}}
+	t := ui.Table{Header: []string{"SCENARIO", "BOUND", "UNDONE", "NEEDS", "WHAT HAPPENS"}}
 	for _, s := range drill.Catalogue() {
-		t.Add(s.Name, s.Checks[0].Bound+" "+s.Checks[0].Check, strings.Join(s.Needs, ", "), s.Summary)
+		t.Add(s.Name, s.Checks[0].Bound+" "+s.Checks[0].Check, s.Undone, strings.Join(s.Needs, ", "), s.Summary)
 	}
 	return t.Write(a.stdout, a.style())
 }

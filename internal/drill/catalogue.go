@@ -9,6 +9,7 @@ import (
 type Entry struct {
 	Name    string       `json:"name"`
 	Summary string       `json:"summary"`
+	Undone  string       `json:"undone"`
 	Needs   []string     `json:"needs"`
 	Checks  []EntryCheck `json:"checks"`
 }
@@ -23,7 +24,7 @@ type EntryCheck struct {
 func Catalogue() []Entry {
 	var out []Entry
 	for _, s := range Scenarios() {
-		e := Entry{Name: s.Name, Summary: s.Summary, Needs: []string{}}
+		e := Entry{Name: s.Name, Summary: s.Summary, Undone: s.Undone, Needs: []string{}}
 		if s.Masters > 1 {
 			e.Needs = append(e.Needs, fmt.Sprintf("%d masters", s.Masters))
 		}

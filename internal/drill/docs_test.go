@@ -10,13 +10,13 @@ import (
 // table is the scenarios as docs/drill.md has them.
 func table() string {
 	var b strings.Builder
-	b.WriteString("| scenario | what happens | checks and bounds | needs |\n|---|---|---|---|\n")
+	b.WriteString("| scenario | what happens | undone | checks and bounds | needs |\n|---|---|---|---|---|\n")
 	for _, e := range Catalogue() {
 		var checks []string
 		for _, c := range e.Checks {
 			checks = append(checks, c.Check+" "+c.Bound)
 		}
-		fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", e.Name, e.Summary, strings.Join(checks, "<br>"), strings.Join(e.Needs, "<br>"))
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s |\n", e.Name, e.Summary, e.Undone, strings.Join(checks, "<br>"), strings.Join(e.Needs, "<br>"))
 	}
 	return b.String()
 }

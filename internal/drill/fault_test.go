@@ -145,6 +145,11 @@ func TestEveryScriptParses(t *testing.T) {
 }
 
 func TestEveryFaultCanBeUndoneAndProved(t *testing.T) {
+	for _, sc := range Scenarios() {
+		if sc.Undone == "" || sc.Heals != strings.Contains(sc.Undone, "restart") {
+			t.Errorf("%s heals by itself: %t; undone: %q", sc.Name, sc.Heals, sc.Undone)
+		}
+	}
 	for name, f := range everyFault(t) {
 		if f.Before == "" || f.Do == "" || !f.Power && (f.Undo == "" || f.Proof == "") {
 			t.Errorf("%s lacks a part: %+v", name, f)

@@ -55,92 +55,92 @@ func Scenarios() []Scenario {
 	return []Scenario{
 		{
 			Name: "keepalived-stopped", Summary: "keepalived is stopped on the VIP's owner",
-			Hits: owner(stopUnit(keepalivedUnit)), Hold: 4 * s1, Masters: 3,
+			Hits: owner(stopUnit(keepalivedUnit)), Undone: "start keepalived", Hold: 4 * s1, Masters: 3,
 			Checks: []Check{gap(vipReady, 200*ms), oneOwner()},
 		},
 		{
 			Name: "keepalived-killed", Summary: "every keepalived process on the VIP's owner is killed; the address stays behind",
-			Hits: owner(killUnit(keepalivedUnit)), Hold: 5 * s1, Heals: true, Masters: 3,
+			Hits: owner(killUnit(keepalivedUnit)), Undone: "systemd restarts it", Hold: 5 * s1, Heals: true, Masters: 3,
 			Checks: []Check{{Kind: Owners, Bound: 3 * s1}, gap(vipReady, 3*s1)},
 		},
 		{
 			Name: "apiserver-stopped", Summary: "the apiserver on the VIP's owner is asked to stop: new connections notice nothing",
-			Hits: owner2(stopAPIServer), Hold: 3 * s1, Heals: true, Recover: crashBackOff, Masters: 3,
+			Hits: owner2(stopAPIServer), Undone: "the kubelet restarts it", Hold: 3 * s1, Heals: true, Recover: crashBackOff, Masters: 3,
 			Checks: []Check{{Kind: Failures, Of: vipReady}, {Kind: Failures, Of: vipRead}, {Kind: Failures, Of: vipWrite}, oneOwner()},
 		},
 		{
 			Name: "apiserver-killed", Summary: "the apiserver on the VIP's owner is killed",
-			Hits: owner(signalProcess("kube-apiserver", "KILL")), Hold: 6 * s1, Heals: true, Recover: crashBackOff, Masters: 3,
+			Hits: owner(signalProcess("kube-apiserver", "KILL")), Undone: "the kubelet restarts it", Hold: 6 * s1, Heals: true, Recover: crashBackOff, Masters: 3,
 			Checks: []Check{gap(vipReady, 400*ms), gap(vipRead, 1500*ms), gap(vipWrite, 1500*ms), oneOwner()},
 		},
 		{
 			Name: "apiserver-hung", Summary: "the apiserver on the VIP's owner hangs (SIGSTOP): it answers nothing",
-			Hits: owner(signalProcess("kube-apiserver", "STOP")), Hold: 10 * s1, Masters: 3,
+			Hits: owner(signalProcess("kube-apiserver", "STOP")), Undone: "SIGCONT", Hold: 10 * s1, Masters: 3,
 			Checks: []Check{gap(vipReady, 1500*ms), gap(vipRead, 1500*ms+throughAPI), gap(vipWrite, 1500*ms+throughAPI), oneOwner()},
 		},
 		{
 			Name: "controller-manager-killed", Summary: "the leading kube-controller-manager is killed",
-			Hits: holder("kube-controller-manager"), Hold: 45 * s1, Heals: true, Recover: crashBackOff, Masters: 3,
+			Hits: holder("kube-controller-manager"), Undone: "the kubelet restarts it", Hold: 45 * s1, Heals: true, Recover: crashBackOff, Masters: 3,
 			Checks: []Check{{Kind: NewLeader, Of: "kube-controller-manager", Bound: 40 * s1}, gap(vipReady, noise), gap(vipWrite, noise), stays()},
 		},
 		{
 			Name: "scheduler-killed", Summary: "the leading kube-scheduler is killed",
-			Hits: holder("kube-scheduler"), Hold: 45 * s1, Heals: true, Recover: crashBackOff, Masters: 3,
+			Hits: holder("kube-scheduler"), Undone: "the kubelet restarts it", Hold: 45 * s1, Heals: true, Recover: crashBackOff, Masters: 3,
 			Checks: []Check{{Kind: NewLeader, Of: "kube-scheduler", Bound: 40 * s1}, gap(vipReady, noise), gap(vipWrite, noise), stays()},
 		},
 		{
 			Name: "etcd-follower-killed", Summary: "an etcd member that does not lead is killed",
-			Hits: follower(killUnit(etcdUnit)), Hold: 6 * s1, Heals: true, Masters: 3,
+			Hits: follower(killUnit(etcdUnit)), Undone: "systemd restarts it", Hold: 6 * s1, Heals: true, Masters: 3,
 			Checks: []Check{gap(etcdWrite, noise), gap(vipWrite, noise), stays()},
 		},
 		{
 			Name: "etcd-leader-stopped", Summary: "the leading etcd member is stopped; it hands leadership over first",
-			Hits: leader(stopUnit(etcdUnit)), Hold: 5 * s1, Masters: 3,
+			Hits: leader(stopUnit(etcdUnit)), Undone: "start etcd", Hold: 5 * s1, Masters: 3,
 			Checks: []Check{gap(etcdWrite, 400*ms), gap(vipRead, 400*ms+throughAPI), gap(vipWrite, 400*ms+throughAPI), stays()},
 		},
 		{
 			Name: "etcd-leader-killed", Summary: "the leading etcd member is killed: the others elect",
-			Hits: leader(killUnit(etcdUnit)), Hold: 6 * s1, Heals: true, Masters: 3,
+			Hits: leader(killUnit(etcdUnit)), Undone: "systemd restarts it", Hold: 6 * s1, Heals: true, Masters: 3,
 			Checks: []Check{gap(etcdWrite, 1600*ms), gap(vipWrite, 3*s1), stays()},
 		},
 		{
 			Name: "etcd-leader-hung", Summary: "the leading etcd member hangs (SIGSTOP)",
-			Hits: leader(hangUnit(etcdUnit)), Hold: 8 * s1, Masters: 3,
+			Hits: leader(hangUnit(etcdUnit)), Undone: "SIGCONT", Hold: 8 * s1, Masters: 3,
 			Checks: []Check{gap(etcdWrite, 2500*ms), gap(vipRead, 2500*ms+throughAPI), gap(vipWrite, 2500*ms+throughAPI), stays()},
 		},
 		{
 			Name: "owner-cut-off", Summary: "the VIP's owner loses the network",
-			Hits: owner2(cutOffHit), Hold: 8 * s1, Masters: 3,
+			Hits: owner2(cutOffHit), Undone: "delete the filter", Hold: 8 * s1, Masters: 3,
 			Checks: []Check{gap(vipReady, 500*ms), gap(vipRead, 2*s1), gap(vipWrite, 2*s1), oneElsewhere(), healedOwner()},
 		},
 		{
 			Name: "node-back", Summary: "a host that lost the VIP comes back: the VIP does not move",
-			Hits: owner2(cutOffHit), Hold: 5 * s1, Masters: 3,
+			Hits: owner2(cutOffHit), Undone: "delete the filter", Hold: 5 * s1, Masters: 3,
 			Checks: []Check{{Kind: Stays, Healed: true}, {Kind: Gap, Of: vipReady, Bound: 500 * ms, Healed: true}, oneElsewhere(), healedOwner()},
 		},
 		{
 			Name: "owner-isolated", Summary: "the VIP's owner is cut off with a minority of the masters, and is written to",
-			Hits: minority, Hold: 8 * s1, Masters: 3, Inside: true,
+			Hits: minority, Undone: "delete the filters", Hold: 8 * s1, Masters: 3, Inside: true,
 			Checks: []Check{gap(vipReady, s1), gap(vipWrite, 2*s1), {Kind: Refused, Of: inWrite, Bound: 2 * s1}, oneElsewhere(), healedOwner()},
 		},
 		{
 			Name: "owner-powered-off", Summary: "the VIP's owner loses its power",
-			Hits: owner2(powerHit), Hold: 10 * s1, Masters: 3, Reboots: true,
+			Hits: owner2(powerHit), Undone: "power on", Hold: 10 * s1, Masters: 3, Reboots: true,
 			Checks: []Check{gap(vipReady, 500*ms), gap(vipRead, 2*s1), gap(vipWrite, 2*s1), {Kind: Stays, Healed: true}, oneElsewhere()},
 		},
 		{
 			Name: "worker-lost", Summary: "a worker is cut off; ten replicas behind a service keep answering and come back elsewhere",
-			Hits: worker, Hold: 150 * s1, Masters: 1, Workers: 1, Workload: true,
+			Hits: worker, Undone: "delete the filter", Hold: 150 * s1, Masters: 1, Workers: 1, Workload: true,
 			Checks: []Check{gap(service, 3*s1), {Kind: Rescheduled, Bound: 120 * s1}, gap(vipReady, noise), stays()},
 		},
 		{
 			Name: "apiservers-down", Summary: "every apiserver is killed at once: the VIP stays somewhere",
-			Hits: everyMaster(signalProcess("kube-apiserver", "KILL")), Hold: 30 * s1, Heals: true, Recover: crashBackOff, Masters: 1, Risk: QuorumRisk,
+			Hits: everyMaster(signalProcess("kube-apiserver", "KILL")), Undone: "the kubelets restart them", Hold: 30 * s1, Heals: true, Recover: crashBackOff, Masters: 1, Risk: QuorumRisk,
 			Checks: []Check{gap(vipReady, 30*s1), {Kind: Held, Bound: s1}, oneOwner()},
 		},
 		{
 			Name: "etcd-no-quorum", Summary: "the majority of etcd is stopped: writes are refused, the VIP stays",
-			Hits: majority, Hold: 6 * s1, Masters: 3, Risk: QuorumRisk,
+			Hits: majority, Undone: "start etcd", Hold: 6 * s1, Masters: 3, Risk: QuorumRisk,
 			Checks: []Check{
 				{Kind: Back, Of: etcdWrite, Bound: corruptCheck + 3*s1}, {Kind: Refused, Of: etcdWrite, Bound: s1},
 				{Kind: Back, Of: vipWrite, Bound: 10 * s1}, stays(), {Kind: Held, Bound: s1},
@@ -148,7 +148,7 @@ func Scenarios() []Scenario {
 		},
 		{
 			Name: "all-rebooted", Summary: "every host is powered off at once and comes back",
-			Hits: everyHost(powerOff()), Hold: 5 * s1, Recover: 5 * time.Minute, Masters: 1, Risk: QuorumRisk, Reboots: true,
+			Hits: everyHost(powerOff()), Undone: "power on", Hold: 5 * s1, Recover: 5 * time.Minute, Masters: 1, Risk: QuorumRisk, Reboots: true,
 			Checks: []Check{{Kind: Back, Of: vipReady, Bound: 180 * s1}, healedOwner()},
 		},
 	}

@@ -19,6 +19,8 @@ type Scenario struct {
 	// Hits chooses victims by the state of the moment. An error means that this
 	// cluster cannot run the scenario.
 	Hits func(c *Cluster, s *State) ([]Hit, error)
+	// Undone is how the fault is undone, or who does it without hactl, in a few words.
+	Undone string
 	// Hold is how long the fault lasts before hactl undoes it.
 	Hold time.Duration
 	// Heals means that the cluster repairs itself while the fault is held; the
