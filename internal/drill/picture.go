@@ -130,6 +130,9 @@ func (d drawing) stream(s StreamReport, y float64) pictureRow {
 	}
 	o := Outcome{Unit: "ms"}
 	row.Value = o.Format(s.GapMS)
+	if v, ok := d.run.Values[Check{Kind: Failures, Of: s.Name}.Name()]; ok && !v.Met {
+		row.Value = fmt.Sprintf("%d failed", s.Failed)
+	}
 	row.Bad = d.run.missed(s.Name)
 	return row
 }
@@ -183,6 +186,9 @@ func (d drawing) ticks(p *picture) {
 	}
 	first := math.Ceil(-d.run.FaultMS/step) * step
 	for at := first; at+d.run.FaultMS <= d.end; at += step {
+		if at == 0 {
+			at = 0 // what Ceil makes of a small negative number is shown as -0
+		}
 		p.Ticks = append(p.Ticks, pictureLabel{X: d.x(at + d.run.FaultMS), Y: topHeight + p.PlotH + 16, Text: fmt.Sprintf("%g s", at/1000)})
 	}
 }

@@ -8,6 +8,7 @@ import (
 const (
 	maxMasters = 7
 	maxWorkers = 50
+	maxCPUs    = 1024
 )
 
 // plan is how a lab's network is laid out. All labs use the same addresses:

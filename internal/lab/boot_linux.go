@@ -60,7 +60,7 @@ func (l *Lab) boot(h hostState) error {
 		cmd.Process.Kill() //nolint:errcheck // it may be gone already
 		return err
 	}
-	if err := enterGroups(groups, l.cgroup(h.Name), cmd.Process.Pid); err != nil {
+	if err := enterGroups(groups, l.cgroup(h.Name), cmd.Process.Pid, l.state.CPUs); err != nil {
 		cmd.Process.Kill() //nolint:errcheck // it may be gone already
 		return err
 	}

@@ -98,8 +98,10 @@ func mountNames(groups []hierarchy) string {
 // cgroup is the host's cgroup below the root of each hierarchy.
 func (l *Lab) cgroup(host string) string { return filepath.Join("hactl-lab-"+l.state.Name, host) }
 
-// enterGroups makes the cgroup in every hierarchy and puts the process there.
-func enterGroups(groups []hierarchy, cgroup string, pid int) error {
+// enterGroups makes the cgroup in every hierarchy and puts the process there, with
+// as many processors as it may keep busy; 0: all.
+func enterGroups(groups []hierarchy, cgroup string, pid int, cpus float64) error {
+	limited := cpus == 0
 	for _, g := range groups {
 		dir := g.mount
 		for depth, part := range strings.Split(cgroup, "/") {
@@ -116,11 +118,23 @@ func enterGroups(groups []hierarchy, cgroup string, pid int) error {
 			weigh(g, dir)
 			allowRealTime(dir, realTimeBudgets[depth])
 		}
+		done, err := limit(g, dir, cpus)
+		if err != nil {
+			return err
+		}
+		limited = limited || done
 		if err := os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(strconv.Itoa(pid)), 0); err != nil {
 			return fmt.Errorf("enter cgroup: %w", err)
 		}
 	}
+	if !limited {
+		return errNoLimit(errors.New("no cgroup hierarchy does it"))
+	}
 	return nil
+}
+
+func errNoLimit(why error) error {
+	return remote.Hint(fmt.Errorf("limit the processors of a host: %w", why), "the kernel needs CONFIG_CFS_BANDWIDTH; without --cpus there is no limit")
 }
 
 // passOn lets the children of a v2 cgroup use every controller it has.
@@ -176,6 +190,33 @@ func weigh(g hierarchy, dir string) {
 		file, weight = "cpu.weight", "1600"
 	}
 	os.WriteFile(filepath.Join(dir, file), []byte(weight), 0) //nolint:errcheck // see above
+}
+
+// limitPeriod is how often a host gets its processor time anew, in microseconds: a
+// host that has used it up stands still for less than that.
+const limitPeriod = 10_000
+
+// limit bounds the processors that a host keeps busy, and reports whether this
+// hierarchy can.
+func limit(g hierarchy, dir string, cpus float64) (bool, error) {
+	if cpus == 0 || !hasCPU(g) {
+		return false, nil
+	}
+	quota, period := strconv.Itoa(int(cpus*limitPeriod)), strconv.Itoa(limitPeriod)
+	files := [][2]string{{"cpu.cfs_period_us", period}, {"cpu.cfs_quota_us", quota}}
+	if g.name == unified {
+		files = [][2]string{{"cpu.max", quota + " " + period}}
+	}
+	for _, f := range files {
+		err := os.WriteFile(filepath.Join(dir, f[0]), []byte(f[1]), 0)
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) && g.name == unified {
+			return false, nil // v2 beside v1 has no controllers
+		}
+		if err != nil {
+			return false, errNoLimit(err)
+		}
+	}
+	return true, nil
 }
 
 // realTimeBudgets is how many microseconds of a second on each processor the

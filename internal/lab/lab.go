@@ -29,6 +29,10 @@ type Config struct {
 	IPv6    bool   // the inventories use the IPv6 addresses (hosts always have both)
 	Bare    bool   // hosts without keepalived, runc, nftables...; a local apt repository has them
 	Preload string // folder shown read-only on every host at [PreloadPath]
+	// CPUs is how many of the machine's processors each host may keep busy at most; 0:
+	// all of them. Without a limit a host that is beside itself, such as one that was
+	// cut off, slows the others down, which hosts of their own would not notice.
+	CPUs float64
 
 	// Report is told what is going on, one line a call; nil is silent.
 	Report func(line string)
@@ -142,6 +146,9 @@ func (c *Config) Check() error {
 	if c.Masters < 0 || c.Masters > maxMasters || c.Workers < 0 || c.Workers > maxWorkers || c.Masters+c.Workers == 0 {
 		return fmt.Errorf("%d masters and %d workers: a lab has up to %d masters and %d workers, one host at least",
 			c.Masters, c.Workers, maxMasters, maxWorkers)
+	}
+	if !(c.CPUs == 0 || c.CPUs >= 0.1 && c.CPUs <= maxCPUs) { // not a number is neither
+		return fmt.Errorf("%v processors: a host gets 0.1 to %d of them, or 0 for all", c.CPUs, maxCPUs)
 	}
 	return nil
 }

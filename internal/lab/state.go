@@ -19,6 +19,7 @@ type state struct {
 	Bare         bool        `json:"bare"`
 	Base         string      `json:"base"` // folder of the base, with root/ in it
 	Preload      string      `json:"preload,omitempty"`
+	CPUs         float64     `json:"cpus,omitempty"`
 	SudoPassword string      `json:"sudoPassword"` // of the user opspw
 	Hosts        []hostState `json:"hosts"`
 }
@@ -41,7 +42,7 @@ func (s *state) count(role string) int {
 // sameShape tells whether an Up with c would make the lab that s describes.
 func (s *state) sameShape(c Config) bool {
 	return s.count(Master) == c.Masters && s.count(Worker) == c.Workers && (s.count(Bastion) == 1) == c.Bastion &&
-		s.IPv6 == c.IPv6 && s.Bare == c.Bare && s.Preload == c.Preload
+		s.IPv6 == c.IPv6 && s.Bare == c.Bare && s.Preload == c.Preload && s.CPUs == c.CPUs
 }
 
 func newState(c Config, base string) (*state, error) {
@@ -50,7 +51,7 @@ func newState(c Config, base string) (*state, error) {
 		return nil, err
 	}
 	return &state{
-		Name: c.Name, IPv6: c.IPv6, Bare: c.Bare, Base: base, Preload: c.Preload,
+		Name: c.Name, IPv6: c.IPv6, Bare: c.Bare, Base: base, Preload: c.Preload, CPUs: c.CPUs,
 		SudoPassword: hex.EncodeToString(pw), Hosts: planHosts(c),
 	}, nil
 }
