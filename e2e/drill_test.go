@@ -231,6 +231,7 @@ func (r *rig) articleVIP(t *testing.T) {
 		}
 	}
 	r.owner(t)
+	r.inventory(t, "inventory.yaml", func(s string) string { return s }) // with the default bounds
 	res := r.hactl(t, r.drillArgs("apiserver-killed", "owner-cut-off", "--accept-risk=drift", "-o", "json")...)
 	var rep drill.Report
 	if err := json.Unmarshal([]byte(res.out), &rep); err != nil {
