@@ -296,6 +296,31 @@ func labUpChild(name, dir string) {
 	}
 }
 
+// Two programs that never wait get the time of half a processor, also after a
+// host was switched off and on again.
+func TestLabBoundsTheProcessorsOfAHost(t *testing.T) {
+	t.Parallel()
+	l := labUp(t, lab.Config{Name: named("cpus"), Masters: 1, CPUs: 0.5})
+	for _, again := range []bool{false, true} {
+		if again {
+			labInject(t, l, lab.Off, "master-1")
+			labInject(t, l, lab.Boot, "master-1")
+		}
+		out := labOutput(t, l, "master-1", "for i in 1 2; do timeout 2 sh -c 'while :; do :; done' & done; wait; times")
+		var used time.Duration
+		for _, f := range strings.Fields(out)[2:] { // of the children, user and system
+			d, err := time.ParseDuration(f)
+			if err != nil {
+				t.Fatalf("%q: %v", out, err)
+			}
+			used += d
+		}
+		if used < 300*time.Millisecond || used > 1200*time.Millisecond {
+			t.Errorf("%v of processor time in 2 s; booted again: %t", used, again)
+		}
+	}
+}
+
 func TestLabDownCleansUpAfterAKilledUp(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "lab")
 	labUp(t, lab.Config{Name: named("base"), Masters: 1}) // the base is there: only the boot is timed
