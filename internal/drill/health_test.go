@@ -21,9 +21,5 @@ func TestHostsAreLookedAtSeldomWhileAnAPIServerDoesNotAnswer(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "master-1: apiserver") || looks < 2 || looks > 3 {
 			t.Errorf("%d looks in 12 s: %v", looks, err)
 		}
-		s.slow = 0
-		if got, err := waitHealthy(t.Context(), s.cluster, time.Second); err != nil || got.Owner != "master-1" {
-			t.Errorf("now it answers: %+v, %v", got, err)
-		}
 	})
 }
