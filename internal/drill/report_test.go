@@ -242,3 +242,13 @@ func TestJSONComesBackAsItWas(t *testing.T) {
 		t.Error("the report changed on its way through JSON")
 	}
 }
+
+func TestPictureShowsWhatWasMissed(t *testing.T) {
+	for check, want := range map[string]string{"failures " + vipWrite: "1 failed", "gap " + vipWrite: "280 ms"} {
+		run := &Run{Values: map[string]Value{check: {Measured: 1}}}
+		row := drawing{run: run, end: 1000}.stream(StreamReport{Name: vipWrite, Failed: 1, GapMS: 280}, 0)
+		if row.Value != want || !row.Bad {
+			t.Errorf("%s missed: %q, bad %t", check, row.Value, row.Bad)
+		}
+	}
+}
