@@ -176,11 +176,17 @@ f=$(grep -cE '^[^#[:space:]][^[:space:]]*[[:space:]]+[^[:space:]]+[[:space:]]+sw
 	}.Step()
 }
 
+// etcdUser also completes what a useradd that was killed leaves behind: it
+// writes the user first and its group last.
 func (h Host) etcdUser() plan.Step {
 	return plan.Script{
 		ID: h.id("etcd-user"), Host: h.Host.Name, Title: "user etcd",
-		Look: `getent passwd etcd >/dev/null && echo ok || echo absent`,
-		Op:   plan.Create, Summary: "create system user etcd",
-		Run: "useradd --system --user-group --no-create-home --home-dir / --shell /usr/sbin/nologin etcd",
+		Look: `if ! getent passwd etcd >/dev/null; then echo absent
+elif getent group etcd >/dev/null && id -gn etcd >/dev/null 2>&1; then echo ok
+else echo "its group is absent"; fi`,
+		Op: plan.Create, Summary: "create system user etcd",
+		Run: `getent group etcd >/dev/null || groupadd --system etcd || exit
+if ! getent passwd etcd >/dev/null; then useradd --system --gid etcd --no-create-home --home-dir / --shell /usr/sbin/nologin etcd
+elif ! id -gn etcd >/dev/null 2>&1; then usermod --gid etcd etcd; fi`,
 	}.Step()
 }

@@ -10,6 +10,8 @@ import (
 
 	"hactl/internal/bundle"
 	"hactl/internal/facts"
+	"hactl/internal/plan"
+	"hactl/internal/remote"
 	"hactl/inventory"
 	"hactl/inventory/inventorytest"
 )
@@ -100,5 +102,41 @@ func TestConfigurationThatComesWithAPackageGoes(t *testing.T) {
 	}
 	if out, err := run(t, script, map[string]string{"dnf": "exit 1"}); err == nil {
 		t.Errorf("dnf failed, and nobody says so: %s", out)
+	}
+}
+
+// A useradd that was killed leaves a user without its group, a groupadd a group
+// without its user.
+func TestEtcdsUserIsCompleted(t *testing.T) {
+	tools := map[string]string{
+		"getent":   `[ -e $1.$2 ]`,
+		"id":       `[ -e passwd.etcd ] && [ "$(cat passwd.etcd)" = "$(cat group.etcd 2>/dev/null || echo none)" ]`,
+		"groupadd": `[ ! -e group.etcd ] && echo 998 >group.etcd`,
+		"useradd":  `[ ! -e passwd.etcd ] && cat group.etcd >passwd.etcd`,
+		"usermod":  `[ -e passwd.etcd ] && cat group.etcd >passwd.etcd`,
+	}
+	step := (Host{Host: &inventory.Host{Name: "m1"}}).etcdUser()
+	look := step.Look[0].Script
+	var script string
+	m1 := remote.NewFake("m1", func(c remote.Call) (*remote.Result, error) {
+		script = c.Cmd.Script
+		return &remote.Result{}, nil
+	})
+	if err := step.Apply(t.Context(), plan.Env{Host: m1}, nil); err != nil {
+		t.Fatal(err)
+	}
+	for before, want := range map[string]string{
+		"":                       "absent",
+		"echo 998 >group.etcd;":  "absent",
+		"echo 997 >passwd.etcd;": "its group is absent",
+		"echo 997 >passwd.etcd; echo 998 >group.etcd;": "its group is absent",
+		"echo 998 >passwd.etcd; echo 998 >group.etcd;": "ok",
+	} {
+		if out, err := run(t, before+look, tools); err != nil || strings.TrimSpace(out) != want {
+			t.Errorf("%q: %q, want %q; %v", before, out, want, err)
+		}
+		if out, err := run(t, before+script+"\n[ $? = 0 ] || exit\n"+look, tools); err != nil || strings.TrimSpace(out) != "ok" {
+			t.Errorf("%q: afterwards %q; %v", before, out, err)
+		}
 	}
 }
