@@ -21,7 +21,7 @@ import (
 
 // applets are the programs of a rootHost that busybox plays; testdata/host/bin
 // holds the others.
-var applets = strings.Fields("awk base64 basename cat chmod command cp cut dirname echo env expr false grep head id ln ls mkdir mv printf rm sed sh sleep sort sync tail test timeout touch tr true uname wc [")
+var applets = strings.Fields("awk base64 basename cat chmod command cp cut dirname echo env expr false grep head ln ls mkdir mv printf rm sed sh sleep sort sync tail test timeout touch tr true uname wc [")
 
 // rootHost is a machine made of a folder: scripts really run, with the folder
 // as their root, in namespaces of their own. What is not files (systemd, apt,
@@ -50,7 +50,7 @@ func newRootHost(t *testing.T, name string, run *serial) *rootHost {
 	}
 	for path, content := range map[string]string{
 		"proc/sys/kernel/hostname": "localhost\n", "proc/swaps": "Filename Type Size Used Priority\n", "proc/filesystems": "nodev	proc\n",
-		"proc/sys/net/ipv4/ip_forward": "0\n", "etc/hosts": "127.0.0.1 localhost\n", "etc/passwd": "root:x:0:0::/root:/bin/sh\n",
+		"proc/sys/net/ipv4/ip_forward": "0\n", "etc/hosts": "127.0.0.1 localhost\n", "etc/passwd": "root:x:0:0::/root:/bin/sh\n", "etc/group": "root:x:0:\n",
 		"etc/fstab": "/dev/sda1 / ext4 defaults 0 1\n/dev/sda2 none swap sw 0 0\n", "dev/null": "",
 	} {
 		must(t, os.WriteFile(filepath.Join(h.root, path), []byte(content), 0o644))
@@ -139,11 +139,13 @@ func (h *rootHost) Put(_ context.Context, files ...remote.File) error {
 	return nil
 }
 
+// knows is chown's view of an owner, USER:GROUP.
 func (h *rootHost) knows(owner string) error {
-	if user, _, _ := strings.Cut(owner, ":"); user != "root" {
-		passwd, err := os.ReadFile(filepath.Join(h.dir(), "etc/passwd"))
-		if err != nil || !strings.Contains(string(passwd), "\n"+user+":") {
-			return fmt.Errorf("chown: invalid user %q", owner)
+	user, group, _ := strings.Cut(owner, ":")
+	for file, name := range map[string]string{"passwd": user, "group": group} {
+		names, err := os.ReadFile(filepath.Join(h.dir(), "etc", file))
+		if err != nil || name != "" && !strings.Contains("\n"+string(names), "\n"+name+":") {
+			return fmt.Errorf("chown: invalid %s: %q", file, owner)
 		}
 	}
 	return nil
