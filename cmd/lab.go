@@ -3,6 +3,7 @@ package cmd
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -141,6 +142,9 @@ func (a *app) labExecCommand(f *labFlags) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if err := hostsOfLab(l, args[:1]); err != nil {
+				return err
+			}
 			argv, err := l.ExecArgv(args[0], args[1:]...)
 			if err != nil {
 				return err
@@ -188,7 +192,24 @@ func (a *app) labFaultCommand(f *labFlags) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if !slices.Contains(names, args[0]) {
+				return usagef("no fault is called %q", args[0])
+			}
+			if err := hostsOfLab(l, args[1:]); err != nil {
+				return err
+			}
 			return l.InjectAll(cmd.Context(), lab.Fault(args[0]), args[1:])
 		},
 	}
+}
+
+// hostsOfLab takes a word that names none of the lab's hosts for a mistake on the
+// command line.
+func hostsOfLab(l *lab.Lab, words []string) error {
+	for _, name := range words {
+		if _, err := l.Host(name); err != nil {
+			return &usageError{err}
+		}
+	}
+	return nil
 }

@@ -219,6 +219,27 @@ func TestLabCutOffHostIsSilentAndRunsOn(t *testing.T) {
 	}
 }
 
+// A word that names no host or no fault is a mistake on the command line.
+func TestLabCommandsNameTheHostsThereAre(t *testing.T) {
+	l := labUp(t, lab.Config{Name: named("words"), Masters: 1})
+	for words, says := range map[string]string{
+		"exec master-9 -- true":       "its hosts are [master-1]",
+		"fault cut master-1 master-9": "its hosts are [master-1]",
+		"fault flood master-1":        "flood",
+	} {
+		args := strings.Fields(words)
+		args = append([]string{"lab", args[0], "--name", l.Name(), "--dir", l.Dir}, args[1:]...)
+		out, err := exec.CommandContext(t.Context(), hactlBinary(t), args...).CombinedOutput()
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) || exit.ExitCode() != 2 || !strings.Contains(string(out), says) {
+			t.Errorf("%s: %v: %s", words, err, out)
+		}
+	}
+	if st, err := l.Status(t.Context()); err != nil || st[0].State != lab.StateRunning {
+		t.Errorf("%+v, %v", st, err)
+	}
+}
+
 func TestLabPowerCutKeepsDisksAndNothingElse(t *testing.T) {
 	l := labUp(t, lab.Config{Name: named("off"), Masters: 2})
 	labOutput(t, l, "master-1", `echo kept >/root/file; echo kept >/var/lib/etcd/file; echo gone >/run/file; sync
