@@ -22,101 +22,124 @@ type State struct {
 
 // Look sees whether everything is healthy and nothing of an earlier drill is
 // left. The error names all that is not as it must be.
-func (c *Cluster) Look(ctx context.Context) (*State, error) { return c.look(ctx, true) }
-
-// answers is the part of a look that is requests alone: apiservers, etcd, nodes.
-// It starts no program on the hosts, which share their processors with what a
-// drill times.
-func (c *Cluster) answers(ctx context.Context) error {
-	_, err := c.look(ctx, false)
-	return err
-}
-
-func (c *Cluster) look(ctx context.Context, hosts bool) (*State, error) {
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+func (c *Cluster) Look(ctx context.Context) (*State, error) {
+	ctx, cancel := context.WithTimeout(ctx, lookBound)
 	defer cancel()
-	s := &State{}
-	var mu sync.Mutex
-	var errs []error
-	note := func(err error) {
-		if err != nil {
-			mu.Lock()
-			errs = append(errs, err)
-			mu.Unlock()
-		}
-	}
-	dial, _, err := c.route(ctx, nil)
-	if err != nil {
+	var v survey
+	if err := v.requests(ctx, c); err != nil {
 		return nil, err
 	}
-	client := newClient(dial, c.TLS, false)
-	var owners, leaders []string
-	var wg sync.WaitGroup
-	for _, m := range c.Members {
-		if hosts {
-			wg.Go(func() {
-				owns, err := m.look(ctx, c.VIP.String())
-				note(err)
-				mu.Lock()
-				defer mu.Unlock()
-				if owns {
-					owners = append(owners, m.Name)
-				}
-			})
-		}
-		if !m.Master {
-			continue
-		}
-		wg.Go(func() {
-			// One that answers later is hung as far as the VIP is concerned.
-			soon, cancel := context.WithTimeout(ctx, requestDeadline)
-			defer cancel()
-			note(wrap(m.Name+": apiserver", (&kube{client: client, at: m.API}).ready(soon)))
-		})
-		wg.Go(func() {
-			leads, err := c.Etcd.Leads(ctx, m.Name)
-			note(wrap(m.Name+": etcd", err))
-			mu.Lock()
-			defer mu.Unlock()
-			if leads {
-				leaders = append(leaders, m.Name)
-			}
-		})
-	}
-	wg.Go(func() { note(c.lookAtNodes(ctx, &kube{client: client, at: c.API})) })
-	wg.Wait()
-	if hosts {
-		note(exactlyOne("owner of the VIP", owners, &s.Owner))
-	}
-	note(exactlyOne("etcd leader", leaders, &s.Leader))
-	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
-	return s, errors.Join(errs...)
+	v.hosts(ctx, c, c.Members)
+	v.wg.Wait()
+	s := &State{}
+	v.note(exactlyOne("owner of the VIP", v.owners, &s.Owner))
+	v.note(exactlyOne("etcd leader", v.leaders, &s.Leader))
+	return s, v.err()
 }
 
-// whoNow asks the masters alone who owns the VIP and whose etcd member leads.
+// lookBound is how long a look may take.
+const lookBound = 20 * time.Second
+
+// answers is the part of a look that is requests alone. It starts no program on
+// the hosts, which share their processors with what a drill times.
+func (c *Cluster) answers(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, lookBound)
+	defer cancel()
+	var v survey
+	if err := v.requests(ctx, c); err != nil {
+		return err
+	}
+	v.wg.Wait()
+	var leader string
+	v.note(exactlyOne("etcd leader", v.leaders, &leader))
+	return v.err()
+}
+
+// whoNow asks the masters alone who owns the VIP and whose etcd member leads,
+// whatever else is the matter with them: their undo is armed by now.
 func (c *Cluster) whoNow(ctx context.Context) (owner, leader string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	var mu sync.Mutex
-	var owners, leaders []string
-	var wg sync.WaitGroup
+	var v survey
+	v.etcd(ctx, c)
+	v.hosts(ctx, c, c.Masters())
+	v.wg.Wait()
+	err = errors.Join(exactlyOne("owner of the VIP", v.owners, &owner), exactlyOne("etcd leader", v.leaders, &leader))
+	return owner, leader, err
+}
+
+// survey asks many things at once and gathers what comes back.
+type survey struct {
+	wg sync.WaitGroup
+
+	mu              sync.Mutex
+	errs            []error
+	owners, leaders []string // names of hosts
+}
+
+func (v *survey) note(err error) {
+	if err != nil {
+		v.mu.Lock()
+		v.errs = append(v.errs, err)
+		v.mu.Unlock()
+	}
+}
+
+// err is all that was noted, sorted.
+func (v *survey) err() error {
+	slices.SortFunc(v.errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
+	return errors.Join(v.errs...)
+}
+
+// requests asks every apiserver, every member of etcd and, through the VIP, for
+// the nodes.
+func (v *survey) requests(ctx context.Context, c *Cluster) error {
+	dial, _, err := c.route(ctx, nil)
+	if err != nil {
+		return err
+	}
+	client := newClient(dial, c.TLS, false)
 	for _, m := range c.Masters() {
-		wg.Go(func() {
-			owns, _ := m.look(ctx, c.VIP.String()) // its undo is armed by now
-			leads, _ := c.Etcd.Leads(ctx, m.Name)
-			mu.Lock()
-			defer mu.Unlock()
-			if owns {
-				owners = append(owners, m.Name)
-			}
+		v.wg.Go(func() {
+			// One that answers later is hung as far as the VIP is concerned.
+			soon, cancel := context.WithTimeout(ctx, requestDeadline)
+			defer cancel()
+			v.note(wrap(m.Name+": apiserver", (&kube{client: client, at: m.API}).ready(soon)))
+		})
+	}
+	v.etcd(ctx, c)
+	v.wg.Go(func() { v.note(c.lookAtNodes(ctx, &kube{client: client, at: c.API})) })
+	return nil
+}
+
+// etcd asks every member whether it leads.
+func (v *survey) etcd(ctx context.Context, c *Cluster) {
+	for _, m := range c.Masters() {
+		v.wg.Go(func() {
+			leads, err := c.Etcd.Leads(ctx, m.Name)
+			v.note(wrap(m.Name+": etcd", err))
+			v.mu.Lock()
+			defer v.mu.Unlock()
 			if leads {
-				leaders = append(leaders, m.Name)
+				v.leaders = append(v.leaders, m.Name)
 			}
 		})
 	}
-	wg.Wait()
-	err = errors.Join(exactlyOne("owner of the VIP", owners, &owner), exactlyOne("etcd leader", leaders, &leader))
-	return owner, leader, err
+}
+
+// hosts looks at the members themselves: programs, over SSH.
+func (v *survey) hosts(ctx context.Context, c *Cluster, members []*Member) {
+	for _, m := range members {
+		v.wg.Go(func() {
+			owns, err := m.look(ctx, c.VIP.String())
+			v.note(err)
+			v.mu.Lock()
+			defer v.mu.Unlock()
+			if owns {
+				v.owners = append(v.owners, m.Name)
+			}
+		})
+	}
 }
 
 func exactlyOne(what string, got []string, to *string) error {

@@ -184,10 +184,11 @@ func (d drawing) ticks(p *picture) {
 			break
 		}
 	}
-	first := math.Ceil(-d.run.FaultMS/step) * step
-	for at := first; at+d.run.FaultMS <= d.end; at += step {
-		if at == 0 {
-			at = 0 // what Ceil makes of a small negative number is shown as -0
+	// Steps from the fault, which is 0: whole numbers know no -0.
+	for n := -int(d.run.FaultMS / step); ; n++ {
+		at := float64(n) * step
+		if at+d.run.FaultMS > d.end {
+			break
 		}
 		p.Ticks = append(p.Ticks, pictureLabel{X: d.x(at + d.run.FaultMS), Y: topHeight + p.PlotH + 16, Text: fmt.Sprintf("%g s", at/1000)})
 	}
