@@ -96,6 +96,19 @@ func TestALeavingOwnerIsPassedOnBeforeTheAddressMoves(t *testing.T) {
 	host.becomes(t, "let go", "pass to nobody", "keep", "let go")
 }
 
+// What has to be done for a handover does not wait for the next tick.
+func TestAHandoverBeginsAtOnce(t *testing.T) {
+	host := &handovers{}
+	p := New(Config{Interval: time.Hour, Handover: host})
+	ended := make(chan struct{})
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { p.handOver(ctx); close(ended) }()
+	defer func() { cancel(); <-ended }()
+	host.becomes(t, "let go", "pass to nobody")
+	p.local.noteLeaving(&notReadyError{stops: true}, time.Now())
+	host.becomes(t, "let go", "pass to nobody", "keep")
+}
+
 // A host without the VIP has no connections to hand over, and clients of its own
 // that are to reach the owner.
 func TestALeavingApiserverThatDoesNotOwnIsUnfitAtOnce(t *testing.T) {

@@ -207,6 +207,31 @@ func TestHungApiserverIsUnfitBeforeTheProbeTimesOut(t *testing.T) {
 	}
 }
 
+// The prober wakes up more often only while its verdict may change by the clock.
+func TestPulse(t *testing.T) {
+	const interval = 100 * time.Millisecond
+	for what, c := range map[string]struct {
+		ok      bool
+		waiting time.Duration // for the answer to a probe
+		want    time.Duration
+	}{
+		"well":                 {ok: true, want: interval},
+		"well, asked just now": {ok: true, waiting: time.Millisecond, want: interval},
+		"late":                 {ok: true, waiting: 40 * time.Second, want: interval / 4},
+		"hung":                 {ok: true, waiting: 2 * time.Minute, want: interval / 4},
+		"sick":                 {want: interval / 4},
+	} {
+		p := New(Config{Interval: interval, Slow: time.Minute})
+		p.local.ok.Store(c.ok)
+		if c.waiting > 0 {
+			p.local.since.set(time.Now().Add(-c.waiting))
+		}
+		if got := p.pulse(); got != c.want {
+			t.Errorf("%s: %v, want %v", what, got, c.want)
+		}
+	}
+}
+
 // Where everybody is slow, one that is slower still keeps the address, also when
 // its probes time out; it loses it to one that is not.
 func TestSilenceAmongBusyApiserversMovesNothing(t *testing.T) {
