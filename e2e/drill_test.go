@@ -127,20 +127,22 @@ func (r *rig) idleFaults(t *testing.T) {
 		{"etcd-leader-killed", "systemctl", `[ "$1" = kill ] || exec /var/tmp/real-systemctl "$@"`, nil},
 		{"owner-powered-off", "", "", []string{"--power-off-command=true", "--power-on-command=true"}},
 	} {
-		on := func(script string) {
-			t.Helper()
-			for _, h := range r.Hosts() {
-				if h.Role == lab.Master && c.program != "" {
-					labOutput(t, r.Lab, h.Name, "p=$(readlink -f $(command -v "+c.program+")); "+script)
+		then(t, c.scenario, func(t *testing.T) {
+			on := func(script string) {
+				t.Helper()
+				for _, h := range r.Hosts() {
+					if h.Role == lab.Master && c.program != "" {
+						labOutput(t, r.Lab, h.Name, "p=$(readlink -f $(command -v "+c.program+")); "+script)
+					}
 				}
 			}
-		}
-		on("cp $p /var/tmp/real-" + c.program + "; printf '#!/bin/sh\\n%s\\n' '" + c.instead + "' >/var/tmp/idle; chmod 755 /var/tmp/idle; mount --bind /var/tmp/idle $p")
-		res := r.hactl(t, r.drillArgs(append([]string{c.scenario, "--hold=2s"}, c.args...)...)...)
-		on("umount $p; rm /var/tmp/idle /var/tmp/real-" + c.program)
-		if res.code != 6 || !strings.Contains(res.out, "the fault did nothing") {
-			t.Errorf("%s: %s", c.scenario, res)
-		}
+			on("cp $p /var/tmp/real-" + c.program + "; printf '#!/bin/sh\\n%s\\n' '" + c.instead + "' >/var/tmp/idle; chmod 755 /var/tmp/idle; mount --bind /var/tmp/idle $p")
+			defer on("umount $p; rm /var/tmp/idle /var/tmp/real-" + c.program)
+			res := r.hactl(t, r.drillArgs(append([]string{c.scenario, "--hold=2s"}, c.args...)...)...)
+			if res.code != 6 || !strings.Contains(res.out, "the fault did nothing") {
+				t.Error(res)
+			}
+		})
 	}
 }
 
