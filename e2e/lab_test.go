@@ -231,7 +231,7 @@ func TestLabCommandsNameTheHostsThereAre(t *testing.T) {
 		args = append([]string{"lab", args[0], "--name", l.Name(), "--dir", l.Dir}, args[1:]...)
 		out, err := exec.CommandContext(t.Context(), hactlBinary(t), args...).CombinedOutput()
 		var exit *exec.ExitError
-		if !errors.As(err, &exit) || exit.ExitCode() != 2 || !strings.Contains(string(out), says) {
+		if !errors.As(err, &exit) || exit.ExitCode() != 4 || !strings.Contains(string(out), says) {
 			t.Errorf("%s: %v: %s", words, err, out)
 		}
 	}
