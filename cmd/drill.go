@@ -142,10 +142,10 @@ func (a *app) drill(c *cobra.Command, o drillOptions, scenarios []drill.Scenario
 		return err
 	}
 	o.Bounds = inv.Drill.Bounds
-	if err := o.Refused(o.cluster(inv, nil), scenarios); err != nil {
+	if err := writable(o.report); err != nil {
 		return err
 	}
-	if err := writable(o.report); err != nil {
+	if err := o.Refused(o.cluster(inv, nil), scenarios); err != nil {
 		return err
 	}
 	s, err := a.connect(c, resultsOnly, inv)
@@ -186,7 +186,8 @@ func (a *app) drill(c *cobra.Command, o drillOptions, scenarios []drill.Scenario
 }
 
 // writable makes the folder of the reports, and a file in it: what is found out
-// only when the cluster was broken costs the result.
+// only when the cluster was broken costs the result. The last drill's reports go: who
+// reads them after this one was refused takes them for its own.
 func writable(folder string) error {
 	if folder == "" {
 		return nil
@@ -197,6 +198,9 @@ func writable(folder string) error {
 		if f, err = os.CreateTemp(folder, ".drill-*"); err == nil {
 			err = errors.Join(f.Close(), os.Remove(f.Name()))
 		}
+	}
+	if err == nil {
+		err = drill.RemoveReports(folder)
 	}
 	if err != nil {
 		return withCode(ExitUsage, remote.Hint(fmt.Errorf("--report: %w", err), "name a folder that can be written to"))

@@ -78,7 +78,7 @@ func (d *Drill) all(ctx context.Context, rep *Report) (refused []error, err erro
 	if err := d.Cluster.inOrder(ctx); err != nil {
 		return nil, &UnsafeError{Err: err}
 	}
-	for _, sc := range d.Scenarios {
+	for i, sc := range d.Scenarios {
 		sc = sc.bounded(d.Options.Bounds)
 		res := &Result{Name: sc.Name, Summary: sc.Summary}
 		rep.Scenarios = append(rep.Scenarios, res)
@@ -98,13 +98,22 @@ func (d *Drill) all(ctx context.Context, rep *Report) (refused []error, err erro
 		res.Verdict, res.Reason = Failed, err.Error()
 		var unsafe *UnsafeError
 		if !errors.As(err, &unsafe) {
+			rep.skip(d.Scenarios[i+1:], "the drill ended before it")
 			return nil, err
 		}
 		if unsafe.unhealthy {
+			rep.skip(d.Scenarios[i+1:], "the cluster was not in order any more after "+sc.Name)
 			break
 		}
 	}
 	return refused, nil
+}
+
+// skip notes scenarios that were not begun.
+func (rep *Report) skip(scenarios []Scenario, why string) {
+	for _, sc := range scenarios {
+		rep.Scenarios = append(rep.Scenarios, &Result{Name: sc.Name, Summary: sc.Summary, Verdict: Skipped, Reason: why})
+	}
 }
 
 // inOrder looks whether a drill may start at all.

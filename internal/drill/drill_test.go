@@ -14,6 +14,8 @@ func TestMeasuredGapIsTheInjectedOutage(t *testing.T) {
 		const outage = 400 * time.Millisecond
 		s.onFault = s.moveAfter(outage, "master-2")
 		d := s.drill(testScenario(800*time.Millisecond, gap(vipReady, time.Second), gap(vipWrite, time.Second), oneOwner()))
+		var frames []Frame
+		d.Observer.Frame = func(f Frame) { frames = append(frames, f) }
 		rep, err := d.Run(t.Context())
 		if err != nil {
 			t.Fatalf("%v %+v", err, rep.Scenarios[0].Runs)
@@ -49,6 +51,18 @@ func TestMeasuredGapIsTheInjectedOutage(t *testing.T) {
 		if run.Acked == 0 || len(run.Lost) != 0 {
 			t.Errorf("acknowledged %d, lost %v", run.Acked, run.Lost)
 		}
+		if len(frames) < 3 {
+			t.Fatalf("%d live pictures", len(frames))
+		}
+		last := frames[len(frames)-1]
+		if last.Phase != "recovering" || len(last.Rows) != len(run.Streams) || last.Elapsed > time.Duration(run.EndMS+1)*time.Millisecond {
+			t.Errorf("the last live picture of a run of %.0f ms: %+v", run.EndMS, last)
+		}
+		for i, row := range last.Rows {
+			if got := run.Streams[i].GapMS; row.Name != run.Streams[i].Name || row.GapMS > got {
+				t.Errorf("%s: gap %.0f ms in the live picture, %.0f in the report", row.Name, row.GapMS, got)
+			}
+		}
 	})
 }
 
@@ -76,14 +90,14 @@ func TestGapBeyondItsBoundIsMissed(t *testing.T) {
 func TestBoundOfTheInventoryCounts(t *testing.T) {
 	simTest(t, func(t *testing.T, s *sim) {
 		s.onFault = s.moveAfter(300*time.Millisecond, "master-3")
-		d := s.drill(testScenario(600*time.Millisecond, gap(vipReady, 100*time.Millisecond)))
+		d := s.drill(testScenario(5*s1, gap(vipReady, 100*time.Millisecond)))
 		d.Scenarios[0].Name = "owner-cut-off"
 		d.Options.Bounds = map[string]time.Duration{"owner-cut-off": time.Second}
 		if rep, err := d.Run(t.Context()); err != nil {
 			t.Fatalf("%v: %+v", err, rep.Scenarios[0].Checks)
 		}
 		for _, bad := range []string{"owner-cut-off/vip/ready/new", "owner-cut-off"} { // the check's own bound goes first
-			d.Options.Bounds = map[string]time.Duration{"owner-cut-off": time.Minute, "owner-cut-off/vip/ready/new": time.Minute, bad: time.Millisecond}
+			d.Options.Bounds = map[string]time.Duration{"owner-cut-off": 4 * s1, "owner-cut-off/vip/ready/new": 4 * s1, bad: time.Millisecond}
 			if _, err := d.Run(t.Context()); (err != nil) != (bad != "owner-cut-off") {
 				t.Errorf("%s of a millisecond: got %v", bad, err)
 			}
@@ -185,6 +199,48 @@ func TestPlanThatIsNotEmptyAfterwardsFails(t *testing.T) {
 			t.Fatalf("got %v", err)
 		}
 	})
+}
+
+// What a run leaves behind, or loses, keeps the next one from being begun.
+func TestNothingIsBrokenAfterARunThatWentWrong(t *testing.T) {
+	for name, spoil := range map[string]func(s *sim){
+		"not as it was before": func(s *sim) {
+			asked := 0
+			s.cluster.PlanEmpty = func(context.Context) error {
+				if asked++; asked > 1 {
+					return errors.New("1 change is pending")
+				}
+				return nil
+			}
+		},
+		"acknowledged writes were lost": func(s *sim) {
+			s.forget = func(name string) bool { return strings.HasSuffix(name, "000007") }
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			simTest(t, func(t *testing.T, s *sim) {
+				spoil(s)
+				sc := testScenario(200*time.Millisecond, stays())
+				d := s.drill(sc, sc)
+				d.Options.Repeat = 2
+				rep, err := d.Run(t.Context())
+				var missed *MissedError
+				if !errors.As(err, &missed) || len(rep.Scenarios) != 2 {
+					t.Fatalf("got %v, %d scenarios", err, len(rep.Scenarios))
+				}
+				first, second := rep.Scenarios[0], rep.Scenarios[1]
+				if first.Verdict != Failed || len(first.Runs) != 1 || !strings.Contains(first.Reason, "not safe to go on: "+name) {
+					t.Errorf("%s after %d runs: %s", first.Verdict, len(first.Runs), first.Reason)
+				}
+				if second.Verdict != Skipped || second.Runs != nil || second.Reason == "" {
+					t.Errorf("%s after %d runs: %s", second.Verdict, len(second.Runs), second.Reason)
+				}
+				if got := len(s.said(titleFault)); got != 1 {
+					t.Errorf("%d faults", got)
+				}
+			})
+		})
+	}
 }
 
 func TestUnhealthyClusterIsNotTouched(t *testing.T) {

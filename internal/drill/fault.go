@@ -84,6 +84,17 @@ func killUnit(unit string) Fault {
 	}
 }
 
+// killKeepalived kills it so that the VIP stays behind on its interface. systemd
+// kills the parent first, and its death is SIGTERM to the child that holds the
+// address (prctl(2), PR_SET_PDEATHSIG): unless they all stand still by then, one kill
+// of six ended with the address taken away, as by a stop.
+func killKeepalived(c *Cluster, m *Member) Hit {
+	f := killUnit(keepalivedUnit)
+	f.Do = "systemctl kill -s STOP " + keepalivedUnit + "\n" + f.Do + `
+[ -n "$(ip -o addr show to ` + remote.Quote(c.VIP.String()) + `)" ] || { echo "the address did not stay behind" >&2; exit 1; }`
+	return Hit{m, f}
+}
+
 func hangUnit(unit string) Fault {
 	return Fault{
 		What:   "SIGSTOP every process of " + unit,

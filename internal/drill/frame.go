@@ -32,6 +32,9 @@ func (r *runner) frame() Frame {
 	now := time.Since(r.zero)
 	r.mu.Lock()
 	fault, undone := r.fault, r.undone
+	if r.end > 0 { // nothing is sent any more
+		now = r.end
+	}
 	r.mu.Unlock()
 	f := Frame{Scenario: r.sc.Name, Phase: "warming up", Elapsed: now, Owner: r.owners.holders(), Leader: r.leaders.holders()}
 	switch {

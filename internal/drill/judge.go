@@ -46,7 +46,7 @@ const never = time.Hour
 func (r *runner) measure(c Check, owners map[string][]Span) Value {
 	from := r.fault
 	if c.Healed {
-		from = r.undone
+		from = r.undoBegan // what follows healing may be over before the undo is known to be done
 	}
 	if c.Spared {
 		owners = maps.Clone(owners)
@@ -64,7 +64,7 @@ func (r *runner) measure(c Check, owners map[string][]Span) Value {
 	case Stays:
 		n := moves(owners, from, r.end)
 		if c.Healed {
-			n = moves(owners, r.undoBegan, r.end) + left(owners, r.undoBegan, r.end)
+			n += left(owners, from, r.end)
 		}
 		return Value{Measured: float64(n), Met: n == 0}
 	case Gap, Back, Refused, Owners, Held, NewLeader, Rescheduled:
@@ -93,8 +93,8 @@ func (r *runner) duration(c Check, from time.Duration, owners map[string][]Span)
 	case Gap:
 		return longestGap(r.samples(c.Of), from, r.end).Len()
 	case Back:
-		if at, ok := firstSuccess(r.samples(c.Of), r.undone); ok {
-			return at - r.undone
+		if at, ok := firstSuccess(r.samples(c.Of), r.undoBegan); ok {
+			return at - r.undoBegan
 		}
 		return never
 	case Refused:

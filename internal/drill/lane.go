@@ -13,10 +13,11 @@ type lane struct {
 	spans map[string][]Span // closed ones; an open one ends at open
 	since map[string]time.Duration
 	last  map[string]time.Duration // time of the latest change
+	heard map[string]bool          // whoever was reported on
 }
 
 func newLane() *lane {
-	return &lane{now: map[string]bool{}, spans: map[string][]Span{}, since: map[string]time.Duration{}, last: map[string]time.Duration{}}
+	return &lane{now: map[string]bool{}, spans: map[string][]Span{}, since: map[string]time.Duration{}, last: map[string]time.Duration{}, heard: map[string]bool{}}
 }
 
 // set notes that from at on host holds it or does not. Reports that change
@@ -25,6 +26,7 @@ func (l *lane) set(host string, at time.Duration, holds bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	at = max(at, 0)
+	l.heard[host] = true
 	if l.now[host] == holds || at < l.last[host] {
 		return
 	}
@@ -35,6 +37,13 @@ func (l *lane) set(host string, at time.Duration, holds bool) {
 	}
 	l.now[host] = false
 	l.spans[host] = append(l.spans[host], Span{l.since[host], at})
+}
+
+// hears reports whether there was a report on the host.
+func (l *lane) hears(host string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.heard[host]
 }
 
 // until returns all spans by host, open ones ending at end.

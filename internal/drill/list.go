@@ -60,7 +60,7 @@ func Scenarios() []Scenario {
 		},
 		{
 			Name: "keepalived-killed", Summary: "every keepalived process on the VIP's owner is killed; the address stays behind",
-			Hits: owner(killUnit(keepalivedUnit)), Undone: "systemd restarts it", Hold: 5 * s1, Heals: true, Masters: 3,
+			Hits: owner2(killKeepalived), Undone: "systemd restarts it", Hold: 5 * s1, Heals: true, Masters: 3,
 			Checks: []Check{{Kind: Owners, Bound: 3 * s1}, gap(vipReady, 3*s1)},
 		},
 		{

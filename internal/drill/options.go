@@ -1,6 +1,7 @@
 package drill
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -61,10 +62,16 @@ func (e *MissedError) ExitCode() int { return 6 }
 type UnsafeError struct {
 	Err       error
 	unhealthy bool // no other scenario may start either
+	after     bool // a run has found it
 }
 
 // Error is the cause.
-func (e *UnsafeError) Error() string { return "not safe to start: " + e.Err.Error() }
+func (e *UnsafeError) Error() string {
+	if e.after {
+		return "not safe to go on: " + e.Err.Error()
+	}
+	return "not safe to start: " + e.Err.Error()
+}
 
 // Unwrap returns the cause.
 func (e *UnsafeError) Unwrap() error { return e.Err }
@@ -85,6 +92,9 @@ func (o *Options) permitted(c *Cluster, s *Scenario) error {
 	case s.Workload && c.Demo == "":
 		return remote.Hint(fmt.Errorf("%w: the demo's images are not on the hosts", errCannot), "set artifacts.demo: true in the inventory and run hactl up")
 	}
+	if err := o.vacuous(s); err != nil {
+		return err
+	}
 	var why, hints []string
 	if s.Risk != "" && !slices.Contains(o.AcceptRisk, s.Risk) {
 		why, hints = append(why, "takes the majority away on purpose"), append(hints, "accept it with --accept-risk="+s.Risk)
@@ -97,6 +107,21 @@ func (o *Options) permitted(c *Cluster, s *Scenario) error {
 		return nil
 	}
 	return remote.Hint(fmt.Errorf("%w: %s", errCannot, strings.Join(why, " and ")), "%s", strings.Join(hints, "; "))
+}
+
+// vacuous says which check of the scenario could not be missed for what the operator
+// chose: a bound no shorter than the fault lasts before hactl undoes it.
+func (o *Options) vacuous(s *Scenario) error {
+	hold := cmp.Or(o.Hold, s.Hold)
+	for i, c := range s.bounded(o.Bounds).Checks {
+		lasts := c.Kind == Gap || c.Kind == Refused || c.Kind == Held
+		chosen := o.Hold > 0 || c.Bound != s.Checks[i].Bound
+		if chosen && lasts && !c.Healed && !s.Heals && c.Bound >= hold {
+			return remote.Hint(fmt.Errorf("%w: the fault lasts %s: too short to miss a bound of %s (%s)", errCannot, hold, c.Bound, c.Name()),
+				"give --hold more than %s, or the inventory's drill.bounds a shorter one", c.Bound)
+		}
+	}
+	return nil
 }
 
 // Refused is an [*UnsafeError] with every reason when none of the scenarios may

@@ -131,7 +131,7 @@ func (d drawing) stream(s StreamReport, y float64) pictureRow {
 	o := Outcome{Unit: "ms"}
 	row.Value = o.Format(s.GapMS)
 	if v, ok := d.run.Values[Check{Kind: Failures, Of: s.Name}.Name()]; ok && !v.Met {
-		row.Value = fmt.Sprintf("%d failed", s.Failed)
+		row.Value = fmt.Sprintf("%.0f failed", v.Measured)
 	}
 	row.Bad = d.run.missed(s.Name)
 	return row

@@ -115,11 +115,12 @@ type Value struct {
 	Sent     int     `json:"sent,omitempty"`
 }
 
-// StreamReport is a stream of one run, seen from the fault on.
+// StreamReport is a stream of one run: its requests of the whole run, its gap since
+// the fault.
 type StreamReport struct {
 	Name     string   `json:"name"`
 	Sent     int      `json:"sent"`
-	Failed   int      `json:"failed"` // of those sent after the fault
+	Failed   int      `json:"failed"` // of those sent
 	GapMS    float64  `json:"gap_ms"`
 	GapAtMS  float64  `json:"gap_at_ms"`
 	P50MS    float64  `json:"latency_p50_ms"` // of successful requests

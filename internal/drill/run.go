@@ -54,12 +54,14 @@ type runner struct {
 	healed    time.Duration
 	end       time.Duration
 	found     map[string]time.Duration // by check: when a lease or the replicas were back
+	blind     map[string]error         // by master: its watch of the VIP was lost
 	lost      []string
 	problems  []string
 }
 
-// runOnce does the scenario once. An UnsafeError means that nothing was
-// broken; any other error that the drill cannot go on (the context's: it ended).
+// runOnce does the scenario once. An UnsafeError means that nothing was broken, or,
+// beside a problem of the run, that nothing else may be after it; any other error
+// that the drill cannot go on (the context's: it ended).
 func runOnce(ctx context.Context, c *Cluster, opt *Options, sc Scenario, obs Observer) (*Run, error) {
 	id, err := newID(sc.Name)
 	if err != nil {
@@ -193,17 +195,20 @@ func (r *runner) clear(ctx context.Context) error {
 func (r *runner) perform(ctx context.Context) error {
 	watchCtx, endWatch := context.WithCancel(ctx)
 	var watches sync.WaitGroup
-	r.watch(watchCtx, &watches)
 	r.buildTraffic()
+	r.watch(watchCtx, &watches)
 	r.traffic.start(ctx)
 	err := r.breakAndHeal(ctx, watchCtx, &watches)
-	r.end = time.Since(r.zero)
+	r.mark(&r.end)
 	r.traffic.finish()
 	for _, c := range r.kept {
 		c.CloseIdleConnections()
 	}
 	endWatch()
 	watches.Wait()
+	for _, m := range r.c.Masters() {
+		r.problem(r.blind[m.Name])
+	}
 	// What follows must happen after Ctrl-C, too.
 	after, cancel := lasting(ctx)
 	defer cancel()
@@ -219,8 +224,22 @@ func (r *runner) perform(ctx context.Context) error {
 		r.problem(r.demo.remove(after))
 	}
 	r.problem(r.clear(after))
+	var unsafe *UnsafeError
+	if errors.As(err, &unsafe) { // nothing was broken: what cannot be cleaned up is what it was refused for
+		for _, p := range r.problems {
+			unsafe.Err = fmt.Errorf("%w; %s", unsafe.Err, p)
+		}
+		r.problems = nil
+		return err
+	}
 	if ctx.Err() == nil && err == nil && r.c.PlanEmpty != nil {
-		r.problem(wrap("not as it was before", r.settled(ctx)))
+		if drift := wrap("not as it was before", r.settled(ctx)); drift != nil {
+			r.problem(drift)
+			err = &UnsafeError{Err: drift, unhealthy: true, after: true}
+		}
+	}
+	if err == nil && len(r.lost) > 0 {
+		err = &UnsafeError{Err: errors.New("acknowledged writes were lost"), unhealthy: true, after: true}
 	}
 	return err
 }
@@ -254,7 +273,9 @@ func (r *runner) problem(err error) {
 func (r *runner) watch(ctx context.Context, wg *sync.WaitGroup) {
 	bound := time.Minute + r.sc.Hold + 2*r.sc.Recover
 	for _, m := range r.c.Masters() {
-		wg.Go(func() { watchVIP(ctx, m, r.c.VIP, r.zero, bound, r.owners) })
+		wg.Go(func() {
+			watchVIP(ctx, m, r.c.VIP, r.zero, bound, r.owners, func(heard time.Duration, err error) { r.unseen(m, heard, err) })
+		})
 	}
 	wg.Go(func() { watchLeader(ctx, r.c, r.zero, r.leaders) })
 	if r.obs.Frame != nil {
@@ -264,6 +285,24 @@ func (r *runner) watch(ctx context.Context, wg *sync.WaitGroup) {
 			}
 		})
 	}
+}
+
+// unseen is for a master whose watch is lost. One that was to lose its power is off
+// since it was last heard: what it held, nobody can reach there. About another one
+// nothing is known, and the run says so.
+func (r *runner) unseen(m *Member, heard time.Duration, err error) {
+	for _, k := range r.strikes {
+		if k.Member == m && k.Fault.Power {
+			r.owners.set(m.Name, heard, false)
+			return
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.blind == nil {
+		r.blind = map[string]error{}
+	}
+	r.blind[m.Name] = fmt.Errorf("the watch of the VIP on %s was lost: %w", m.Name, err)
 }
 
 // breakAndHeal is warm-up, arm, fault, proof, hold, undo and recovery.
@@ -399,8 +438,13 @@ func (r *runner) warm(ctx context.Context) error {
 				last = s.err()
 			}
 		}
+		for _, m := range r.c.Masters() {
+			if !r.owners.hears(m.Name) {
+				idle = append(idle, "watch of the VIP on "+m.Name)
+			}
+		}
 		if len(r.owners.holders()) != 1 {
-			idle = append(idle, "watch of the VIP")
+			idle = append(idle, "one owner of the VIP")
 		}
 		if idle == nil {
 			return nil

@@ -3,13 +3,31 @@ package drill
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
 )
+
+// reports are the files of a drill.
+var reports = []struct {
+	name  string
+	write func(*Report, io.Writer) error
+}{{"drill.json", (*Report).WriteJSON}, {"drill.xml", (*Report).WriteJUnit}, {"drill.html", (*Report).WriteHTML}}
+
+// RemoveReports removes what Save wrote into folder before.
+func RemoveReports(folder string) error {
+	for _, f := range reports {
+		if err := os.Remove(filepath.Join(folder, f.name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
 
 // Save writes drill.json, drill.xml and drill.html into folder, which is made
 // when it is not there, and returns their paths.
@@ -18,12 +36,9 @@ func (r *Report) Save(folder string) ([]string, error) {
 		return nil, err
 	}
 	var out []string
-	for _, f := range []struct {
-		name  string
-		write func(io.Writer) error
-	}{{"drill.json", r.WriteJSON}, {"drill.xml", r.WriteJUnit}, {"drill.html", r.WriteHTML}} {
+	for _, f := range reports {
 		var b bytes.Buffer
-		if err := f.write(&b); err != nil {
+		if err := f.write(r, &b); err != nil {
 			return out, fmt.Errorf("%s: %w", f.name, err)
 		}
 		path := filepath.Join(folder, f.name)

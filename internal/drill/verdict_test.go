@@ -3,6 +3,8 @@ package drill
 import (
 	"context"
 	"errors"
+	"fmt"
+	"maps"
 	"net"
 	"slices"
 	"strings"
@@ -143,6 +145,78 @@ func TestRefusalIsJudgedWithinTheHold(t *testing.T) {
 	}
 }
 
+// What the operator chose must not make a check that everything passes.
+func TestHoldTooShortForABoundIsRefused(t *testing.T) {
+	s := newSimless(3, 1)
+	for name, c := range map[string]struct {
+		opt Options
+		not []string
+	}{
+		"defaults":      {},
+		"a short hold":  {Options{Hold: s1}, []string{"apiserver-hung", "etcd-leader-hung", "owner-cut-off", "owner-isolated", "owner-powered-off", "worker-lost", "etcd-no-quorum"}},
+		"a wide bound":  {Options{Bounds: map[string]time.Duration{"apiserver-hung": 10 * s1}}, []string{"apiserver-hung"}},
+		"still a bound": {Options{Bounds: map[string]time.Duration{"apiserver-hung": 9 * s1}}, nil},
+		"heals itself":  {Options{Bounds: map[string]time.Duration{"apiserver-killed": time.Minute}}, nil},
+		"a longer hold": {Options{Hold: 20 * s1, Bounds: map[string]time.Duration{"apiserver-hung": 10 * s1}}, nil},
+	} {
+		c.opt.Allow, c.opt.AcceptRisk = []string{"reboot"}, []string{QuorumRisk}
+		_, not := c.opt.Permitted(s, Scenarios())
+		if got := slices.Sorted(maps.Keys(not)); !slices.Equal(got, slices.Sorted(slices.Values(c.not))) {
+			t.Errorf("%s: not permitted are %q, want %q", name, got, c.not)
+		}
+		for _, err := range not {
+			if !strings.Contains(err.Error(), "too short to miss a bound of") {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	}
+}
+
+// newSimless is a cluster for questions that no host is asked.
+func newSimless(masters, workers int) *Cluster {
+	c := &Cluster{Demo: "demo:v1"}
+	for i := range masters + workers {
+		c.Members = append(c.Members, &Member{Name: fmt.Sprint("m", i), Master: i < masters})
+	}
+	return c
+}
+
+// A refusal stays one when what it was refused for cannot be cleaned up either.
+func TestRefusalOnASickClusterIsNoMiss(t *testing.T) {
+	simTest(t, func(t *testing.T, s *sim) {
+		sc := testScenario(s1, stays())
+		sc.Hits = func(c *Cluster, _ *State) ([]Hit, error) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.etcdUp = false
+			return []Hit{{c.Member("master-1"), stopUnit(keepalivedUnit)}}, nil
+		}
+		rep, err := s.drill(sc).Run(t.Context())
+		var unsafe *UnsafeError
+		var missed *MissedError
+		if !errors.As(err, &unsafe) || errors.As(err, &missed) {
+			t.Errorf("got %v", err)
+		}
+		if got := rep.Scenarios[0]; got.Verdict != Failed || got.Reason == "" || len(s.said(titleFault)) > 0 {
+			t.Errorf("%s %s, %v", got.Verdict, got.Reason, s.said(titleFault))
+		}
+	})
+}
+
+// Two owners are two from the first moment on, also while the undo is on its way.
+func TestWhatFollowsTheUndoBeginsWithIt(t *testing.T) {
+	r := &runner{fault: s1, undoBegan: 5 * s1, undone: 6 * s1, end: 10 * s1, traffic: newTraffic(time.Time{}, ms, s1)}
+	owners := map[string][]Span{"m1": {{0, 5400 * ms}}, "m2": {{2 * s1, 10 * s1}}}
+	if v := r.measure(healedOwner(), owners); v.Measured != 400 {
+		t.Errorf("%+v, wanted 400 ms", v)
+	}
+	r.traffic.add(etcdWrite, 1, nil)
+	r.traffic.Streams[0].record(Sample{Start: 6900 * ms, End: 7 * s1, OK: true}, nil)
+	if v := r.measure(Check{Kind: Back, Of: etcdWrite, Bound: 3 * s1}, owners); v.Measured != 2000 || !v.Met {
+		t.Errorf("%+v, wanted 2 s", v)
+	}
+}
+
 // Code 7 is for a drill that did no harm and found nothing; 6 for one that found something.
 func TestExitCodeOfRefusedScenarios(t *testing.T) {
 	const outage = 300 * time.Millisecond
@@ -209,8 +283,8 @@ func TestMissedBoundOutlivesARefusalToGoOn(t *testing.T) {
 		bad := testScenario(600*time.Millisecond, gap(vipReady, 100*time.Millisecond))
 		rep, err := s.drill(bad, bad, bad).Run(t.Context())
 		var missed *MissedError
-		if !errors.As(err, &missed) || len(rep.Scenarios) != 2 {
-			t.Errorf("got %v, %d scenarios", err, len(rep.Scenarios))
+		if !errors.As(err, &missed) || len(rep.Scenarios) != 3 || rep.Scenarios[2].Verdict != Skipped {
+			t.Errorf("got %v, %+v", err, rep.Scenarios)
 		}
 	})
 }

@@ -47,8 +47,9 @@ func (h *hostClock) saw(host, arrived time.Time) {
 	}
 }
 
-// watchVIP keeps a watch on m until ctx ends; a lost session is begun again.
-func watchVIP(ctx context.Context, m *Member, vip netip.Addr, zero time.Time, bound time.Duration, l *lane) {
+// watchVIP keeps a watch on m until ctx ends; a lost session is begun again. lost is
+// told each time, with when the host was last heard.
+func watchVIP(ctx context.Context, m *Member, vip netip.Addr, zero time.Time, bound time.Duration, l *lane, lost func(heard time.Duration, err error)) {
 	heard := time.Since(zero)
 	for ctx.Err() == nil {
 		var mu sync.Mutex
@@ -66,11 +67,10 @@ func watchVIP(ctx context.Context, m *Member, vip netip.Addr, zero time.Time, bo
 			},
 		})
 		if err != nil && ctx.Err() == nil {
-			// A host that does not answer is off or lost since it was last heard;
-			// what it held, nobody can reach there.
 			mu.Lock()
-			l.set(m.Name, heard, false)
+			at := heard
 			mu.Unlock()
+			lost(at, err)
 		}
 		pause(ctx, 200*time.Millisecond)
 	}

@@ -1,11 +1,15 @@
 package drill
 
 import (
+	"context"
+	"errors"
 	"net/netip"
 	"os/exec"
 	"strings"
 	"testing"
 	"time"
+
+	"hactl/internal/remote"
 )
 
 func TestWatchLineKnowsItsTwoFormsAndIgnoresTheRest(t *testing.T) {
@@ -36,6 +40,49 @@ func TestWatchLineKnowsItsTwoFormsAndIgnoresTheRest(t *testing.T) {
 			t.Errorf("%q: got %q, expected %q", line, got, want)
 		}
 	}
+}
+
+// blind is a master whose watch of the VIP breaks off, at once or later.
+type blind struct {
+	remote.Host
+	after time.Duration // 0: without a word
+}
+
+func (h blind) Run(ctx context.Context, c remote.Cmd) (*remote.Result, error) {
+	if c.Title != titleWatch {
+		return h.Host.Run(ctx, c)
+	}
+	if h.after > 0 {
+		ctx, cancel := context.WithTimeout(ctx, h.after)
+		defer cancel()
+		_, _ = h.Host.Run(ctx, c)
+	}
+	return nil, &remote.UnreachableError{Host: h.Name(), Op: "run", Err: errors.New("no answer")}
+}
+
+// Not to see a host is not to see that it holds nothing.
+func TestMasterThatIsNotSeen(t *testing.T) {
+	simTest(t, func(t *testing.T, s *sim) {
+		m := s.cluster.Member("master-2")
+		m.Host = blind{Host: m.Host}
+		_, err := s.drill(testScenario(300*ms, stays())).Run(t.Context())
+		var unsafe *UnsafeError
+		if !errors.As(err, &unsafe) || !strings.Contains(err.Error(), "watch of the VIP on master-2") || len(s.said(titleFault)) > 0 {
+			t.Errorf("from the start: got %v", err)
+		}
+	})
+	simTest(t, func(t *testing.T, s *sim) {
+		m := s.cluster.Member("master-1") // the owner
+		m.Host = blind{m.Host, s1}
+		rep, err := s.drill(testScenario(3*s1, stays())).Run(t.Context())
+		run := rep.Scenarios[0].Runs[0]
+		if err == nil || !strings.Contains(strings.Join(run.Problems, " "), "the watch of the VIP on master-1 was lost") {
+			t.Errorf("later: got %v, %q", err, run.Problems)
+		}
+		if v := run.Values["stays"]; !v.Met {
+			t.Errorf("a watch that is lost counts as a move: %+v", v)
+		}
+	})
 }
 
 func TestStateThatIsOlderThanAnEventIsDropped(t *testing.T) {
