@@ -40,11 +40,6 @@ const (
 	slow    = 3
 )
 
-// late is how many requests of a run may take longer than their second on crowded
-// processors where none may fail: before connections were handed over from an
-// apiserver that stops, 8 to 78 failed.
-const late = 4
-
 // noFailure is, before it is widened, the gap that is allowed where no request may
 // fail on a quiet machine.
 const noFailure = 400 * time.Millisecond
@@ -291,9 +286,8 @@ func (r *rig) allDrills(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, s := range rep.Scenarios {
-		excused, failed := 0, 0
+		excused := 0
 		for _, c := range s.Checks {
-			failed += c.Failed
 			if !c.Met && strings.HasPrefix(c.Check, string(drill.Stays)) && withReason(t, s, c.Check) {
 				excused++
 				continue
@@ -304,9 +298,6 @@ func (r *rig) allDrills(t *testing.T) {
 			if most := usual(s.Name, c.Check)*atFault + slow*slowest(s, c.Check); c.AtFault > most {
 				t.Errorf("%s: %s is %v at the fault, at most %v is right", s.Name, c.Check, c.AtFault, most)
 			}
-		}
-		if s.Name == "apiserver-stopped" && failed > late {
-			t.Errorf("%s: %d requests on new connections failed, at most %d may be late", s.Name, failed, late)
 		}
 		if s.Verdict != drill.Met && (excused == 0 || s.Verdict != drill.Missed) {
 			t.Errorf("%s: %s %s", s.Name, s.Verdict, s.Reason)
