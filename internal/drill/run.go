@@ -67,7 +67,7 @@ func runOnce(ctx context.Context, c *Cluster, opt *Options, sc Scenario, obs Obs
 	if err != nil {
 		return nil, err
 	}
-	r := &runner{c: c, opt: opt, obs: obs, sc: sc, id: id, zero: time.Now(), found: map[string]time.Duration{},
+	r := &runner{c: c, opt: opt, obs: obs, sc: sc, id: id, zero: time.Now(), found: map[string]time.Duration{}, blind: map[string]error{},
 		owners: newLane(), leaders: newLane(), ledger: newLedger(id)}
 	if opt.Hold > 0 {
 		r.sc.Hold = opt.Hold
@@ -299,9 +299,6 @@ func (r *runner) unseen(m *Member, heard time.Duration, err error) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.blind == nil {
-		r.blind = map[string]error{}
-	}
 	r.blind[m.Name] = fmt.Errorf("the watch of the VIP on %s was lost: %w", m.Name, err)
 }
 
