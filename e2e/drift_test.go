@@ -26,7 +26,7 @@ var drifts = []struct{ what, script, step string }{
 	{"a sysctl reset", "echo 0 >/proc/sys/net/ipv4/ip_forward", "host/%s/sysctls"},
 	{"an image removed", "ctr -n k8s.io images rm $(ctr -n k8s.io images ls -q | grep coredns)", "host/%s/other-images"},
 	// The files are as they should be, the process is older than they are.
-	{"a process with an older configuration", `u=/etc/systemd/system/kubelet.service; cp -p $u /root/u
+	{"a process with an older configuration", slowFork + `u=/etc/systemd/system/kubelet.service; cp -p $u /root/u
 sed -i 's/HACTL_CONFIG=.*/HACTL_CONFIG=older/' $u && systemctl daemon-reload && systemctl restart kubelet && cp -p /root/u $u`, "kubeadm/%s/kubelet"},
 	{"a process with a configuration that was put back", `c=/etc/keepalived/keepalived.conf; cp -p $c /root/c
 echo '# by hand' >>$c && systemctl restart keepalived && cp -p /root/c $c`, "keepalived/%s/service"},
@@ -35,6 +35,26 @@ echo '# by hand' >>$c && systemctl restart keepalived && cp -p /root/c $c`, "kee
 	// After that one, which starts the prober along with keepalived.
 	{"a unit stopped", "systemctl stop hactl-prober.service", "keepalived/%s/prober-service"},
 }
+
+// slowFork keeps each process of the kubelet's unit a second long in the moment
+// between systemd's fork and the program, in which it has systemd's environment: its
+// stdin is a FIFO that is opened then. The unit is active meanwhile.
+const slowFork = `mkfifo /run/slow-fork; mkdir -p /etc/systemd/system/kubelet.service.d
+printf '[Service]\nStandardInput=file:/run/slow-fork\n' >/etc/systemd/system/kubelet.service.d/slow-fork.conf
+cat >/run/slow-fork.sh <<'X'
+through=
+while sleep 0.1; do
+  for d in /proc/[0-9]*; do
+    read -r name <$d/comm; case "$name $through " in "("*" $d "*) continue;; "("*) ;; *) continue;; esac
+    grep -q kubelet.service $d/cgroup || continue
+    through="$through $d"
+    [ "$name" != "(kubelet)" ] || { sleep 1; echo held >>/run/slow-fork.log; }
+    : >/run/slow-fork
+  done 2>/dev/null
+done
+X
+systemd-run --quiet --unit=slow-fork sh /run/slow-fork.sh
+`
 
 // everyDrift puts all of it on one master, finds every part in the plan and
 // nothing else, and has it undone.
@@ -59,6 +79,10 @@ func (r *rig) everyDrift(t *testing.T) {
 	}
 	r.must(t, 0, "up", "--yes")
 	r.inSync(t)
+	held := labOutput(t, r.Lab, on, `systemctl stop slow-fork; rm /run/slow-fork /etc/systemd/system/kubelet.service.d/slow-fork.conf; systemctl daemon-reload; cat /run/slow-fork.log`)
+	if n := strings.Count(held, "held"); n < 2 { // once by hand, once by hactl
+		t.Errorf("%d starts of the kubelet were held up: %q", n, held)
+	}
 	t.Logf("kinds of drift tried: %d", len(drifts))
 }
 

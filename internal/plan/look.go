@@ -97,8 +97,9 @@ func splitAnswers(out []byte, mark string, looks []Look, seen map[string]Answer)
 //
 // about_file PATH sets s to "MODE OWNER:GROUP TYPE" and h to a regular file's
 // SHA-256, else to nothing; it returns 1 when nothing is there and 2 when there
-// is no telling. about_unit UNIT sets s to the unit's properties. They set and do
-// not print, since $(...) is one more process.
+// is no telling. about_unit UNIT sets s to the unit's properties, and about_process
+// UNIT p to its main process as well, 0 when there is none. They set and do not
+// print, since $(...) is one more process.
 func prelude(looks []Look) string {
 	var files, units []string
 	for _, l := range looks {
@@ -114,7 +115,7 @@ func prelude(looks []Look) string {
 		s += "set -- " + strings.Join(files, " ") + "\n" + aboutFiles
 	}
 	if len(units) > 0 {
-		s += "U=$(systemctl show -p Id,LoadState,ActiveState,SubState,UnitFileState,MainPID,NeedDaemonReload -- " + strings.Join(units, " ") + " 2>/dev/null)\n" + aboutUnits
+		s += showUnits + "U=$(show_units " + strings.Join(units, " ") + ")\n" + aboutUnits
 	}
 	return s
 }
@@ -137,6 +138,14 @@ return 2
 }
 `
 
+const showUnits = `show_units() { systemctl show -p Id,LoadState,ActiveState,SubState,UnitFileState,MainPID,NeedDaemonReload -- "$@" 2>/dev/null; }
+`
+
+// A unit of Type=simple is active once its process is forked: until that becomes
+// the unit's program it is systemd's own, with systemd's environment, and has the
+// name (PROGRAM) or that of systemd's helper. And a process may have ended since
+// all units were looked at. Both are a matter of moments, for which is waited, 5 s
+// at most.
 const aboutUnits = `about_unit() {
 r=$U$N$N
 while [ -n "$r" ]; do
@@ -144,5 +153,13 @@ s=${r%%"$N$N"*}; r=${r#*"$N$N"}
 case $N$s$N in *"$N"Id="$1$N"*) return;; esac
 done
 return 1
+}
+about_process() {
+about_unit "$1" || return
+i=0; while p=${s##*MainPID=} p=${p%%[!0-9]*} && [ "${p:-0}" -gt 0 ] && [ $i -lt 50 ]; do
+c=; { read -r c <"/proc/$p/comm"; } 2>/dev/null
+case $c in "("*|systemd|systemd-exec*) ;; ?*) return;; *) s=$(show_units "$1");; esac
+i=$((i+1)); sleep 0.1
+done
 }
 `

@@ -71,11 +71,10 @@ func (s Service) Step() Step {
 
 func (s Service) key() string { return "service " + s.Unit }
 
-// lookScript reads the environment of the main process; a process that ended
-// in between simply has none.
+// lookScript reads the environment of the main process.
 func (s Service) lookScript() string {
-	return `about_unit ` + remote.Quote(s.Unit) + ` || exit 1
-echo "$s"; p=${s##*MainPID=}; p=${p%%[!0-9]*}
+	return `about_process ` + remote.Quote(s.Unit) + ` || exit 1
+echo "$s"
 [ "${p:-0}" -gt 0 ] && tr '\0' '\n' <"/proc/$p/environ" | grep '^` + ConfigEnv + `='
 ` + s.readStarted() + `exit 0`
 }

@@ -49,7 +49,7 @@ type Look struct {
 	Key    string
 	Script string
 	// File and Unit are what the script asks about with about_file and
-	// about_unit: all files and all units of a batch are looked at by one
+	// about_unit or about_process: all files and all units of a batch are looked at by one
 	// process, not by one each. Empty when it asks about none.
 	File, Unit string
 }
