@@ -172,7 +172,7 @@ func newJoinWorld(t *testing.T) *joinWorld {
 		t.Fatal(err)
 	}
 	for path, content := range map[string]string{
-		"/bin/systemctl": fakeSystemctl, "/running": "", "/proc/100/environ": plan.ConfigEnv + "=" + config + "\n", unitFile: string(unit),
+		"/bin/systemctl": fakeSystemctl, "/running": "", "/proc/100/comm": "etcd\n", "/proc/100/environ": plan.ConfigEnv + "=" + config + "\n", unitFile: string(unit),
 		"/run/hactl-started/etcd.service": fmt.Sprintf("%x  %s\n", sha256.Sum256(unit), unitFile),
 		"/data/member/wal/0.wal":          "", "/data/member/snap/db": "", establishedFile: w.p.Token() + "\n", bootstrapFile: "ETCD_INITIAL_CLUSTER_STATE=new\n",
 	} {
