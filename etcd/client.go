@@ -35,6 +35,7 @@ type Cluster struct {
 	conns []*conn
 	// How often to look while waiting, and to say what is waited for.
 	poll, sayEvery time.Duration
+	patience       time.Duration // of guards, for members that are on their way back
 
 	tls    *tls.Config
 	once   sync.Once // makes all
@@ -58,7 +59,7 @@ func Dial(_ context.Context, members []Member, config *tls.Config) (*Cluster, er
 	if len(members) == 0 {
 		return nil, errors.New("connect to etcd: no member given")
 	}
-	c := &Cluster{poll: 250 * time.Millisecond, sayEvery: 10 * time.Second, tls: config.Clone()}
+	c := &Cluster{poll: 250 * time.Millisecond, sayEvery: 10 * time.Second, patience: 30 * time.Second, tls: config.Clone()}
 	c.tls.ServerName = "" // grpc fills in the endpoint's
 	for _, m := range members {
 		if m.Addr == "" {

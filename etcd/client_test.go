@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"hactl/internal/plan"
 	"hactl/internal/remote"
 )
 
@@ -268,6 +269,81 @@ func TestWriteCheck(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 	})
+}
+
+// A write that comes too early for a new cluster is made again, one that was lost
+// is not.
+func TestWaitWrite(t *testing.T) {
+	t.Run("in time", func(t *testing.T) {
+		f, c := startFake(t, 3)
+		f.set(func() { f.late = 3 })
+		said := 0
+		if err := c.WaitWrite(t.Context(), time.Minute, func(string, ...any) { said++ }); err != nil || f.late != 0 || said < 3 {
+			t.Errorf("%v, %d refusals left, said %d times", err, f.late, said)
+		}
+	})
+	t.Run("never", func(t *testing.T) {
+		f, c := startFake(t, 3)
+		f.set(func() { f.late = 1 << 20 })
+		if err := c.WaitWrite(t.Context(), 100*time.Millisecond, nil); err == nil || !strings.Contains(err.Error(), "leader changed") {
+			t.Errorf("%v", err)
+		}
+	})
+	t.Run("lost", func(t *testing.T) {
+		f, c := startFake(t, 3)
+		f.lie = true
+		if err := c.WaitWrite(t.Context(), time.Hour, nil); !errors.Is(err, errWriteLost) {
+			t.Errorf("%v", err)
+		}
+	})
+}
+
+// A member that was started just now may not have joined yet: whoever asks whether
+// another can be spared waits for it, and no longer than that.
+func TestGuardWaitsForMembersOnTheirWayBack(t *testing.T) {
+	for name, back := range map[string]bool{"it comes back": true, "it does not": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f, c := startFake(t, 3)
+			p := &Plan{Inv: masters(t, 3)}
+			f.set(func() { f.member("m2").hang = true })
+			c.patience = statusTimeout + time.Second // one look that is silent, and more
+			h := remote.NewFake("m1", func(remote.Call) (*remote.Result, error) { return &remote.Result{Stdout: []byte("71\n")}, nil })
+			said := 0
+			_, err := p.guardRestart(t.Context(), plan.Env{Host: h, Say: func(string, ...any) {
+				said++
+				f.set(func() { f.member("m2").hang = !back })
+			}}, p.Inv.Masters()[0], func(context.Context) (*Cluster, error) { return c, nil })
+			var q *QuorumError
+			if back != (err == nil) || !back && !errors.As(err, &q) || said != 1 {
+				t.Errorf("%v, said %d times", err, said)
+			}
+		})
+	}
+}
+
+func TestPromotionOutlivesTheLeader(t *testing.T) {
+	f, c := startFake(t, 3)
+	id, err := c.AddLearner(t.Context(), "https://192.0.2.9:2380")
+	if err != nil {
+		t.Fatal(err)
+	}
+	up := func(yes bool) {
+		f.set(func() {
+			for _, name := range []string{"m1", "m2", "m3"} {
+				f.member(name).up = yes
+			}
+		})
+	}
+	up(false)
+	if err := c.Promote(t.Context(), id, time.Minute, func(string, ...any) { up(true) }); err != nil {
+		t.Error(err)
+	}
+	up(false)
+	var q *QuorumError
+	if err := c.Promote(t.Context(), id, 100*time.Millisecond, nil); !errors.As(err, &q) {
+		t.Errorf("%v", err)
+	}
 }
 
 func TestLearnerIsAddedOnceAndPromotedWhenInSync(t *testing.T) {

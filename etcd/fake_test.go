@@ -41,6 +41,7 @@ type fakeEtcd struct {
 	rev     int64
 	behind  int          // promotions that are still refused: the learner lags
 	young   int          // additions that are still refused: members not connected for long
+	late    int          // leases that are still refused: the leader changes
 	lie     bool         // acknowledge writes and lose them
 	blob    []byte       // the snapshot
 	third   *fakeMember  // the server of the machine under test
@@ -179,7 +180,7 @@ func (f *fakeEtcd) connect(m *pki.Material) *Cluster {
 		f.t.Fatal(err)
 	}
 	f.t.Cleanup(c.Close)
-	c.poll, c.sayEvery = 20*time.Millisecond, 50*time.Millisecond
+	c.poll, c.sayEvery, c.patience = 20*time.Millisecond, 50*time.Millisecond, 100*time.Millisecond
 	c.Status(context.Background()) // all are connected, or have failed to
 	return c
 }
@@ -412,6 +413,12 @@ func (m *fakeMember) Range(ctx context.Context, r *pb.RangeRequest) (*pb.RangeRe
 func (m *fakeMember) LeaseGrant(ctx context.Context, r *pb.LeaseGrantRequest) (*pb.LeaseGrantResponse, error) {
 	if err := m.begin(ctx, true); err != nil {
 		return nil, err
+	}
+	m.c.mu.Lock()
+	defer m.c.mu.Unlock()
+	if m.c.late > 0 {
+		m.c.late--
+		return nil, rpctypes.ErrGRPCLeaderChanged
 	}
 	return &pb.LeaseGrantResponse{Header: m.header(), ID: 5, TTL: r.TTL}, nil
 }

@@ -23,6 +23,8 @@ const metricsAddr = "127.0.0.1:2381"
 // healthPrefix is where WriteCheck writes; nothing stays there.
 const healthPrefix = "/hactl/health/"
 
+var errWriteLost = errors.New("an acknowledged write is not there")
+
 // writeTimeout bounds each request of WriteCheck.
 const writeTimeout = 5 * time.Second
 
@@ -149,7 +151,7 @@ func (cn *conn) readBack(ctx context.Context, key, value string) error {
 		return err
 	}
 	if len(got.Kvs) != 1 || string(got.Kvs[0].Value) != value {
-		return errors.New("an acknowledged write is not there")
+		return errWriteLost
 	}
 	return nil
 }

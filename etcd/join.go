@@ -53,7 +53,7 @@ func (p *Plan) Join(m *inventory.Host, dial dialer) []plan.Step {
 		}
 		return &plan.Change{Op: plan.Create, Summary: "add " + m.Name + " to the etcd cluster as a learner" + aside}, nil
 	}
-	st.Guard = func(ctx context.Context, _ plan.Env) error { return p.mayLeave(ctx, m, dial) }
+	st.Guard = func(ctx context.Context, env plan.Env) error { return p.mayLeave(ctx, env, m, dial) }
 	st.Apply = func(ctx context.Context, env plan.Env, _ *plan.Change) error { return p.add(ctx, env, m, dial) }
 	return append(steps, st)
 }
@@ -89,12 +89,16 @@ func untilJoined(env plan.Env) (*plan.Change, error) {
 
 // mayLeave guards the removal of a stale member. It may be running: etcd goes on
 // for a while when its files are deleted under it.
-func (p *Plan) mayLeave(ctx context.Context, m *inventory.Host, dial dialer) error {
+func (p *Plan) mayLeave(ctx context.Context, env plan.Env, m *inventory.Host, dial dialer) error {
 	c, err := dial(ctx)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
+	return c.patiently(ctx, env.Say, func() error { return c.mayLeave(ctx, m) })
+}
+
+func (c *Cluster) mayLeave(ctx context.Context, m *inventory.Host) error {
 	_, s, err := c.leading(ctx, "remove the stale member "+m.Name)
 	if err != nil {
 		return err

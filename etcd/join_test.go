@@ -202,7 +202,7 @@ func (w *joinWorld) dial(ctx context.Context) (*Cluster, error) {
 	}
 	c, err := Dial(ctx, append(members, Member{Name: "m3", Host: w.h}), config)
 	if err == nil {
-		c.poll = 20 * time.Millisecond
+		c.poll, c.patience = 20*time.Millisecond, 100*time.Millisecond
 	}
 	return c, err
 }

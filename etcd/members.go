@@ -182,7 +182,8 @@ func (c *Cluster) Promote(ctx context.Context, id uint64, timeout time.Duration,
 	next := time.Now().Add(c.sayEvery)
 	for {
 		err := c.promote(ctx, id) // bounded by itself
-		if err == nil || !errors.Is(err, rpctypes.ErrMemberLearnerNotReady) {
+		var q *QuorumError        // one look may find a leader's change
+		if err == nil || !errors.Is(err, rpctypes.ErrMemberLearnerNotReady) && !errors.As(err, &q) {
 			return err
 		}
 		if now := time.Now(); say != nil && now.After(next) {

@@ -267,7 +267,7 @@ func (p *Plan) guardRestart(ctx context.Context, env plan.Env, m *inventory.Host
 		return true, fmt.Errorf("ask the cluster whether it can spare %s: %w", m.Name, err)
 	}
 	defer c.Close()
-	return true, c.SurvivesStopping(ctx, m.Name)
+	return true, c.patiently(ctx, env.Say, func() error { return c.SurvivesStopping(ctx, m.Name) })
 }
 
 // Quorum returns the step that waits until the cluster serves and then lays
@@ -296,10 +296,7 @@ func (p *Plan) Quorum(m *inventory.Host, dial dialer) plan.Step {
 			return err
 		}
 		defer c.Close()
-		if err := c.WaitQuorum(ctx, 90*time.Second, env.Say); err != nil {
-			return err
-		}
-		if err := c.WriteCheck(ctx); err != nil {
+		if err := c.WaitWrite(ctx, 90*time.Second, env.Say); err != nil {
 			return err
 		}
 		return env.Host.Put(ctx, marker)

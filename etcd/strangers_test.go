@@ -39,7 +39,7 @@ func taken(t *testing.T, n, left int) (*fakeEtcd, *Plan, dialer) {
 		}
 		c, err := Dial(ctx, members, config)
 		if err == nil {
-			c.poll = 20 * time.Millisecond
+			c.poll, c.patience = 20*time.Millisecond, 100*time.Millisecond
 		}
 		return c, err
 	}

@@ -2,6 +2,7 @@ package etcd
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -15,6 +16,46 @@ import (
 // so too.
 func (c *Cluster) WaitQuorum(ctx context.Context, timeout time.Duration, say func(format string, args ...any)) error {
 	return c.wait(ctx, timeout, say, "a quorum of etcd", func(s *Status) bool { return s.Quorum })
+}
+
+// WaitWrite waits until the cluster has a quorum and takes a write ([Cluster.WriteCheck]),
+// for timeout at most. An acknowledged write that is not there ends it at once.
+func (c *Cluster) WaitWrite(ctx context.Context, timeout time.Duration, say func(format string, args ...any)) error {
+	end := time.Now().Add(timeout)
+	for {
+		if err := c.WaitQuorum(ctx, time.Until(end), say); err != nil {
+			return err
+		}
+		err := c.WriteCheck(ctx)
+		if err == nil || errors.Is(err, errWriteLost) || ctx.Err() != nil || !time.Now().Before(end) {
+			return err
+		}
+		if say != nil {
+			say("waiting for etcd to take a write (up to %s): %v", timeout, err)
+		}
+		time.Sleep(c.poll)
+	}
+}
+
+// patiently asks again while a quorum is missing: a member that was started just
+// now, by this run or the one before, may be about to come back.
+func (c *Cluster) patiently(ctx context.Context, say func(format string, args ...any), ask func() error) error {
+	end := time.Now().Add(c.patience)
+	for said := false; ; {
+		err := ask()
+		var q *QuorumError
+		if !errors.As(err, &q) || ctx.Err() != nil || !time.Now().Before(end) {
+			return err
+		}
+		if !said {
+			say("waiting up to %s for the other members: %v", c.patience, err)
+			said = true
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(c.poll):
+		}
+	}
 }
 
 // WaitAll waits until every member is healthy and no alarm is raised. It is

@@ -1,6 +1,7 @@
 package kubeadm
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,8 +14,12 @@ import (
 	"hactl/pki"
 )
 
-// askTimeout bounds one question to one apiserver.
-const askTimeout = 5 * time.Second
+const (
+	// askTimeout bounds one question to one apiserver.
+	askTimeout = 5 * time.Second
+	// askAgain bounds when the last round of questions begins.
+	askAgain = 20 * time.Second
+)
 
 // Control is the control plane as one client: whichever apiserver answers. The
 // connection to that one is kept, so that the next question costs no dial. It
@@ -24,16 +29,29 @@ type Control struct {
 	Hosts plan.Hosts // masters without a connection are missing
 	PKI   *pki.Material
 
+	again time.Duration // in place of askAgain
+
 	mu   sync.Mutex
 	kept *API
 }
 
 // Ask calls f with the apiserver that answered last, and then with one after
-// the other until f succeeds or one refuses: an answer below 500 is final. f
-// may be called more than once.
+// the other until f succeeds or one refuses: an answer below 500 is final. Where
+// one of them was silent, they are asked again for 20 s. f may be called more than
+// once.
 func (c *Control) Ask(ctx context.Context, f func(context.Context, *API) error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	for end := time.Now().Add(cmp.Or(c.again, askAgain)); ; {
+		err := c.round(ctx, f)
+		if !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil || !time.Now().Before(end) {
+			return err
+		}
+	}
+}
+
+// round asks each apiserver once.
+func (c *Control) round(ctx context.Context, f func(context.Context, *API) error) error {
 	var errs []error
 	if c.kept != nil {
 		err := bounded(ctx, c.kept, f)

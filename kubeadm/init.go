@@ -26,8 +26,10 @@ var (
 	toNode      = []string{"control-plane/controller-manager", "control-plane/scheduler", "wait-control-plane", "mark-control-plane"}
 	// What the cluster needs once is the first master's; the addons go in as soon
 	// as its apiserver answers, beside the rest.
-	toCluster = []string{"upload-config", "bootstrap-token"}
+	toCluster = []string{"bootstrap-token"}
 	addons    = []string{"addon"}
+	// By the settings later runs know that all of that is there: they come last.
+	toSettings = []string{"upload-config"}
 	// Masters get their certificates from hactl, not from a secret in the cluster;
 	// kubelet-finalize is rotation, below.
 	unwanted = []string{"upload-certs", "show-join-command", "kubelet-finalize"}
@@ -61,7 +63,7 @@ func initPhases(wanted ...[]string) string {
 		}
 	}
 	var skip []string
-	for _, l := range [][]string{toFiles, toKubelet, toAPIServer, toNode, toCluster, addons, unwanted} {
+	for _, l := range [][]string{toFiles, toKubelet, toAPIServer, toNode, toCluster, addons, toSettings, unwanted} {
 		for _, p := range l {
 			if !do[p] {
 				skip = append(skip, p)
@@ -160,7 +162,7 @@ mkdir -p ` + kubeDir + `/manifests
 	if first {
 		script += c.addons(c.apiAddress(h)) + initPhases(toNode, toCluster) + ` || { kill $early 2>/dev/null; exit 1; }
 wait $early
-`
+` + initPhases(toSettings) + "\n"
 	} else {
 		script += initPhases(toNode) + "\n"
 	}

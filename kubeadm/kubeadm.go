@@ -54,7 +54,7 @@ type Cluster struct {
 	// it is there.
 	AwaitImages string
 
-	patience time.Duration // with the first apiserver, when it is not firstWait
+	patience time.Duration // with an apiserver, when it is not firstWait or onceWait
 }
 
 func id(h *inventory.Host, what string) plan.ID { return plan.ID("kubeadm/" + h.Name + "/" + what) }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"net"
 	"net/http"
@@ -355,6 +356,21 @@ func TestAnotherMasterIsAskedAndAnsweringOneIsKept(t *testing.T) {
 		w.handler = http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) { http.Error(rw, "etcd", code) })
 		if err := ask(); err == nil || !strings.Contains(err.Error(), "master-2: ") || !strings.Contains(err.Error(), "master-3: ") {
 			t.Errorf("not everybody was asked: %v", err)
+		}
+	}
+	// Silence is no answer: they are asked again, for a while.
+	for again, want := range map[time.Duration]int{time.Nanosecond: 3, time.Hour: 5} {
+		slow := &Control{Inv: w.Inv, Hosts: w.hosts, PKI: w.PKI, again: again}
+		t.Cleanup(slow.Close)
+		n := 0
+		err := slow.Ask(t.Context(), func(context.Context, *API) error {
+			if n++; n < 5 {
+				return fmt.Errorf("get nodes: %w", context.DeadlineExceeded)
+			}
+			return nil
+		})
+		if n != want || (err == nil) != (want == 5) {
+			t.Errorf("for %s: %v after %d questions", again, err, n)
 		}
 	}
 	if err := (&Control{Inv: w.Inv, PKI: w.PKI}).Ask(t.Context(), nil); err == nil {

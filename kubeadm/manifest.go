@@ -30,7 +30,7 @@ func (c Cluster) Manifest(h *inventory.Host) ([]plan.Step, error) {
 		ID: id(h, "pod-network"), Host: h.Name, Title: "pod network manifest", Op: plan.Update, Timeout: 2 * time.Minute,
 		Look:    `s=$(cat ` + appliedFile + ` 2>/dev/null) || s=nothing; [ "$s" = ` + sum + ` ] && echo ok || echo "applied: $s"`,
 		Summary: "apply the pod network manifest", Stdin: content,
-		Run: `kubectl --kubeconfig ` + kubeDir + `/admin.conf apply --server-side --force-conflicts -f - && printf '%s\n' ` + sum + ` >` + appliedFile,
+		Run: c.kubectl(h) + `apply --server-side --force-conflicts -f - && printf '%s\n' ` + sum + ` >` + appliedFile,
 	}.Step()}, nil
 }
 

@@ -1,9 +1,11 @@
 package kubeadm
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"strings"
+	"time"
 
 	"hactl/internal/kubeapi"
 	"hactl/internal/plan"
@@ -11,10 +13,13 @@ import (
 	"hactl/inventory"
 )
 
-// settingsPath is the first thing that kubeadm init writes of what a cluster has
-// once (phase upload-config). kubeadm join and upgrade need it, so nobody takes it
-// away.
+// settingsPath is the last thing that is written of what a cluster has once (phase
+// upload-config of kubeadm init). kubeadm join and upgrade need it, so nobody takes
+// it away.
 const settingsPath = "/api/v1/namespaces/kube-system/configmaps/kubeadm-config"
+
+// onceWait bounds how long [Cluster.Once] waits for an apiserver that answers.
+const onceWait = time.Minute
 
 // Once returns the step that makes what a cluster has once: kubeadm's settings,
 // what workers find it by, kube-proxy and CoreDNS. The first master's [Cluster.Init]
@@ -49,10 +54,15 @@ func (c Cluster) Once(on *inventory.Host, control *Control) plan.Step {
 			return &plan.Change{Op: plan.Create, Summary: "make " + what}, nil
 		},
 		Apply: func(ctx context.Context, env plan.Env, _ *plan.Change) error {
-			if there, err := made(ctx); err != nil || there {
+			there, err := made(ctx)
+			end := time.Now().Add(cmp.Or(c.patience, onceWait))
+			for ; err != nil && !kubeapi.Final(err) && ctx.Err() == nil && time.Now().Before(end); there, err = made(ctx) {
+				time.Sleep(200 * time.Millisecond)
+			}
+			if err != nil || there {
 				return err
 			}
-			return c.run(ctx, env, initPhases(toCluster, addons))
+			return c.run(ctx, env, "set -e\n"+initPhases(toCluster, addons)+"\n"+initPhases(toSettings))
 		},
 	}
 }

@@ -109,7 +109,7 @@ func (c Cluster) Join(h *inventory.Host, master func() remote.Host) plan.Step {
 		Look: `[ -s ` + kubeDir + `/kubelet.conf ] && [ -s /var/lib/kubelet/config.yaml ] && [ -s ` + pkiDir + `/ca.crt ] && [ ! -e ` + joinFile + ` ] && echo ok || echo "not joined"`,
 	}.Step()
 	st.Apply = func(ctx context.Context, env plan.Env, _ *plan.Change) error {
-		if err := forgetNode(ctx, env.Host, master(), h.Name); err != nil {
+		if err := c.forgetNode(ctx, env.Host, master(), h.Name); err != nil {
 			return err
 		}
 		token, err := newToken(ctx, master())
@@ -122,9 +122,12 @@ func (c Cluster) Join(h *inventory.Host, master func() remote.Host) plan.Step {
 		}
 		// The join file goes last: while it is there the join is not complete
 		// and is run again from the start.
+		if err := env.Host.Put(ctx, remote.File{Path: joinFile, Content: conf, Mode: 0o600}); err != nil {
+			return err
+		}
 		_, err = env.Host.Run(ctx, remote.Cmd{
-			Title: "kubeadm join", Stdin: conf, Timeout: 8 * time.Minute, Output: func(l string) { env.Say("%s", l) },
-			Script: `umask 077; mkdir -p ` + kubeDir + ` && cat >` + joinFile + ` && sync ` + joinFile + ` && systemctl enable --quiet --no-reload kubelet.service &&
+			Title: "kubeadm join", Timeout: 8 * time.Minute, Output: func(l string) { env.Say("%s", l) },
+			Script: `systemctl enable --quiet --no-reload kubelet.service &&
 rm -f ` + kubeDir + `/kubelet.conf ` + kubeDir + `/bootstrap-kubelet.conf ` + pkiDir + `/ca.crt &&
 kubeadm join --config ` + joinFile + ` && sync ` + kubeDir + `/kubelet.conf ` + pkiDir + `/ca.crt /var/lib/kubelet/*.[ey]* ` + kubeDir + ` ` + pkiDir + ` && rm -f ` + joinFile,
 		})
@@ -137,19 +140,25 @@ kubeadm join --config ` + joinFile + ` && sync ` + kubeDir + `/kubelet.conf ` + 
 // that was there before, or of a join that was cut off. kubeadm refuses to join
 // beside one that is still Ready. The kubelet is stopped first, or it would
 // register again.
-func forgetNode(ctx context.Context, host, master remote.Host, name string) error {
+func (c Cluster) forgetNode(ctx context.Context, host, master remote.Host, name string) error {
 	if _, err := host.Run(ctx, remote.Cmd{Title: "stop the kubelet", Timeout: 2 * time.Minute,
 		Script: "if systemctl is-active --quiet kubelet.service; then systemctl stop kubelet.service; fi"}); err != nil {
 		return err
 	}
 	_, err := master.Run(ctx, remote.Cmd{
 		Title: "forget the node " + name, Timeout: 2 * time.Minute,
-		Script: "kubectl --kubeconfig " + kubeDir + "/admin.conf delete node " + remote.Quote(name) + " --ignore-not-found --timeout=60s",
+		Script: c.kubectl(c.Inv.Host(master.Name())) + "delete node " + remote.Quote(name) + " --ignore-not-found --timeout=60s",
 	})
 	if err != nil {
 		return fmt.Errorf("on %s: %w", master.Name(), err)
 	}
 	return nil
+}
+
+// kubectl begins a call on a master: of its own apiserver, since the VIP may be about
+// to move.
+func (c Cluster) kubectl(m *inventory.Host) string {
+	return "kubectl --kubeconfig " + kubeDir + "/admin.conf --server https://" + c.apiAddress(m) + " "
 }
 
 var tokenForm = regexp.MustCompile(`^[a-z0-9]{6}\.[a-z0-9]{16}$`)

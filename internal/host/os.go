@@ -33,9 +33,10 @@ func (h Host) hostname() plan.Step {
 f=$(cat /etc/hostname 2>/dev/null) || f=
 [ "$n" = ` + name + ` ] && [ "$f" = ` + name + ` ] && echo ok || echo "is $n, on disk ${f:-nothing}"`,
 		Op: plan.Update, Summary: "set the hostname to " + h.Host.Name,
-		Run: `printf '%s\n' ` + name + ` >/etc/.hostname.hactl && mv /etc/.hostname.hactl /etc/hostname &&
-printf '%s' ` + name + ` >/proc/sys/kernel/hostname
-grep -qsw ` + name + ` /etc/hosts || printf '127.0.1.1 %s\n' ` + name + ` >>/etc/hosts`,
+		// The line that no look asks about comes first.
+		Run: `grep -qsw ` + name + ` /etc/hosts || { printf '127.0.1.1 %s\n' ` + name + ` >>/etc/hosts && sync /etc/hosts; } || exit
+printf '%s\n' ` + name + ` >/etc/.hostname.hactl && sync /etc/.hostname.hactl && mv /etc/.hostname.hactl /etc/hostname &&
+printf '%s' ` + name + ` >/proc/sys/kernel/hostname`,
 	}.Step()
 }
 
@@ -103,16 +104,21 @@ dnf install -y --setopt=install_weak_deps=False ` + want + ` && { [ -n "$had" ] 
 m=; for p in ` + want + `; do case $all in *" $p=installed "*) ;; *) m="$m $p";; esac; done
 [ -z "$m" ] && echo ok || echo "missing:$m"`,
 		// Services are configured before they are started: the packages must
-		// not start them with their own defaults. apt waits for who has the lock,
-		// such as a host's first upgrade of itself; dpkg does not.
+		// not start them with their own defaults. Who has one of the locks, such as a
+		// host's first upgrade of itself, is waited for. apt does so by itself for
+		// dpkg's lock alone, not for those of its lists and archives.
 		`export DEBIAN_FRONTEND=noninteractive LC_ALL=C
-install="apt-get -o DPkg::Lock::Timeout=120 -y --no-install-recommends -o Dpkg::Options::=--force-confold install"
-end=$(($(date +%s) + 120))
-until e=$(dpkg --configure -a 2>&1); do
-case $e in *locked*) [ "$(date +%s)" -ge $end ] || { echo "waiting: $e"; sleep 1; continue; };; esac
-printf '%s\n' "$e" >&2; exit 1
+end=$(($(date +%s) + 480))
+patiently() {
+until e=$("$@" 2>&1); do
+case $e in *locked*|*"Could not get lock"*|*"Unable to lock"*) [ "$(date +%s)" -ge $end ] || { echo "waiting: $e"; sleep 1; continue; };; esac
+printf '%s\n' "$e" >&2; return 1
 done
-$install ` + want + ` || { apt-get update && $install ` + want + `; }`
+printf '%s\n' "$e"
+}
+install() { patiently apt-get -y --no-install-recommends -o Dpkg::Options::=--force-confold install ` + want + `; }
+patiently dpkg --configure -a || exit
+install || { patiently apt-get update && install; }`
 }
 
 func (h Host) modules() plan.Step {
@@ -172,7 +178,13 @@ func (h Host) swap() plan.Step {
 f=$(grep -cE '^[^#[:space:]][^[:space:]]*[[:space:]]+[^[:space:]]+[[:space:]]+swap[[:space:]]' /etc/fstab 2>/dev/null)
 [ -z "$s" ] && [ "${f:-0}" = 0 ] && echo ok || echo "swap is on, ${f:-0} lines in fstab"`,
 		Op: plan.Update, Summary: "turn swap off, comment it out in /etc/fstab",
-		Run: `swapoff -a && { [ ! -e /etc/fstab ] || sed -i.hactl -E 's/^([^#[:space:]][^[:space:]]*[[:space:]]+[^[:space:]]+[[:space:]]+swap[[:space:]])/#\1/' /etc/fstab; }`,
+		Timeout: 10 * time.Minute, // what was swapped out is read back
+		// There is no moment without an fstab, and what takes its place is on the disk.
+		Run: `swapoff -a || exit
+[ -e /etc/fstab ] || exit 0
+cp -p /etc/fstab /etc/fstab.hactl && cp -p /etc/fstab /etc/.fstab.hactl &&
+sed -i -E 's/^([^#[:space:]][^[:space:]]*[[:space:]]+[^[:space:]]+[[:space:]]+swap[[:space:]])/#\1/' /etc/.fstab.hactl &&
+sync /etc/fstab.hactl /etc/.fstab.hactl && mv /etc/.fstab.hactl /etc/fstab && sync /etc`,
 	}.Step()
 }
 

@@ -83,9 +83,19 @@ func TestPackagesWaitForWhoHasTheLock(t *testing.T) {
 	if err == nil || !strings.Contains(out, "unable to access") || strings.Contains(out, "installs") {
 		t.Errorf("%v: %s", err, out)
 	}
-	out, err = run(t, script, map[string]string{"dpkg": locked, "apt-get": "", "date": `n=$(cat now 2>/dev/null || echo 0); echo $((n + 100)) >now; echo $n`})
+	out, err = run(t, script, map[string]string{"dpkg": locked, "apt-get": "", "date": `n=$(cat now 2>/dev/null || echo 0); echo $((n + 400)) >now; echo $n`})
 	if err == nil || strings.Count(out, "waiting: ") != 1 || !strings.Contains(out, "pid 77") {
 		t.Errorf("a lock that is never given up: %v: %s", err, out)
+	}
+	// The lists have a lock of their own, for which apt does not wait.
+	out, err = run(t, script, map[string]string{"dpkg": "", "apt-get": `case $*:$(ls) in
+update:*once*) : >lists ;;
+update:*) : >once; echo 'E: Could not get lock /var/lib/apt/lists/lock. It is held by process 77 (apt-get)' >&2; exit 100 ;;
+*:*lists*) echo "installs $*" ;;
+*) echo 'E: Unable to locate package runc' >&2; exit 100 ;;
+esac`})
+	if err != nil || strings.Count(out, "waiting: ") != 1 || !strings.Contains(out, "install runc") {
+		t.Errorf("its lists are locked: %v: %s", err, out)
 	}
 }
 

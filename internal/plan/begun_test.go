@@ -49,7 +49,7 @@ rm -f now
 // TestLookWaitsForTheUnitsProgram has the two moments in which the main process
 // that systemd names does not have the unit's environment.
 func TestLookWaitsForTheUnitsProgram(t *testing.T) {
-	check := func(t *testing.T, h *shellHost, config string) (*Change, time.Duration) {
+	check := func(t *testing.T, h *shellHost, config string) (*Change, time.Duration, error) {
 		t.Helper()
 		s := Service{ID: "s", Host: "m1", Unit: "x.service", Config: config}
 		begin := time.Now()
@@ -58,48 +58,91 @@ func TestLookWaitsForTheUnitsProgram(t *testing.T) {
 			t.Fatal(err)
 		}
 		c, err := s.check(seen[s.key()])
-		if err != nil {
-			t.Fatal(err)
-		}
-		return c, time.Since(begin)
+		return c, time.Since(begin), err
 	}
 	t.Run("forked and not yet that program", func(t *testing.T) {
 		h := withSystemctl(t, showSystemctl)
 		// A script's process has its file's name until it becomes another program.
 		h.write(t, "(x)", "#!/bin/sh\nsleep 0.4\n"+ConfigEnv+"=new exec sleep 60\n")
 		h.write(t, "pid", h.process(t, filepath.Join(h.dir, "(x)")))
-		if c, _ := check(t, h, "new"); c != nil {
-			t.Errorf("%+v", c)
+		if c, _, err := check(t, h, "new"); c != nil || err != nil {
+			t.Errorf("%+v, %v", c, err)
 		}
 	})
 	t.Run("ended in between", func(t *testing.T) {
 		h := withSystemctl(t, showSystemctl)
 		h.write(t, "first", strconv.Itoa(1<<30))
 		h.write(t, "pid", h.process(t, "sleep", "60"))
-		if c, _ := check(t, h, "abc"); c != nil {
-			t.Errorf("%+v", c)
+		if c, _, err := check(t, h, "abc"); c != nil || err != nil {
+			t.Errorf("%+v, %v", c, err)
+		}
+	})
+	t.Run("ended and not yet followed by another", func(t *testing.T) {
+		h := withSystemctl(t, showSystemctl)
+		dead := exec.CommandContext(t.Context(), "true")
+		if err := dead.Start(); err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = dead.Wait() }() // until then it has a name, and no environment
+		for left := []byte("?"); len(left) > 0; {
+			left, _ = os.ReadFile(filepath.Join("/proc", strconv.Itoa(dead.Process.Pid), "environ"))
+		}
+		h.write(t, "first", strconv.Itoa(dead.Process.Pid))
+		h.write(t, "pid", h.process(t, "sleep", "60"))
+		if c, _, err := check(t, h, "abc"); c != nil || err != nil {
+			t.Errorf("%+v, %v", c, err)
 		}
 	})
 	t.Run("stays systemd's own", func(t *testing.T) {
 		h := withSystemctl(t, showSystemctl)
 		h.write(t, "(x)", "#!/bin/sh\nsleep 60\n")
 		h.write(t, "pid", h.process(t, filepath.Join(h.dir, "(x)")))
-		c, took := check(t, h, "new")
-		if c == nil || c.Op != Restart {
-			t.Errorf("%+v", c)
+		c, took, err := check(t, h, "new")
+		if c != nil || err == nil {
+			t.Errorf("%+v, %v: what it will be is not known", c, err)
 		}
-		if took < 4*time.Second || took > 30*time.Second {
-			t.Errorf("it was waited for %s, 5 s is the bound", took)
+		if took < 9*time.Second || took > 40*time.Second {
+			t.Errorf("it was waited for %s, 10 s is the bound", took)
 		}
 	})
 	t.Run("another program is not waited for", func(t *testing.T) {
 		h := withSystemctl(t, showSystemctl)
 		h.write(t, "pid", h.process(t, "sleep", "60"))
-		c, took := check(t, h, "new")
+		c, took, err := check(t, h, "new")
 		if c == nil || c.Op != Restart || took > 4*time.Second {
-			t.Errorf("%+v after %s", c, took)
+			t.Errorf("%+v after %s, %v", c, took, err)
 		}
 	})
+}
+
+// dyingSystemctl has a unit of Type=simple whose process is another at each of the
+// first looks, as many as the file dies says.
+const dyingSystemctl = `#!/bin/sh
+cd "$DIR" || exit 1
+case "$*" in
+*Type*) echo simple ;;
+*MainPID*) n=$(cat dies); [ "$n" = 0 ] || echo $((n - 1)) >dies; echo $((70 + n)) ;;
+esac
+`
+
+// A unit of Type=simple is active as soon as it is forked: one that dies at its
+// start is not ready.
+func TestReadyUnitStaysForAWhile(t *testing.T) {
+	s := Service{ID: "s", Host: "m1", Unit: "x.service", Wait: 5 * time.Second}
+	for dies, fine := range map[string]bool{"0": true, "3": true, "1000": false} {
+		t.Run(dies, func(t *testing.T) {
+			t.Parallel()
+			h := withSystemctl(t, dyingSystemctl)
+			h.write(t, "dies", dies)
+			begin := time.Now()
+			if err := s.ready(t.Context(), Env{Host: h}); (err == nil) != fine {
+				t.Errorf("%v", err)
+			}
+			if took := time.Since(begin); took < time.Second {
+				t.Errorf("ready after %s", took)
+			}
+		})
+	}
 }
 
 // shellHost runs scripts on this machine, with another systemctl.

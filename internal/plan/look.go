@@ -98,8 +98,8 @@ func splitAnswers(out []byte, mark string, looks []Look, seen map[string]Answer)
 // about_file PATH sets s to "MODE OWNER:GROUP TYPE" and h to a regular file's
 // SHA-256, else to nothing; it returns 1 when nothing is there and 2 when there
 // is no telling. about_unit UNIT sets s to the unit's properties, and about_process
-// UNIT p to its main process as well, 0 when there is none. They set and do not
-// print, since $(...) is one more process.
+// UNIT also p to its main process, 0 when there is none, and e to the environment of
+// that. They set and do not print, since $(...) is one more process.
 func prelude(looks []Look) string {
 	var files, units []string
 	for _, l := range looks {
@@ -143,9 +143,10 @@ const showUnits = `show_units() { systemctl show -p Id,LoadState,ActiveState,Sub
 
 // A unit of Type=simple is active once its process is forked: until that becomes
 // the unit's program it is systemd's own, with systemd's environment, and has the
-// name (PROGRAM) or that of systemd's helper. And a process may have ended since
-// all units were looked at. Both are a matter of moments, for which is waited, 5 s
-// at most.
+// name (PROGRAM) or that of systemd's helper. While the program is loaded, and after
+// its end, the environment is empty. And a process may have ended since all units
+// were looked at. All are a matter of moments, for which is waited: past 10 s the
+// unit could not be looked at.
 const aboutUnits = `about_unit() {
 r=$U$N$N
 while [ -n "$r" ]; do
@@ -156,10 +157,11 @@ return 1
 }
 about_process() {
 about_unit "$1" || return
-i=0; while p=${s##*MainPID=} p=${p%%[!0-9]*} && [ "${p:-0}" -gt 0 ] && [ $i -lt 50 ]; do
+i=0; while e= p=${s##*MainPID=} p=${p%%[!0-9]*}; [ "${p:-0}" -gt 0 ]; do
 c=; { read -r c <"/proc/$p/comm"; } 2>/dev/null
-case $c in "("*|systemd|systemd-exec*) ;; ?*) return;; *) s=$(show_units "$1");; esac
-i=$((i+1)); sleep 0.1
+case $c in "("*|systemd|systemd-exec*) ;; ?*) e=$(tr '\0' '\n' <"/proc/$p/environ"); [ -z "$e" ] || return 0;; esac
+i=$((i+1)); [ $i -lt 100 ] || return 1
+sleep 0.1; s=$(show_units "$1")
 done
 }
 `

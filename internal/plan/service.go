@@ -75,7 +75,7 @@ func (s Service) key() string { return "service " + s.Unit }
 func (s Service) lookScript() string {
 	return `about_process ` + remote.Quote(s.Unit) + ` || exit 1
 echo "$s"
-[ "${p:-0}" -gt 0 ] && tr '\0' '\n' <"/proc/$p/environ" | grep '^` + ConfigEnv + `='
+case $N$e$N in *"${N}` + ConfigEnv + `="*) e=$N$e; e=${e##*"${N}` + ConfigEnv + `="}; echo "` + ConfigEnv + `=${e%%"$N"*}";; esac
 ` + s.readStarted() + `exit 0`
 }
 
@@ -183,10 +183,18 @@ i=$((i+1)); [ $i -lt %[3]d ] || { echo "the process did not start within %[4]s" 
 		remote.Quote(s.Unit), remote.Quote(ConfigEnv+"="+s.Config), int(s.Wait/(100*time.Millisecond)), s.Wait)
 }
 
-// ready waits until the unit is active and stays so for a moment.
+// ready waits until the unit is active. One of Type=simple is that before its
+// program has begun, and has to stay it for a second, as one process.
 func (s Service) ready(ctx context.Context, env Env) error {
-	script := fmt.Sprintf(`i=0; while [ $i -lt %d ]; do
-systemctl is-active --quiet -- %s && exit 0; i=$((i+1)); sleep 0.1; done; exit 1`, int(s.Wait/(100*time.Millisecond)), remote.Quote(s.Unit))
+	script := "u=" + remote.Quote(s.Unit) + fmt.Sprintf(`
+pid() { systemctl show -p MainPID --value -- "$u"; }
+i=0; while [ $i -lt %d ]; do
+if systemctl is-active --quiet -- "$u"; then
+[ "$(systemctl show -p Type --value -- "$u")" = simple ] || exit 0
+p=$(pid); sleep 1; i=$((i+10))
+if [ "$p" = "$(pid)" ] && systemctl is-active --quiet -- "$u"; then exit 0; fi
+fi
+i=$((i+1)); sleep 0.1; done; exit 1`, int(s.Wait/(100*time.Millisecond)))
 	_, err := env.Host.Run(ctx, remote.Cmd{Script: script, Title: "wait for " + s.Unit, Timeout: s.Wait + 10*time.Second})
 	if err != nil {
 		return s.explain(ctx, env, fmt.Errorf("%s not active within %s: %w", s.Unit, s.Wait, err))

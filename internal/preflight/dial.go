@@ -105,6 +105,11 @@ func (c *Cluster) dialAll(ctx context.Context) []dial {
 			}
 			d.Loop = loop.Took
 			c.try(ctx, d, c.Inv.Host(d.To).PrivateAddress)
+			if d.Reach == silent { // or has the host itself stopped to answer?
+				if own := c.dialOwn(ctx, d.From); own.Reach == untested || own.Reach == silent {
+					d.Reach, d.Err = untested, own.Err
+				}
+			}
 		})
 	}
 	wg.Wait()

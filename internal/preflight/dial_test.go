@@ -78,7 +78,6 @@ func TestDialMatrixFindsTheOneBlockedWay(t *testing.T) {
 	}
 }
 
-// A host whose own sshd forwards nothing says nothing of the others.
 // A host that stands still for two seconds has no firewall yet.
 func TestOneSilenceIsNoFinding(t *testing.T) {
 	for name, c := range map[string]struct {
@@ -108,6 +107,36 @@ func TestOneSilenceIsNoFinding(t *testing.T) {
 	}
 }
 
+// A host that answered itself at first and then no more is no witness either.
+func TestHostThatStandsStillSaysNothingOfOthers(t *testing.T) {
+	for name, c := range map[string]struct {
+		own  bool // master-1 still answers itself
+		want reach
+	}{"it answers itself": {true, silent}, "it does not": {false, untested}} {
+		t.Run(name, func(t *testing.T) {
+			cluster := bare(t)
+			var asked sync.Map // of those who asked another
+			dialled(cluster, func(from, addr string) error {
+				self := strings.HasPrefix(addr, "127.")
+				if !self {
+					asked.Store(from, true)
+				}
+				_, later := asked.Load(from)
+				if from == "master-1" && (!self || later && !c.own) {
+					return errors.New("connect failed (Connection timed out)")
+				}
+				return errors.New("connect failed (Connection refused)")
+			})
+			for _, d := range cluster.dialAll(t.Context()) {
+				if d.From == "master-1" && d.Reach != c.want || d.From != "master-1" && d.Reach != refused {
+					t.Errorf("%+v", d)
+				}
+			}
+		})
+	}
+}
+
+// A host whose own sshd forwards nothing says nothing of the others.
 func TestHostThatCannotDialItselfIsNoWitness(t *testing.T) {
 	c := bare(t)
 	dialled(c, func(from, addr string) error {
