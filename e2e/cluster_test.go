@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"crypto/tls"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -185,9 +186,14 @@ func (r *rig) nodesAreVerified(t *testing.T) {
 		}
 	}
 	const on = "worker-1"
-	pod := r.kubectlSays(t, "-n", "kube-system", "get", "pods", "-l", "k8s-app=kube-proxy", "--field-selector", "spec.nodeName="+on, "-o", "name")
 	logs := func() error {
-		_, err := r.kubectl(t, "", "-n", "kube-system", "logs", "--tail=1", strings.TrimSpace(pod))
+		// One that was deleted a while ago may still be in the list.
+		pods, err := r.kubectl(t, "", "-n", "kube-system", "get", "pods", "-l", "k8s-app=kube-proxy", "--field-selector", "spec.nodeName="+on,
+			"-o", "go-template={{range .items}}{{if not .metadata.deletionTimestamp}}{{.metadata.name}} {{end}}{{end}}")
+		if err != nil {
+			return err
+		}
+		_, err = r.kubectl(t, "", append([]string{"-n", "kube-system", "logs", "--tail=1"}, strings.Fields(pods)...)...)
 		return err
 	}
 	eventually(t, time.Minute, "logs from "+on, logs)
@@ -258,20 +264,55 @@ func (r *rig) writesGoOn(t *testing.T, name string, cut time.Time) {
 	}
 	eventually(t, time.Minute, "a write through the VIP is acknowledged", write)
 	t.Logf("the first acknowledged write ended %s after the power cut", time.Since(cut).Round(10*time.Millisecond))
-	slowest, late := time.Duration(0), 0
+	slowest, late, excused := time.Duration(0), 0, 0
+	owner, term := r.owner(t), r.raftTerm(t)
 	for late < 6 {
 		start := time.Now()
 		err := write()
 		if start.Sub(cut) < settled {
 			continue
 		}
-		late++
 		if err != nil {
+			// The address moves from an owner that falls silent, and etcd may elect again.
+			before, was := owner, term
+			owner, term = r.owner(t), r.raftTerm(t)
+			if excused++; excused <= 2 && (term > was || owner != before && r.fellSilent(t, before, start.Add(-5*time.Second))) {
+				t.Logf("a write %s after the power cut: %v; owner %s, was %s; etcd's term %d, was %d", start.Sub(cut).Round(10*time.Millisecond), err, owner, before, term, was)
+				continue
+			}
 			t.Errorf("a write %s after the power cut: %v", start.Sub(cut).Round(10*time.Millisecond), err)
 		}
+		late++
 		slowest = max(slowest, time.Since(start))
 	}
 	t.Logf("%d writes by %s after it, the slowest of the last six took %s", n, time.Since(cut).Round(10*time.Millisecond), slowest.Round(10*time.Millisecond))
+}
+
+// raftTerm is that of etcd, which rises with each election.
+func (r *rig) raftTerm(t *testing.T) (term uint64) {
+	t.Helper()
+	all, err := r.Status(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, h := range all {
+		if h.Role != lab.Master || h.State == lab.StateOff {
+			continue
+		}
+		var says []struct{ Status struct{ RaftTerm uint64 } }
+		out, err := r.etcdctl(t, h.Name, "endpoint status -w json")
+		if err == nil {
+			err = json.Unmarshal([]byte(out), &says)
+		}
+		if err != nil {
+			t.Logf("etcd of %s: %v", h.Name, err)
+			continue
+		}
+		for _, s := range says {
+			term = max(term, s.Status.RaftTerm)
+		}
+	}
+	return term
 }
 
 // powerCut powers a master off and on.
@@ -304,8 +345,8 @@ func (r *rig) powerCut(t *testing.T, victim, name string) {
 	r.healthy(t, 5*time.Minute)
 	// The host that boots may take so much of the processors that all share that the
 	// owner falls silent, for seconds: then its prober says so and gives the address
-	// up, to whoever is fit.
-	if now := r.owner(t); now != owner && !r.fellSilent(t, owner, booted) {
+	// up, to whoever is fit. And while the whole machine stands still adverts are late.
+	if now := r.owner(t); now != owner && !r.fellSilent(t, owner, booted) && stalls.longest(t, booted, time.Now()) == 0 {
 		t.Errorf("the VIP was on %q and is on %q after %s came back", owner, now, victim)
 	}
 	r.inSync(t)

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"os"
 	"path/filepath"
@@ -81,6 +82,7 @@ func TestDrill(t *testing.T) {
 	r := newRig(t, lab.Config{Name: named("drill"), Masters: 3, Workers: 1, CPUs: float64(runtime.NumCPU()) / 2})
 	r.inventory(t, "inventory.yaml", func(s string) string { return s + wide() })
 	r.must(t, 0, "up", "--yes")
+	r.inSync(t) // a drill does not wait for what was started just now
 	then(t, "a second drill is refused while one runs", r.secondDrill)
 	then(t, "a fault that does nothing fails the drill", r.idleFaults)
 	then(t, "an open connection outlives the move from an apiserver that stops", r.openConnection)
@@ -99,6 +101,7 @@ func TestKilledDrillHeals(t *testing.T) {
 			t.Parallel()
 			r := newRig(t, lab.Config{Name: named(fmt.Sprintf("killed-%d", i+1)), Masters: 3, Workers: 1})
 			r.must(t, 0, "up", "--yes")
+			r.inSync(t)
 			for at, sc := range drill.Scenarios() {
 				if at%labs == i {
 					then(t, sc.Name, func(t *testing.T) { r.killedDrill(t, sc) })
@@ -209,13 +212,12 @@ func (r *rig) openConnection(t *testing.T) {
 	}
 	ask("first", 20*time.Second)
 	labOutput(t, r.Lab, owner, "kill -TERM $(pidof kube-apiserver)")
-	eventually(t, 4*time.Second, "the address has left "+owner, func() error {
-		if now := r.holders(t); len(now) != 1 || now[0] == owner {
-			return fmt.Errorf("it is on %q", now)
-		}
-		return nil
-	})
+	// Such a connection has five seconds: the host itself watches.
+	labOutput(t, r.Lab, owner, `i=0; until [ -z "$(ip -o address show to `+r.VIP()+`)" ]; do i=$((i+1)); [ $i -lt 80 ] || { echo "the address stays" >&2; exit 1; }; sleep 0.05; done`)
 	ask("second", 10*time.Second)
+	if now := r.owner(t); now == owner {
+		t.Errorf("the address is on %s again", now)
+	}
 	r.healthy(t, 2*time.Minute)
 	r.inSync(t)
 }
@@ -288,14 +290,16 @@ func (r *rig) allDrills(t *testing.T) {
 	for _, s := range rep.Scenarios {
 		excused := 0
 		for _, c := range s.Checks {
-			if !c.Met && strings.HasPrefix(c.Check, string(drill.Stays)) && withReason(t, s, c.Check) {
+			if !c.Met && strings.HasPrefix(c.Check, string(drill.Stays)) && withReason(t, s, c.Check) ||
+				!c.Met && strings.HasPrefix(c.Check, string(drill.Owners)) && c.Max <= c.Bound+stalled(t, s, math.Inf(1)) {
 				excused++
 				continue
 			}
 			if !c.Met {
 				t.Errorf("%s: %s is %v, bound %v", s.Name, c.Check, c.Max, c.Bound)
 			}
-			if most := usual(s.Name, c.Check)*atFault + slow*slowest(s, c.Check); c.AtFault > most {
+			most := usual(s.Name, c.Check)*atFault + slow*slowest(s, c.Check)
+			if c.AtFault > most && c.AtFault > most+stalled(t, s, 1000) { // a gap at the fault begins within a second of it
 				t.Errorf("%s: %s is %v at the fault, at most %v is right", s.Name, c.Check, c.AtFault, most)
 			}
 		}
@@ -309,6 +313,18 @@ func (r *rig) allDrills(t *testing.T) {
 	if acked, lost := rep.Writes(); acked == 0 || lost != 0 {
 		t.Errorf("%d writes acknowledged, %d lost", acked, lost)
 	}
+}
+
+// stalled is how long this machine stood still at most, in milliseconds, of what began
+// until then, in milliseconds after the fault.
+func stalled(t *testing.T, s *drill.Result, until float64) float64 {
+	t.Helper()
+	var most time.Duration
+	for _, run := range s.Runs {
+		at := func(ms float64) time.Time { return run.Started.Add(time.Duration(ms * float64(time.Millisecond))) }
+		most = max(most, stalls.longest(t, at(run.FaultMS), at(min(run.FaultMS+until, run.EndMS))))
+	}
+	return float64(most.Milliseconds())
 }
 
 // usual is the default bound of a check in milliseconds; where no request may fail, it
@@ -360,8 +376,11 @@ func withReason(t *testing.T, s *drill.Result, check string) bool {
 				}
 				moves++
 				i := slices.IndexFunc(run.Streams, func(x drill.StreamReport) bool { return x.Name == owner.Host+"/ready/new" })
+				// It may answer again while the address is on its way: the prober decides
+				// first, and keepalived follows.
+				const follows = 1000
 				silent := i >= 0 && slices.ContainsFunc(run.Streams[i].Outages, func(o drill.SpanMS) bool {
-					return o.From <= held.To && held.To <= o.To && o.To-o.From >= 1000
+					return o.From <= held.To && held.To <= o.To+follows && o.To-o.From >= 1000
 				})
 				t.Logf("%s: the VIP left %s at %v ms; its apiserver was silent: %t", s.Name, owner.Host, held.To, silent)
 				if !silent {

@@ -22,7 +22,7 @@ import (
 
 // runTimeout bounds one run of hactl; the whole drill takes 13 minutes on a quiet
 // machine with two cores.
-const runTimeout = 30 * time.Minute
+const runTimeout = 45 * time.Minute
 
 // rig is a lab, the operator's folder beside it and the real hactl.
 type rig struct {
@@ -289,8 +289,10 @@ func (r *rig) kubectlSays(t *testing.T, args ...string) string {
 	return out
 }
 
-// noAnswer is what kubectl says of a request whose connection was refused or lost.
-var noAnswer = regexp.MustCompile(`Unable to connect to the server|The connection to the server|"https://|reading response body`)
+// noAnswer is what kubectl says of a request whose connection was refused or lost, or
+// of which the apiserver does not know what became of it in etcd.
+var noAnswer = regexp.MustCompile(`Unable to connect to the server|The connection to the server|"https://|reading response body|` +
+	`etcdserver: request timed out|etcdserver: leader changed|unable to return a response in the time allotted`)
 
 // kubectlDoes makes a change. Only one that got no answer is tried again, and then
 // finds what it may have done.

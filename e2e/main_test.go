@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"hactl/internal/lab"
 )
@@ -39,7 +40,10 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "e2e:", err)
 		os.Exit(1)
 	}
+	stalls.run()
+	begun := time.Now()
 	code := m.Run()
+	fmt.Println("e2e: this machine stood still", stalls.summary(begun))
 	os.Remove(held.Name())
 	os.Exit(code)
 }

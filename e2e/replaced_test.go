@@ -34,6 +34,11 @@ func TestReplacedMasterJoinsAgain(t *testing.T) {
 		}
 	})
 	then(t, "the plan names the stale member and deletes nothing else", func(t *testing.T) {
+		// It may have been the leader, without whom there is no list to find it in.
+		eventually(t, time.Minute, "etcd has a leader", func() error {
+			_, err := r.etcdctl(t, "master-1", "get x")
+			return err
+		})
 		deleted := 0
 		for id, i := range r.pending(t) {
 			if i.Host != on {
@@ -105,7 +110,7 @@ func TestReplacedMasterJoinsAgainUnderAnotherName(t *testing.T) {
 		// It may have been the leader. Without one nobody can be removed, and the plan
 		// names nobody. A read like this one needs a leader with a majority.
 		eventually(t, time.Minute, "etcd has a leader", func() error {
-			_, err := r.etcdctl(t, "get x")
+			_, err := r.etcdctl(t, "master-1", "get x")
 			return err
 		})
 		deleted := 0
@@ -135,7 +140,7 @@ func TestReplacedMasterJoinsAgainUnderAnotherName(t *testing.T) {
 func (r *rig) threeVoters(t *testing.T) {
 	t.Helper()
 	eventually(t, time.Minute, "three voters", func() error {
-		members, err := r.etcdctl(t, "member list")
+		members, err := r.etcdctl(t, "master-1", "member list")
 		if err == nil && (strings.Count(members, "started") != 3 || strings.Contains(members, "true")) {
 			err = fmt.Errorf("members:\n%s", members)
 		}
@@ -153,9 +158,9 @@ func (r *rig) threeVoters(t *testing.T) {
 }
 
 // etcdctl asks the member of master-1.
-func (r *rig) etcdctl(t *testing.T, command string) (string, error) {
+func (r *rig) etcdctl(t *testing.T, on, command string) (string, error) {
 	t.Helper()
-	return r.Output(t.Context(), "master-1", "etcdctl --endpoints https://127.0.0.1:2379 --cacert /etc/etcd/pki/ca.crt --cert /etc/etcd/pki/server.crt --key /etc/etcd/pki/server.key "+command)
+	return r.Output(t.Context(), on, "etcdctl --endpoints https://127.0.0.1:2379 --cacert /etc/etcd/pki/ca.crt --cert /etc/etcd/pki/server.crt --key /etc/etcd/pki/server.key "+command)
 }
 
 // TestHostPoweredOffAtEachStage cuts the power of a master in every stage of a
