@@ -102,6 +102,7 @@ func (l *Lab) cgroup(host string) string { return filepath.Join("hactl-lab-"+l.s
 // as many processors as it may keep busy; 0: all.
 func enterGroups(groups []hierarchy, cgroup string, pid int, cpus float64) error {
 	limited := cpus == 0
+	patience := time.Now().Add(2 * time.Second)
 	for _, g := range groups {
 		dir := g.mount
 		for depth, part := range strings.Split(cgroup, "/") {
@@ -116,7 +117,7 @@ func enterGroups(groups []hierarchy, cgroup string, pid int, cpus float64) error
 				return err
 			}
 			weigh(g, dir)
-			allowRealTime(dir, realTimeBudgets[depth])
+			allowRealTime(dir, realTimeBudgets[depth], patience)
 		}
 		done, err := limit(g, dir, cpus)
 		if err != nil {
@@ -227,11 +228,20 @@ var realTimeBudgets = [...]int{400_000, 60_000}
 
 // allowRealTime matters where the kernel was built to share out real-time too
 // (CONFIG_RT_GROUP_SCHED): there a new cgroup may use none. Elsewhere the file
-// does not exist and nobody has to ask. A host without a budget runs all the same.
-func allowRealTime(dir string, micros int) {
+// does not exist and nobody has to ask. While a lab that was just removed still has
+// its share there may be too little left (EINVAL): it is tried again until the given
+// time. A host without a budget runs all the same.
+func allowRealTime(dir string, micros int, until time.Time) {
 	file := filepath.Join(dir, "cpu.rt_runtime_us")
-	if b, err := os.ReadFile(file); err == nil && strings.TrimSpace(string(b)) == "0" {
-		os.WriteFile(file, []byte(strconv.Itoa(micros)), 0) //nolint:errcheck // see above
+	if b, err := os.ReadFile(file); err != nil || strings.TrimSpace(string(b)) != "0" {
+		return
+	}
+	for {
+		err := os.WriteFile(file, []byte(strconv.Itoa(micros)), 0)
+		if !errors.Is(err, syscall.EINVAL) || time.Now().After(until) {
+			return
+		}
+		time.Sleep(20 * time.Millisecond)
 	}
 }
 

@@ -109,7 +109,10 @@ func register(ctx context.Context, name, dir string, report func(string)) error 
 	return noteSettings(report)
 }
 
-// unregister gives the name back; the last lab turns the light off.
+// unregister gives the name back; the last lab turns the light off. The folder stays,
+// with its lock: another hactl may be about to open its own lock there, or hold it
+// and have no name yet. Without the folder it would end in an error, and without the
+// file a third one would lock the same lab.
 func unregister(ctx context.Context, name string) error {
 	unlock, err := lockRegistry(ctx)
 	if err != nil {
@@ -124,7 +127,7 @@ func unregister(ctx context.Context, name string) error {
 	if len(Names()) > 0 {
 		return nil
 	}
-	return errors.Join(restoreSettings(), os.RemoveAll(registry))
+	return restoreSettings()
 }
 
 // remains finds hosts of a lab by what runs on the machine, without its folder.

@@ -17,11 +17,14 @@ const onLoopback = `set -e
 ip link set lo up
 for a in 192.0.2.1/32 192.0.2.2/32 2001:db8::1/128 2001:db8::2/128; do ip addr add $a dev lo; done
 run() { perl -e "$(cat "$PROGRAM")" lo "$@"; }
-# A host's adverts and rubbish: SOURCE HEX-OF-A-PACKET...
+# A host's adverts and rubbish, from when so many programs listen: PROGRAMS SOURCE HEX-OF-A-PACKET...
+# The last socket that each of them opens to listen is the one for IPv6.
 send() {
-	perl -e 'use Socket qw(:DEFAULT inet_pton); my $own = shift; my $six = $own =~ /:/; my $f = $six ? AF_INET6 : AF_INET;
+	perl -e 'use Socket qw(:DEFAULT inet_pton); my ($listeners, $own) = splice @ARGV, 0, 2; my $six = $own =~ /:/; my $f = $six ? AF_INET6 : AF_INET;
 		sub a { my $ip = inet_pton($f, shift); $six ? pack_sockaddr_in6(0, $ip) : pack_sockaddr_in(0, $ip) }
 		my $s; socket($s, $f, SOCK_RAW, 112) && bind($s, a($own)) or die $!;
+		sub listening { open my $f, "<", "/proc/net/packet" or die $!; scalar grep / 86dd /, <$f> }
+		my $tries = 500; while (listening() < $listeners) { $tries-- or die "nobody listens"; select(undef, undef, undef, 0.02) }
 		for (1 .. 4) { select(undef, undef, undef, 0.1); defined send($s, pack("H*", tr/_//dr), 0, a($six ? "2001:db8::1" : "192.0.2.1")) or die $! for @ARGV }' "$@" &
 }
 `
@@ -80,10 +83,10 @@ func wants(t *testing.T, lines, want, not []string) {
 
 func TestVRRPProgramHearsAdvertsOfEveryKindAndNothingElse(t *testing.T) {
 	lines := hears(t, `
-send 192.0.2.2 3133640100640000 2107640200010000c000020ac0000263000000 # version 3; 2 with addresses and more
-send 192.0.2.2 00 3200000000000000 4133640100640000 0000 # too short, no advert, no known version
-send 2001:db8::2 31ff6402006400002001_0db8_0000_0000_0000_0000_0000_0010_2001 # cut short
-run 192.0.2.1 0.9 0.9 ""`)
+send 1 192.0.2.2 3133640100640000 2107640200010000c000020ac0000263000000 # version 3; 2 with addresses and more
+send 1 192.0.2.2 00 3200000000000000 4133640100640000 0000 # too short, no advert, no known version
+send 1 2001:db8::2 31ff6402006400002001_0db8_0000_0000_0000_0000_0000_0010_2001 # cut short
+run 192.0.2.1 2 2 ""`)
 	wants(t, lines, []string{"vrrp-advert 192.0.2.2 3 51", "vrrp-advert 192.0.2.2 2 7 192.0.2.10 192.0.2.99", "vrrp-advert 2001:db8::2 3 255 2001:db8::10", "vrrp heard"}, []string{"vrrp-wire", "vrrp-probe", "vrrp-unsent"})
 	if len(lines) != 6 { // and two times
 		t.Errorf("%d lines:\n%s", len(lines), strings.Join(lines, "\n"))
@@ -124,9 +127,9 @@ func TestVRRPProgramWaitsForALatePeerNoLongerThanItMust(t *testing.T) {
 // there are not in its way, and the masters hear one another all the same.
 func TestVRRPProgramHearsPeersOnAnotherInterface(t *testing.T) {
 	lines := hears(t, `ip link add d0 type veth peer name d1
-send 192.0.2.2 3133640100640000
-run 192.0.2.2 0.6 9 192.0.2.1 >/dev/null &
-perl -e "$(cat "$PROGRAM")" d0 192.0.2.1 0.6 9 192.0.2.2`)
+send 2 192.0.2.2 3133640100640000
+run 192.0.2.2 2 9 192.0.2.1 >/dev/null &
+perl -e "$(cat "$PROGRAM")" d0 192.0.2.1 2 9 192.0.2.2`)
 	wants(t, lines, []string{"vrrp-wire 192.0.2.2", "vrrp-probe 192.0.2.2", "vrrp heard"}, []string{"vrrp-advert"})
 }
 

@@ -124,9 +124,10 @@ func TestTimeoutEndsTheCommandOnTheHost(t *testing.T) {
 			c := newWorld(t, sshdtest.Config{MaxSessions: 1}).connect(t)
 			pidFile := filepath.Join(t.TempDir(), "pid")
 			script := fmt.Sprintf("sleep 300 & echo $! >%s; wait", pidFile)
-			within(t, 10*time.Second, "timeout", func() {
-				_, err := c.Run(t.Context(), Cmd{Script: script, Stdin: stdin, Title: "sleep", Timeout: 500 * time.Millisecond})
-				wantUnreachable(t, err, "sleep: no answer within 500ms", "journal")
+			// Long enough for the pid to be written on a busy machine: it is needed below.
+			within(t, 15*time.Second, "timeout", func() {
+				_, err := c.Run(t.Context(), Cmd{Script: script, Stdin: stdin, Title: "sleep", Timeout: 3 * time.Second})
+				wantUnreachable(t, err, "sleep: no answer within 3s", "journal")
 				if !errors.Is(err, context.DeadlineExceeded) {
 					t.Errorf("error %v is no DeadlineExceeded", err)
 				}
@@ -146,12 +147,16 @@ func TestTimeoutEndsTheCommandOnTheHost(t *testing.T) {
 // gone waits until the process whose pid is in the file has ended.
 func gone(t *testing.T, pidFile string) {
 	t.Helper()
-	pid, err := os.ReadFile(pidFile)
+	b, err := os.ReadFile(pidFile)
 	if err != nil {
 		t.Fatal(err)
 	}
+	pid := strings.TrimSpace(string(b))
+	if pid == "" { // of no process there is no stat either: that would look like its end
+		t.Fatalf("%s is empty", pidFile)
+	}
 	eventually(t, "the command's child is gone", func() bool {
-		st, err := os.ReadFile("/proc/" + strings.TrimSpace(string(pid)) + "/stat")
+		st, err := os.ReadFile("/proc/" + pid + "/stat")
 		return err != nil || strings.Contains(string(st), ") Z ")
 	})
 }
