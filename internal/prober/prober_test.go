@@ -12,6 +12,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -29,12 +30,22 @@ type apiserver struct {
 	conns  atomic.Int32 // connections so far
 }
 
+// newAPIServer starts one that listens on this host.
 func newAPIServer(t *testing.T, status int) *apiserver {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return serve(t, l, status)
+}
+
+func serve(t *testing.T, l net.Listener, status int) *apiserver {
 	t.Helper()
 	a := &apiserver{}
 	a.status.Store(int32(status))
 	done := make(chan struct{})
-	a.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	handler := func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.RequestURI() == "/readyz" {
 			a.whole.Add(1)
 			if a.noEtcd.Load() {
@@ -61,25 +72,31 @@ func newAPIServer(t *testing.T, status int) *apiserver {
 		w.WriteHeader(int(a.status.Load()))
 		says, _ := a.says.Load().(string)
 		_, _ = w.Write([]byte(says))
-	}))
-	a.Config.ConnState = func(_ net.Conn, s http.ConnState) {
+	}
+	connState := func(_ net.Conn, s http.ConnState) {
 		if s == http.StateNew {
 			a.conns.Add(1)
 		}
 	}
+	a.Server = &httptest.Server{Listener: l, Config: &http.Server{Handler: http.HandlerFunc(handler), ConnState: connState, ReadHeaderTimeout: time.Minute}}
 	a.Start()
 	t.Cleanup(func() { close(done); a.Close() })
 	return a
 }
 
+// interval is the rig's.
+const interval = 10 * time.Millisecond
+
+// rig is a prober with its apiservers, for a test in a bubble.
 type rig struct {
+	lan         lan
 	local, peer *apiserver
 	file        string
 	away        atomic.Bool // the VIP is on another host
 	stop        func()      // ends the prober and waits for it
 }
 
-// start runs a prober that takes nobody for hung: a busy machine is slow.
+// start runs a prober that takes nobody for hung.
 func start(t *testing.T, local, peer int) *rig {
 	t.Helper()
 	return startWithSlow(t, local, peer, time.Minute)
@@ -94,12 +111,25 @@ func startWithSlow(t *testing.T, local, peer int, slow time.Duration) *rig {
 // startWith runs a prober that is configured otherwise.
 func startWith(t *testing.T, local, peer int, change func(*Config)) *rig {
 	t.Helper()
-	r := &rig{local: newAPIServer(t, local), peer: newAPIServer(t, peer), file: filepath.Join(t.TempDir(), "track")}
+	r := newRig(t, local, peer)
+	r.run(t, change)
+	return r
+}
+
+// newRig has a prober that does not run yet.
+func newRig(t *testing.T, local, peer int) *rig {
+	t.Helper()
+	n := lan{}
+	return &rig{lan: n, local: n.newAPIServer(t, local), peer: n.newAPIServer(t, peer), file: filepath.Join(t.TempDir(), "track")}
+}
+
+func (r *rig) run(t *testing.T, change func(*Config)) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	cfg := Config{
 		Local: r.local.URL, Peers: []string{r.peer.URL}, File: r.file,
-		Interval: 10 * time.Millisecond, Slow: time.Minute, Rise: 3, Client: &http.Client{},
+		Interval: interval, Slow: time.Minute, Rise: 3, Client: r.lan.client(),
 		Owns: func() bool { return !r.away.Load() },
 	}
 	change(&cfg)
@@ -112,7 +142,9 @@ func startWith(t *testing.T, local, peer int, change func(*Config)) *rig {
 		}
 	})
 	t.Cleanup(r.stop)
-	return r
+	// From here on the test acts between the prober's ticks: at the same instant
+	// nobody knows who is first.
+	time.Sleep(time.Millisecond)
 }
 
 // says is what the track file says.
@@ -166,45 +198,51 @@ func (r *rig) stays(t *testing.T, want string, d time.Duration) {
 }
 
 func TestUnfitOnlyWhileAPeerIsHealthy(t *testing.T) {
-	r := start(t, 200, 200)
-	r.settled(t)
-	r.stays(t, "0", 200*time.Millisecond)
-	r.local.status.Store(500)
-	r.becomes(t, "1")
-	r.peer.status.Store(500) // all sick: hold on to the VIP
-	r.becomes(t, "0")
-	r.stays(t, "0", 200*time.Millisecond)
-	r.peer.status.Store(200)
-	r.becomes(t, "1")
-	r.local.status.Store(200)
-	r.becomes(t, "0")
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, 200, 200)
+		r.settled(t)
+		r.stays(t, "0", 200*time.Millisecond)
+		r.local.status.Store(500)
+		r.becomes(t, "1")
+		r.peer.status.Store(500) // all sick: hold on to the VIP
+		r.becomes(t, "0")
+		r.stays(t, "0", 200*time.Millisecond)
+		r.peer.status.Store(200)
+		r.becomes(t, "1")
+		r.local.status.Store(200)
+		r.becomes(t, "0")
+	})
 }
 
 // A handshake costs an apiserver more than the answer, and three hosts ask each.
 func TestProbesShareAConnection(t *testing.T) {
-	r := start(t, http.StatusOK, http.StatusInternalServerError)
-	r.settled(t)
-	for _, c := range []struct {
-		name string
-		*apiserver
-		conns int32
-	}{{"a ready apiserver", r.local, 1}, {"one that is not, asked two questions", r.peer, 3}} { // one dial may find the other's connection free again
-		if asked, conns := c.asked.Load(), c.apiserver.conns.Load(); asked < 3 || conns > c.conns {
-			t.Errorf("%s: %d probes over %d connections", c.name, asked, conns)
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, http.StatusOK, http.StatusInternalServerError)
+		r.settled(t)
+		for _, c := range []struct {
+			name string
+			*apiserver
+			conns int32
+		}{{"a ready apiserver", r.local, 1}, {"one that is not, asked two questions", r.peer, 3}} { // one dial may find the other's connection free again
+			if asked, conns := c.asked.Load(), c.apiserver.conns.Load(); asked < 3 || conns > c.conns {
+				t.Errorf("%s: %d probes over %d connections", c.name, asked, conns)
+			}
 		}
-	}
+	})
 }
 
 func TestHungApiserverIsUnfitBeforeTheProbeTimesOut(t *testing.T) {
-	const slow = time.Second // a probe times out after twice that
-	r := startWithSlow(t, 200, 200, slow)
-	r.settled(t)
-	r.local.hang.Store(true)
-	from := time.Now()
-	r.becomes(t, "1")
-	if took := time.Since(from); took < slow/2 || took > 2*slow {
-		t.Errorf("unfit after %v, want about %v", took, slow)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		const slow = time.Second // a probe times out after twice that
+		r := startWithSlow(t, 200, 200, slow)
+		r.settled(t)
+		r.local.hang.Store(true)
+		from := time.Now()
+		r.becomes(t, "1")
+		if took := time.Since(from); took < slow || took > slow+2*interval {
+			t.Errorf("unfit after %v, want about %v", took, slow)
+		}
+	})
 }
 
 // The prober wakes up more often only while its verdict may change by the clock.
@@ -235,30 +273,34 @@ func TestPulse(t *testing.T) {
 // Where everybody is slow, one that is slower still keeps the address, also when
 // its probes time out; it loses it to one that is not.
 func TestSilenceAmongBusyApiserversMovesNothing(t *testing.T) {
-	const slow = 400 * time.Millisecond
-	r := startWithSlow(t, http.StatusOK, http.StatusOK, slow)
-	r.settled(t)
-	r.peer.delay.Store(int64(slow * 3 / 4))
-	reaches(t, &r.peer.asked, r.peer.asked.Load()+2) // until it is known
-	r.local.hang.Store(true)
-	r.stays(t, "0", 4*slow)
-	r.peer.delay.Store(0)
-	r.becomes(t, "1")
+	synctest.Test(t, func(t *testing.T) {
+		const slow = 400 * time.Millisecond
+		r := startWithSlow(t, http.StatusOK, http.StatusOK, slow)
+		r.settled(t)
+		r.peer.delay.Store(int64(slow * 3 / 4))
+		reaches(t, &r.peer.asked, r.peer.asked.Load()+2) // until it is known
+		r.local.hang.Store(true)
+		r.stays(t, "0", 4*slow)
+		r.peer.delay.Store(0)
+		r.becomes(t, "1")
+	})
 }
 
 // The address may stay with a silent one, and must not go to one: a host that boots
 // has the highest priority and an apiserver that takes connections and says nothing.
 func TestAddressDoesNotGoToASilentApiserver(t *testing.T) {
-	const slow = 400 * time.Millisecond
-	r := startWithSlow(t, http.StatusOK, http.StatusOK, slow)
-	r.settled(t)
-	r.peer.noEtcd.Store(true) // an owner would keep it now
-	r.away.Store(true)
-	reaches(t, &r.peer.whole, r.peer.whole.Load()+2)
-	r.local.hang.Store(true)
-	r.becomes(t, "1")
-	r.peer.status.Store(http.StatusInternalServerError) // the last one is better than none
-	r.becomes(t, "0")
+	synctest.Test(t, func(t *testing.T) {
+		const slow = 400 * time.Millisecond
+		r := startWithSlow(t, http.StatusOK, http.StatusOK, slow)
+		r.settled(t)
+		r.peer.noEtcd.Store(true) // an owner would keep it now
+		r.away.Store(true)
+		reaches(t, &r.peer.whole, r.peer.whole.Load()+2)
+		r.local.hang.Store(true)
+		r.becomes(t, "1")
+		r.peer.status.Store(http.StatusInternalServerError) // the last one is better than none
+		r.becomes(t, "0")
+	})
 }
 
 func TestHoldsKnowsTheAddressesOfThisHost(t *testing.T) {
@@ -273,39 +315,44 @@ func TestHoldsKnowsTheAddressesOfThisHost(t *testing.T) {
 // fall silent as well, also for a while after. One that is dead loses the address
 // all the same.
 func TestSilenceWithoutEtcdMovesNothing(t *testing.T) {
-	const slow = 400 * time.Millisecond
-	r := startWithSlow(t, http.StatusOK, http.StatusOK, slow)
-	r.settled(t)
-	r.peer.noEtcd.Store(true)
-	reaches(t, &r.peer.whole, r.peer.whole.Load()+2)
-	r.local.hang.Store(true)
-	r.stays(t, "0", 4*slow)
-	r.local.hang.Store(false) // nor do the first answers move it
-	r.stays(t, "0", 500*time.Millisecond)
-	r.local.hang.Store(true)
-	r.stays(t, "0", 4*slow)
-	before := r.peer.whole.Load()
-	r.peer.noEtcd.Store(false)
-	r.becomes(t, "1")
-	if n := r.peer.whole.Load() - before; n < wholeRise {
-		t.Errorf("unfit after %d answers with etcd, want %d", n, wholeRise)
-	}
-	r.local.hang.Store(false)
-	r.becomes(t, "0")
-	r.peer.noEtcd.Store(true)
-	reaches(t, &r.peer.whole, r.peer.whole.Load()+2)
-	r.local.status.Store(http.StatusInternalServerError)
-	r.becomes(t, "1")
+	synctest.Test(t, func(t *testing.T) {
+		const slow = 400 * time.Millisecond
+		r := startWithSlow(t, http.StatusOK, http.StatusOK, slow)
+		r.settled(t)
+		r.peer.noEtcd.Store(true)
+		reaches(t, &r.peer.whole, r.peer.whole.Load()+2)
+		r.local.hang.Store(true)
+		r.stays(t, "0", 4*slow)
+		r.local.hang.Store(false) // nor do the first answers move it
+		r.stays(t, "0", 500*time.Millisecond)
+		r.local.hang.Store(true)
+		r.stays(t, "0", 4*slow)
+		before := r.peer.whole.Load()
+		r.peer.noEtcd.Store(false)
+		r.becomes(t, "1")
+		if n := r.peer.whole.Load() - before; n < wholeRise {
+			t.Errorf("unfit after %d answers with etcd, want %d", n, wholeRise)
+		}
+		r.local.hang.Store(false)
+		r.becomes(t, "0")
+		r.peer.noEtcd.Store(true)
+		reaches(t, &r.peer.whole, r.peer.whole.Load()+2)
+		r.local.status.Store(http.StatusInternalServerError)
+		r.becomes(t, "1")
+	})
 }
 
 // A listener that is silent stands for an apiserver too busy to shake hands.
 func TestProberStartedAnewMovesNothingWhileItsApiserverIsSlow(t *testing.T) {
-	r := startWithSlow(t, http.StatusOK, http.StatusOK, time.Second)
-	r.local.delay.Store(int64(400 * time.Millisecond)) // three answers take longer than the peer's by far
-	r.peer.noEtcd.Store(true)
-	r.stays(t, "0", time.Second)
-	r.local.status.Store(http.StatusInternalServerError)
-	r.becomes(t, "1") // an answer is no silence
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, http.StatusOK, http.StatusOK)
+		r.local.delay.Store(int64(400 * time.Millisecond)) // three answers take longer than the peer's by far
+		r.peer.noEtcd.Store(true)
+		r.run(t, func(c *Config) { c.Slow = time.Second })
+		r.stays(t, "0", time.Second)
+		r.local.status.Store(http.StatusInternalServerError)
+		r.becomes(t, "1") // an answer is no silence
+	})
 }
 
 func TestSilenceIsToldFromAnswersAndRefusals(t *testing.T) {
@@ -340,21 +387,25 @@ func TestSilenceIsToldFromAnswersAndRefusals(t *testing.T) {
 }
 
 func TestFlappingApiserverStaysUnfit(t *testing.T) {
-	r := start(t, 500, 200)
-	r.becomes(t, "1")
-	r.local.flaps.Store(true)
-	r.local.status.Store(200)
-	from := r.local.asked.Load()
-	for r.local.asked.Load() < from+20 {
-		r.stays(t, "1", 10*time.Millisecond)
-	}
-	r.local.flaps.Store(false)
-	r.becomes(t, "0")
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, 500, 200)
+		r.becomes(t, "1")
+		r.local.flaps.Store(true)
+		r.local.status.Store(200)
+		from := r.local.asked.Load()
+		for r.local.asked.Load() < from+20 {
+			r.stays(t, "1", 10*time.Millisecond)
+		}
+		r.local.flaps.Store(false)
+		r.becomes(t, "0")
+	})
 }
 
 func TestBootstrapHoldsUntilSomebodyIsHealthy(t *testing.T) {
-	r := start(t, 503, 503)
-	r.becomes(t, "0")
-	r.peer.status.Store(200)
-	r.becomes(t, "1")
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, 503, 503)
+		r.becomes(t, "0")
+		r.peer.status.Store(200)
+		r.becomes(t, "1")
+	})
 }
