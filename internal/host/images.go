@@ -20,6 +20,9 @@ const (
 
 	// archiveLabel on an image in containerd names the archive it came from.
 	archiveLabel = "io.hactl.archive"
+	// containerdStore is where containerd keeps what it has, from its first start on.
+	containerdStore = "/var/lib/containerd/io.containerd.metadata.v1.bolt/meta.db"
+	notRunning      = "containerd-does-not-run" // with such a store
 	// pinnedLabel keeps the kubelet from collecting images that no registry
 	// could bring back.
 	pinnedLabel = "io.cri-containerd.pinned=pinned"
@@ -84,9 +87,10 @@ func (h Host) images(what, title string, keep func(bundle.Artifact) bool) plan.S
 	slices.SortStableFunc(want, func(a, b bundle.Artifact) int { return cmp.Compare(rank(a), rank(b)) })
 	return plan.Step{
 		ID: h.id(what), Host: h.Host.Name, Title: title, Lane: RuntimeLane,
-		// One listing serves every image; without containerd it is empty.
+		// One listing serves every image; without containerd it is empty. While it does
+		// not run, what it has is not known.
 		Look: []plan.Look{{Key: "images", Unit: "containerd.service", Script: `command -v ctr >/dev/null && about_unit containerd.service || exit 0
-case $s in *ActiveState=active*) ;; *) exit 0;; esac
+case $s in *ActiveState=active*) ;; *) [ ! -s ` + containerdStore + ` ] || echo ` + notRunning + `; exit 0;; esac
 timeout 45 ctr -n k8s.io images ls`}, {Key: "archives", Script: "ls " + archiveDir + " 2>/dev/null || :"}},
 		Check: func(_ context.Context, env plan.Env) (*plan.Change, error) {
 			seen, err := env.Saw("images")
@@ -96,8 +100,10 @@ timeout 45 ctr -n k8s.io images ls`}, {Key: "archives", Script: "ls " + archiveD
 			if seen.Exit != 0 {
 				return nil, fmt.Errorf("list images: exit %d", seen.Exit)
 			}
-			missing := missingImages(want, seen.Out)
-			if len(missing) > 0 {
+			switch missing := missingImages(want, seen.Out); {
+			case seen.Out == notRunning && len(missing) > 0:
+				return &plan.Change{Op: plan.Create, Summary: "import what containerd lacks, once it runs, of " + names(missing)}, nil
+			case len(missing) > 0:
 				return &plan.Change{Op: plan.Create, Summary: "import " + names(missing)}, nil
 			}
 			left, err := h.leftArchives(env, want)
