@@ -22,7 +22,7 @@ func (c *Cluster) WaitQuorum(ctx context.Context, timeout time.Duration, say fun
 // for timeout at most. An acknowledged write that is not there ends it at once.
 func (c *Cluster) WaitWrite(ctx context.Context, timeout time.Duration, say func(format string, args ...any)) error {
 	end := time.Now().Add(timeout)
-	for {
+	for said := false; ; {
 		if err := c.WaitQuorum(ctx, time.Until(end), say); err != nil {
 			return err
 		}
@@ -30,8 +30,9 @@ func (c *Cluster) WaitWrite(ctx context.Context, timeout time.Duration, say func
 		if err == nil || errors.Is(err, errWriteLost) || ctx.Err() != nil || !time.Now().Before(end) {
 			return err
 		}
-		if say != nil {
+		if say != nil && !said {
 			say("waiting for etcd to take a write (up to %s): %v", timeout, err)
+			said = true
 		}
 		time.Sleep(c.poll)
 	}
