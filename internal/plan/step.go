@@ -48,9 +48,9 @@ type Step struct {
 type Look struct {
 	Key    string
 	Script string
-	// File and Unit are what the script asks about with about_file and
-	// about_unit or about_process: all files and all units of a batch are looked at by one
-	// process, not by one each. Empty when it asks about none.
+	// File and Unit are what the script asks about with about_file, about_unit or
+	// about_process: all files and all units of a batch are looked at by one process,
+	// not by one each. Empty when it asks about none.
 	File, Unit string
 }
 
