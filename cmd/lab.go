@@ -49,7 +49,7 @@ func (a *app) labUpCommand(f *labFlags) *cobra.Command {
 		Short: "Make the hosts, or boot again those that are off",
 		Args:  cobra.NoArgs,
 		Example: `  hactl lab up
-  hactl lab up --masters 1 --name small --bare`,
+  hactl lab up --masters 1 --name small --os trixie`,
 		PreRunE: func(*cobra.Command, []string) error { return conf.Check() },
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			start := time.Now()
@@ -64,8 +64,10 @@ func (a *app) labUpCommand(f *labFlags) *cobra.Command {
 		},
 	}
 	fl := c.Flags()
+	conf.OS = lab.Systems[0]
 	fl.IntVar(&conf.Masters, "masters", 3, "masters, 0 to 7")
 	fl.IntVar(&conf.Workers, "workers", 1, "workers, 0 to 50")
+	fl.Var(choice{&conf.OS, "release", lab.Systems}, "os", "Debian release of the hosts: "+strings.Join(lab.Systems, " or "))
 	fl.BoolVar(&conf.Bastion, "bastion", false, "one more host to jump through, and an inventory that does")
 	fl.BoolVar(&conf.IPv6, "ipv6", false, "inventories with the hosts' IPv6 addresses and an IPv6 VIP")
 	fl.BoolVar(&conf.Bare, "bare", false, "hosts without keepalived, runc, nftables and so on, with a local apt repository that has them")
@@ -93,7 +95,7 @@ func (a *app) labDownCommand(f *labFlags) *cobra.Command {
 func (a *app) labStatusCommand(f *labFlags) *cobra.Command {
 	return &cobra.Command{
 		Use:     "status",
-		Short:   "Show each host's address, state and whether its sshd answers",
+		Short:   "Show each host's release, address, state and whether its sshd answers",
 		Args:    cobra.NoArgs,
 		Example: `  hactl lab status -o json`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -108,16 +110,16 @@ func (a *app) labStatusCommand(f *labFlags) *cobra.Command {
 			if a.json() {
 				enc := json.NewEncoder(a.stdout)
 				enc.SetIndent("", "  ")
-				return enc.Encode(map[string]any{"name": l.Name(), "dir": l.Dir, "vip": l.VIP(), "hosts": st})
+				return enc.Encode(map[string]any{"name": l.Name(), "dir": l.Dir, "vip": l.VIP(), "os": l.OS(), "hosts": st})
 			}
-			return a.labTable(st)
+			return a.labTable(l.OS(), st)
 		},
 	}
 }
 
-func (a *app) labTable(st []lab.HostStatus) error {
+func (a *app) labTable(system string, st []lab.HostStatus) error {
 	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "HOST\tADDRESS\tADDRESS6\tPID\tSTATE\tSSH")
+	fmt.Fprintln(w, "HOST\tOS\tADDRESS\tADDRESS6\tPID\tSTATE\tSSH")
 	for _, h := range st {
 		ssh, pid := "-", "-"
 		if h.SSH {
@@ -126,7 +128,7 @@ func (a *app) labTable(st []lab.HostStatus) error {
 		if h.PID != 0 {
 			pid = fmt.Sprint(h.PID)
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", h.Name, h.Address, h.Address6, pid, h.State, ssh)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", h.Name, system, h.Address, h.Address6, pid, h.State, ssh)
 	}
 	return w.Flush()
 }
@@ -135,7 +137,7 @@ func (a *app) labExecCommand(f *labFlags) *cobra.Command {
 	return &cobra.Command{
 		Use:     "exec HOST -- COMMAND...",
 		Short:   "Run a command as root on a host, past ssh",
-		Args:    everyWord,
+		Args:    f.hostAndMore,
 		Example: `  hactl lab exec master-1 -- journalctl -u kubelet -e`,
 		RunE: func(_ *cobra.Command, args []string) error {
 			l, err := f.open()
@@ -203,8 +205,19 @@ func (a *app) labFaultCommand(f *labFlags) *cobra.Command {
 	}
 }
 
-// hostsOfLab takes a word that names none of the lab's hosts for a mistake on the
-// command line.
+// hostAndMore checks the words of a command that begins with a host. A host that
+// the lab does not have is named even where further words are missing.
+func (f *labFlags) hostAndMore(c *cobra.Command, args []string) error {
+	if l, err := f.open(); err == nil && len(args) > 0 {
+		if err := hostsOfLab(l, args[:1]); err != nil {
+			return err
+		}
+	}
+	return everyWord(c, args)
+}
+
+// hostsOfLab returns a usage error, with the names of the lab's hosts, for the first
+// word that names none of them.
 func hostsOfLab(l *lab.Lab, words []string) error {
 	for _, name := range words {
 		if _, err := l.Host(name); err != nil {

@@ -224,6 +224,8 @@ func TestLabCommandsNameTheHostsThereAre(t *testing.T) {
 	l := labUp(t, lab.Config{Name: named("words"), Masters: 1})
 	for words, says := range map[string]string{
 		"exec master-9 -- true":       "its hosts are [master-1]",
+		"exec master-9":               "its hosts are [master-1]",
+		"exec master-1":               "lacks COMMAND",
 		"fault cut master-1 master-9": "its hosts are [master-1]",
 		"fault flood master-1":        "flood",
 	} {

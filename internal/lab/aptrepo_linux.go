@@ -20,11 +20,11 @@ const repoPath = "/srv/apt"
 // buildRepository fills tmp/apt with the packages that a full base has more
 // than a bare one, and the Packages index that makes apt take them from there.
 // debootstrap resolves the dependencies: it is asked to download a full base.
-func buildRepository(ctx context.Context, tmp, debs string, report func(string)) error {
+func buildRepository(ctx context.Context, suite, tmp, debs string, report func(string)) error {
 	report("collecting the packages that bare hosts can install")
 	scratch := filepath.Join(tmp, "download")
 	args := []string{"--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--",
-		"debootstrap", "--download-only", "--variant=minbase", "--cache-dir=" + debs, "--include=" + strings.Join(basePackages(false), ","), baseSuite, scratch}
+		"debootstrap", "--download-only", "--variant=minbase", "--cache-dir=" + debs, "--include=" + strings.Join(basePackages(false), ","), suite, scratch}
 	if m := os.Getenv("HACTL_DEBIAN_MIRROR"); m != "" {
 		args = append(args, m)
 	}

@@ -20,12 +20,10 @@ import (
 
 // The base is a Debian root file system made once by debootstrap and shown to
 // every host as the read-only lower layer of its disk.
-const (
-	baseSuite = "bookworm"
-	// baseRecipe counts changes of customize and of the steps around it: with the
-	// package lists it names the base, so that an old base is never taken for a new one.
-	baseRecipe = "1"
-)
+//
+// baseRecipe counts changes of customize and of the steps around it: with the
+// package lists it names the base, so that an old base is never taken for a new one.
+const baseRecipe = "1"
 
 // barePackages make a host that systemd boots and ssh reaches, and no more.
 var barePackages = []string{
@@ -47,27 +45,27 @@ func basePackages(bare bool) []string {
 }
 
 // baseID names a base by everything that went into it.
-func baseID(bare bool) string {
+func baseID(suite string, bare bool) string {
 	sum := sha256.Sum256([]byte(strings.Join([]string{
-		baseSuite, runtime.GOARCH, baseRecipe, strings.Join(basePackages(bare), ","),
+		suite, runtime.GOARCH, baseRecipe, strings.Join(basePackages(bare), ","),
 	}, "|")))
 	kind := "full"
 	if bare {
 		kind = "bare"
 	}
-	return "base-" + kind + "-" + hex.EncodeToString(sum[:6])
+	return "base-" + suite + "-" + kind + "-" + hex.EncodeToString(sum[:6])
 }
 
 // ensureBase returns the folder of the base, building it when it is not
 // there. It is built under another name and renamed when complete, so a base
 // that exists is whole; a lock keeps two builds of the same base apart.
-func ensureBase(ctx context.Context, bare bool, report func(string)) (string, error) {
+func ensureBase(ctx context.Context, suite string, bare bool, report func(string)) (string, error) {
 	cache, err := cacheDir()
 	if err != nil {
 		return "", err
 	}
 	cache = filepath.Join(cache, "lab")
-	dir := filepath.Join(cache, baseID(bare))
+	dir := filepath.Join(cache, baseID(suite, bare))
 	if exists(dir) {
 		return dir, nil
 	}
@@ -87,7 +85,7 @@ func ensureBase(ctx context.Context, bare bool, report func(string)) (string, er
 		return "", err
 	}
 	start := time.Now()
-	if err := buildBase(ctx, tmp, cache, bare, report); err != nil {
+	if err := buildBase(ctx, tmp, cache, suite, bare, report); err != nil {
 		return "", fmt.Errorf("build base system: %w", err)
 	}
 	if err := os.Rename(tmp, dir); err != nil {
@@ -97,32 +95,32 @@ func ensureBase(ctx context.Context, bare bool, report func(string)) (string, er
 	return dir, nil
 }
 
-func buildBase(ctx context.Context, tmp, cache string, bare bool, report func(string)) error {
-	debs := filepath.Join(cache, "debs-"+baseSuite)
+func buildBase(ctx context.Context, tmp, cache, suite string, bare bool, report func(string)) error {
+	debs := filepath.Join(cache, "debs-"+suite)
 	for _, d := range []string{tmp, debs} {
 		if err := os.MkdirAll(d, 0o755); err != nil {
 			return err
 		}
 	}
 	root := filepath.Join(tmp, "root")
-	report("building the base system with debootstrap (" + baseSuite + "; a few minutes, once)")
-	if err := debootstrap(ctx, root, debs, basePackages(bare), filepath.Join(tmp, "debootstrap.log"), report); err != nil {
+	report("building the base system with debootstrap (" + suite + "; a few minutes, once)")
+	if err := debootstrap(ctx, suite, root, debs, basePackages(bare), filepath.Join(tmp, "debootstrap.log"), report); err != nil {
 		return err
 	}
 	if err := customize(ctx, root); err != nil {
 		return err
 	}
 	if bare {
-		return buildRepository(ctx, tmp, debs, report)
+		return buildRepository(ctx, suite, tmp, debs, report)
 	}
 	return nil
 }
 
 // debootstrap runs in mount and PID namespaces of its own: when it is killed,
 // nothing of it goes on and the /proc that it mounts in the root is gone too.
-func debootstrap(ctx context.Context, root, debs string, pkgs []string, logPath string, report func(string)) error {
+func debootstrap(ctx context.Context, suite, root, debs string, pkgs []string, logPath string, report func(string)) error {
 	args := []string{"--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--",
-		"debootstrap", "--variant=minbase", "--merged-usr", "--cache-dir=" + debs, "--include=" + strings.Join(pkgs, ","), baseSuite, root}
+		"debootstrap", "--variant=minbase", "--merged-usr", "--cache-dir=" + debs, "--include=" + strings.Join(pkgs, ","), suite, root}
 	if m := os.Getenv("HACTL_DEBIAN_MIRROR"); m != "" {
 		args = append(args, m)
 	}

@@ -6,12 +6,15 @@
 package lab
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
+	"strings"
 
 	"hactl/internal/remote"
 )
@@ -26,6 +29,7 @@ type Config struct {
 	Masters int    // 0 to 7
 	Workers int    // 0 to 50
 	Bastion bool   // one more host, only to jump through, with its own user and key
+	OS      string // Debian release of the hosts, one of [Systems]; default: the first
 	IPv6    bool   // the inventories use the IPv6 addresses (hosts always have both)
 	Bare    bool   // hosts without keepalived, runc, nftables...; a local apt repository has them
 	Preload string // folder shown read-only on every host at [PreloadPath]
@@ -37,6 +41,9 @@ type Config struct {
 	// Report is told what is going on, one line a call; nil is silent.
 	Report func(line string)
 }
+
+// Systems are the Debian releases that hosts can have, by code name.
+var Systems = []string{"bookworm", "trixie"}
 
 // PreloadPath is where a host sees the folder of Config.Preload.
 const PreloadPath = "/opt/hactl/bundle-preload"
@@ -119,6 +126,9 @@ func (l *Lab) Host(name string) (Host, error) {
 	return Host{}, remote.Hint(fmt.Errorf("lab %s has no host %q", l.state.Name, name), "its hosts are %v", names)
 }
 
+// OS is the Debian release of the hosts, one of [Systems].
+func (l *Lab) OS() string { return l.state.os() }
+
 // VIP is the virtual address of the lab's inventories.
 func (l *Lab) VIP() string { return planFor(l.state.IPv6).vip }
 
@@ -147,6 +157,9 @@ func (c *Config) Check() error {
 		return fmt.Errorf("%d masters and %d workers: a lab has up to %d masters and %d workers, one host at least",
 			c.Masters, c.Workers, maxMasters, maxWorkers)
 	}
+	if c.OS != "" && !slices.Contains(Systems, c.OS) {
+		return fmt.Errorf("operating system %q: a lab's hosts have one of %s", c.OS, strings.Join(Systems, ", "))
+	}
 	if !(c.CPUs == 0 || c.CPUs >= 0.1 && c.CPUs <= maxCPUs) { // not a number is neither
 		return fmt.Errorf("%v processors: a host gets 0.1 to %d of them, or 0 for all", c.CPUs, maxCPUs)
 	}
@@ -163,6 +176,7 @@ func (c *Config) withDefaults() error {
 	if err := c.Check(); err != nil {
 		return err
 	}
+	c.OS = cmp.Or(c.OS, Systems[0])
 	if c.Report == nil {
 		c.Report = func(string) {}
 	}

@@ -119,7 +119,7 @@ func TestStateSurvivesWritingAndIsPrivate(t *testing.T) {
 	}
 	for name, other := range map[string]Config{
 		"masters": {Masters: 5, Workers: 1}, "bastion": {Masters: 3, Workers: 1, Bastion: true}, "bare": {Masters: 3, Workers: 1, Bare: true},
-		"IPv6": {Masters: 3, Workers: 1, IPv6: true}, "preload": {Masters: 3, Workers: 1, Preload: "/x"}, "cpus": {Masters: 3, Workers: 1, CPUs: 1},
+		"IPv6": {Masters: 3, Workers: 1, IPv6: true}, "preload": {Masters: 3, Workers: 1, Preload: "/x"}, "cpus": {Masters: 3, Workers: 1, CPUs: 1}, "system": {Masters: 3, Workers: 1, OS: "trixie"},
 	} {
 		if got.state.sameShape(other) {
 			t.Errorf("other %s pass for the same lab", name)
@@ -140,7 +140,7 @@ func TestOpenSaysThatThereIsNoLab(t *testing.T) {
 }
 
 func TestConfigRefusesWhatCannotBeMade(t *testing.T) {
-	for _, c := range []Config{{}, {Masters: 8}, {Masters: 1, CPUs: -1}, {Masters: 1, CPUs: 0.05}, {Masters: 1, CPUs: math.NaN()}, {Masters: -1, Workers: 3}, {Workers: 51}, {Masters: 1, Name: "a/b"}, {Masters: 1, Name: "A"}, {Masters: 1, Name: strings.Repeat("a", 33)}} {
+	for _, c := range []Config{{}, {Masters: 8}, {Masters: 1, CPUs: -1}, {Masters: 1, CPUs: 0.05}, {Masters: 1, CPUs: math.NaN()}, {Masters: -1, Workers: 3}, {Workers: 51}, {Masters: 1, OS: "sarge"}, {Masters: 1, Name: "a/b"}, {Masters: 1, Name: "A"}, {Masters: 1, Name: strings.Repeat("a", 33)}} {
 		if err := c.withDefaults(); err == nil {
 			t.Errorf("%+v was taken", c)
 		}

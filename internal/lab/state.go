@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
@@ -15,6 +16,7 @@ import (
 // after an Up that was killed anywhere.
 type state struct {
 	Name         string      `json:"name"`
+	System       string      `json:"os,omitempty"` // absent: the first of Systems
 	IPv6         bool        `json:"ipv6"`
 	Bare         bool        `json:"bare"`
 	Base         string      `json:"base"` // folder of the base, with root/ in it
@@ -39,10 +41,12 @@ func (s *state) count(role string) int {
 	return n
 }
 
+func (s *state) os() string { return cmp.Or(s.System, Systems[0]) }
+
 // sameShape tells whether an Up with c would make the lab that s describes.
 func (s *state) sameShape(c Config) bool {
 	return s.count(Master) == c.Masters && s.count(Worker) == c.Workers && (s.count(Bastion) == 1) == c.Bastion &&
-		s.IPv6 == c.IPv6 && s.Bare == c.Bare && s.Preload == c.Preload && s.CPUs == c.CPUs
+		s.os() == cmp.Or(c.OS, Systems[0]) && s.IPv6 == c.IPv6 && s.Bare == c.Bare && s.Preload == c.Preload && s.CPUs == c.CPUs
 }
 
 func newState(c Config, base string) (*state, error) {
@@ -51,7 +55,7 @@ func newState(c Config, base string) (*state, error) {
 		return nil, err
 	}
 	return &state{
-		Name: c.Name, IPv6: c.IPv6, Bare: c.Bare, Base: base, Preload: c.Preload, CPUs: c.CPUs,
+		Name: c.Name, System: c.OS, IPv6: c.IPv6, Bare: c.Bare, Base: base, Preload: c.Preload, CPUs: c.CPUs,
 		SudoPassword: hex.EncodeToString(pw), Hosts: planHosts(c),
 	}, nil
 }

@@ -42,8 +42,8 @@ func Up(ctx context.Context, c Config) (*Lab, error) {
 		return nil, err
 	}
 	if !st.sameShape(c) {
-		return nil, remote.Hint(fmt.Errorf("lab %s exists with other hosts or options (%d masters, %d workers) in %s",
-			st.Name, st.count(Master), st.count(Worker), c.Dir), "hactl lab down --name %s", st.Name)
+		return nil, remote.Hint(fmt.Errorf("lab %s exists with other hosts or options (%d masters, %d workers, %s) in %s",
+			st.Name, st.count(Master), st.count(Worker), st.os(), c.Dir), "hactl lab down --name %s", st.Name)
 	}
 	l := &Lab{Dir: c.Dir, state: *st, report: c.Report}
 	return l, l.ensure(ctx)
@@ -83,7 +83,7 @@ func create(ctx context.Context, c Config) (*state, error) {
 			return nil, remote.Hint(fmt.Errorf("%s is not empty and holds no lab", c.Dir), "use --dir with a new folder")
 		}
 	}
-	base, err := ensureBase(ctx, c.Bare, c.Report)
+	base, err := ensureBase(ctx, c.OS, c.Bare, c.Report)
 	if err != nil {
 		return nil, err
 	}
