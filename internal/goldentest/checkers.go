@@ -8,29 +8,13 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"hactl/internal/testneeds"
 )
-
-// tool finds a program; without it the test fails, since skipping would say
-// that all is well.
-func tool(t testing.TB, name string) string {
-	t.Helper()
-	for _, dir := range append(filepath.SplitList(os.Getenv("PATH")), "/usr/sbin", "/sbin") {
-		if p := filepath.Join(dir, name); isExecutable(p) {
-			return p
-		}
-	}
-	t.Fatalf("%s is not installed\nhint: make deps", name)
-	return ""
-}
-
-func isExecutable(p string) bool {
-	st, err := os.Stat(p)
-	return err == nil && st.Mode().IsRegular() && st.Mode()&0o111 != 0
-}
 
 func run(t testing.TB, name string, args ...string) {
 	t.Helper()
-	out, err := exec.CommandContext(t.Context(), tool(t, name), args...).CombinedOutput()
+	out, err := exec.CommandContext(t.Context(), testneeds.Path(t, name), args...).CombinedOutput()
 	if err != nil {
 		t.Errorf("%s: %v\n%s", name, err, out)
 	}
@@ -49,9 +33,10 @@ func Keepalived(t testing.TB, conf []byte) {
 	text = regexp.MustCompile(`(?m)^(\s+script) /\S+$`).ReplaceAllString(text, "$1 /usr/bin/true")
 	file := filepath.Join(dir, "keepalived.conf")
 	write(t, file, text)
-	args := []string{"--net"}
+	testneeds.Tool(t, "ip")
+	keepalived := testneeds.Path(t, "keepalived")
+	args := testneeds.NetworkNamespace(t)
 	if os.Getuid() != 0 {
-		args = append(args, "--user", "--map-root-user")
 		// Programs of this machine's root are nobody's in there, and so not
 		// safe to run: that check is for root alone.
 		text = regexp.MustCompile(`(?s)vrrp_script .*?\n}\n`).ReplaceAllString(text, "")
@@ -59,7 +44,7 @@ func Keepalived(t testing.TB, conf []byte) {
 		write(t, file, text)
 	}
 	run(t, "unshare", append(args, "sh", "-c",
-		`PATH=$PATH:/usr/sbin:/sbin; ip link add eth0 type veth peer name eth1 && ip link set eth0 up && exec "$0" -t -f "$1"`, tool(t, "keepalived"), file)...)
+		`PATH=$PATH:/usr/sbin:/sbin; ip link add eth0 type veth peer name eth1 && ip link set eth0 up && exec "$0" -t -f "$1"`, keepalived, file)...)
 }
 
 func write(t testing.TB, file, content string) {
@@ -87,7 +72,7 @@ func Units(t testing.TB, units map[string][]byte) {
 			args = append(args, file)
 		}
 	}
-	out, err := exec.CommandContext(t.Context(), tool(t, "systemd-analyze"), args...).CombinedOutput()
+	out, err := exec.CommandContext(t.Context(), testneeds.Path(t, "systemd-analyze"), args...).CombinedOutput()
 	if err != nil {
 		t.Errorf("systemd-analyze verify: %v\n%s", err, out)
 	}
