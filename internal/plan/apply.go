@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -95,47 +96,65 @@ func (p *Plan) Apply(ctx context.Context, hosts Hosts, rep Reporter, stop <-chan
 	return a.result(), nil
 }
 
+// stage works on all hosts side by side, or, when the stage is serial, on one
+// host after the other until one fails. The lanes of a host always run side by
+// side.
 func (a *applier) stage(ctx context.Context, st *StagePlan) error {
-	lanes, order := byLane(st.Items)
-	errs := make([]error, len(order))
+	hosts := byHost(st.Items)
+	errs := make([]error, len(hosts))
 	var g errgroup.Group
-	if st.Serial {
-		g.SetLimit(1)
-	} else {
-		g.SetLimit(4 * Parallel) // lanes; hosts are bounded by their sessions
-	}
-	for i, k := range order {
-		if st.Serial && errors.Join(errs[:i]...) != nil {
-			break
+	g.SetLimit(Parallel)
+	for i, lanes := range hosts {
+		if st.Serial {
+			if errs[i] = a.host(ctx, st.Name, lanes); errs[i] != nil {
+				break
+			}
+			continue
 		}
 		g.Go(func() error {
-			errs[i] = a.lane(ctx, st.Name, lanes[k])
+			errs[i] = a.host(ctx, st.Name, lanes)
 			return nil
 		})
-		if st.Serial {
-			_ = g.Wait()
-		}
 	}
 	_ = g.Wait()
 	return errors.Join(errs...)
 }
 
-type laneKey struct{ host, lane string }
+// host runs the lanes of one host side by side.
+func (a *applier) host(ctx context.Context, stage string, lanes [][]*Item) error {
+	errs := make([]error, len(lanes))
+	var wg sync.WaitGroup
+	for i, items := range lanes {
+		wg.Go(func() { errs[i] = a.lane(ctx, stage, items) })
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
 
-func byLane(items []*Item) (map[laneKey][]*Item, []laneKey) {
-	lanes := map[laneKey][]*Item{}
-	var order []laneKey
+// byHost groups the items that would change something: first by host, then by
+// lane, both in order of appearance.
+func byHost(items []*Item) [][][]*Item {
+	type lane struct{ host, name string }
+	var out [][][]*Item
+	hosts, lanes := map[string]int{}, map[lane]int{}
 	for _, it := range items {
 		if it.Change == nil {
 			continue
 		}
-		k := laneKey{it.Step.Host, it.Step.Lane}
-		if lanes[k] == nil {
-			order = append(order, k)
+		h, known := hosts[it.Step.Host]
+		if !known {
+			h = len(out)
+			hosts[it.Step.Host] = h
+			out = append(out, nil)
 		}
-		lanes[k] = append(lanes[k], it)
+		k := lane{it.Step.Host, it.Step.Lane}
+		if _, known := lanes[k]; !known {
+			lanes[k] = len(out[h])
+			out[h] = append(out[h], nil)
+		}
+		out[h][lanes[k]] = append(out[h][lanes[k]], it)
 	}
-	return lanes, order
+	return out
 }
 
 // lane works through one host's steps in order. Neighbouring quick steps share

@@ -7,7 +7,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"hactl/internal/remote"
@@ -98,6 +100,47 @@ func TestSerialStageWorksOnOneHostAtATimeAndStopsAtTheFirstFailure(t *testing.T)
 	if got := strings.Join(w.applied(), " "); got != "m1/a m1/b m2/a" || a.Done != 3 {
 		t.Fatalf("%s, %d done", got, a.Done)
 	}
+}
+
+// The two lanes of a host wait for one another here, so that they end only side by
+// side; the lanes of two hosts at once would be seen.
+func TestSerialStageFinishesAllLanesOfAHostBeforeTheNextHost(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		var steps []Step
+		for _, lane := range []string{"left", "right"} { // as a stage list has them: lane by lane
+			for _, h := range []string{"m1", "m2", "m3"} {
+				s := w.step(h, lane)
+				s.Lane = lane
+				steps = append(steps, s)
+			}
+		}
+		meet := map[string]chan bool{"m1": make(chan bool), "m2": make(chan bool), "m3": make(chan bool)}
+		var at atomic.Pointer[string]
+		w.before = func(id ID) {
+			host, lane, _ := strings.Cut(string(id), "/")
+			if was := at.Swap(&host); was != nil && *was != host && len(w.applied())%2 != 0 {
+				t.Errorf("%s began while %s was worked on", id, *was)
+			}
+			if lane == "left" {
+				meet[host] <- true
+			} else {
+				<-meet[host]
+			}
+		}
+		p := mustMake(t, []Stage{{Name: "s", Serial: true, Steps: steps}}, fakes("m1", "m2", "m3"))
+		if _, err := p.Apply(t.Context(), fakes("m1", "m2", "m3"), Discard, nil); err != nil {
+			t.Fatal(err)
+		}
+		hosts := ""
+		for _, l := range w.applied() {
+			hosts += l[:2]
+		}
+		if hosts != "m1m1m2m2m3m3" {
+			t.Errorf("hosts were worked on in the order %s", hosts)
+		}
+	})
 }
 
 func TestFailureLetsOtherHostsFinishTheStageButNoLaterOne(t *testing.T) {

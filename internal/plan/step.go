@@ -119,7 +119,7 @@ type Change struct {
 // Stage is a barrier: all its steps end before the next stage begins.
 type Stage struct {
 	Name   string
-	Serial bool // one host at a time, in inventory order
+	Serial bool // one host at a time, with all its lanes, in the order of the steps
 	Steps  []Step
 }
 
