@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net"
+	"net/http"
 	"net/netip"
 	"slices"
 	"strings"
@@ -57,6 +58,10 @@ type Cluster struct {
 	PlanEmpty func(ctx context.Context) error
 	// DialDirect connects from this machine; nil means net.Dialer.
 	DialDirect func(ctx context.Context, network, addr string) (net.Conn, error)
+
+	// transport replaces HTTP over TLS in tests, where thousands of requests are not
+	// the point; nil is the real one.
+	transport func(dial dialFunc, kept bool) http.RoundTripper
 }
 
 // Masters returns the control-plane members in order.

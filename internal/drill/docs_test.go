@@ -22,6 +22,7 @@ func table() string {
 }
 
 func TestDocumentationListsEveryScenarioWithItsBounds(t *testing.T) {
+	t.Parallel()
 	const path = "../../docs/drill.md"
 	doc, err := os.ReadFile(path)
 	if err != nil {

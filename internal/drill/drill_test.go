@@ -10,7 +10,8 @@ import (
 )
 
 func TestMeasuredGapIsTheInjectedOutage(t *testing.T) {
-	simTest(t, func(t *testing.T, s *sim) {
+	t.Parallel()
+	wireTest(t, func(t *testing.T, s *sim) {
 		const outage = 400 * time.Millisecond
 		s.onFault = s.moveAfter(outage, "master-2")
 		d := s.drill(testScenario(800*time.Millisecond, gap(vipReady, time.Second), gap(vipWrite, time.Second), oneOwner()))
@@ -77,6 +78,7 @@ func spansOf(lanes []Lane) map[string][]Span {
 }
 
 func TestGapBeyondItsBoundIsMissed(t *testing.T) {
+	t.Parallel()
 	simTest(t, func(t *testing.T, s *sim) {
 		s.onFault = s.moveAfter(300*time.Millisecond, "master-3")
 		rep, err := s.drill(testScenario(600*time.Millisecond, gap(vipReady, 100*time.Millisecond))).Run(t.Context())
@@ -88,6 +90,7 @@ func TestGapBeyondItsBoundIsMissed(t *testing.T) {
 }
 
 func TestBoundOfTheInventoryCounts(t *testing.T) {
+	t.Parallel()
 	simTest(t, func(t *testing.T, s *sim) {
 		s.onFault = s.moveAfter(300*time.Millisecond, "master-3")
 		d := s.drill(testScenario(5*s1, gap(vipReady, 100*time.Millisecond)))
@@ -110,6 +113,7 @@ func TestBoundOfTheInventoryCounts(t *testing.T) {
 }
 
 func TestFaultThatDoesNothingFails(t *testing.T) {
+	t.Parallel()
 	simTest(t, func(t *testing.T, s *sim) {
 		s.onFault = nil
 		sc := testScenario(100*time.Millisecond, gap(vipReady, time.Second))
@@ -126,6 +130,7 @@ func TestFaultThatDoesNothingFails(t *testing.T) {
 }
 
 func TestLostAcknowledgedWriteIsFound(t *testing.T) {
+	t.Parallel()
 	for _, store := range []string{"test-", etcdPrefix} {
 		simTest(t, func(t *testing.T, s *sim) {
 			s.forget = func(name string) bool { return strings.HasPrefix(name, store) && strings.HasSuffix(name, "000007") }
@@ -141,7 +146,8 @@ func TestLostAcknowledgedWriteIsFound(t *testing.T) {
 // A cluster that was just broken refuses a while longer. What was written is
 // still read back, and removed, in parts that an apiserver can do.
 func TestBusyAPIServersAreAskedAgain(t *testing.T) {
-	simTest(t, func(t *testing.T, s *sim) {
+	t.Parallel()
+	wireTest(t, func(t *testing.T, s *sim) {
 		s.onFault = func(string) {
 			s.mu.Lock()
 			defer s.mu.Unlock()
@@ -162,6 +168,7 @@ func TestBusyAPIServersAreAskedAgain(t *testing.T) {
 }
 
 func TestTwoOwnersAreFound(t *testing.T) {
+	t.Parallel()
 	simTest(t, func(t *testing.T, s *sim) {
 		s.onFault = func(string) {
 			s.own("master-1", "master-2")
@@ -176,6 +183,7 @@ func TestTwoOwnersAreFound(t *testing.T) {
 }
 
 func TestMovedVIPIsFound(t *testing.T) {
+	t.Parallel()
 	simTest(t, func(t *testing.T, s *sim) {
 		s.onFault = s.moveAfter(time.Millisecond, "master-2")
 		rep, err := s.drill(testScenario(300*time.Millisecond, stays())).Run(t.Context())
@@ -186,6 +194,7 @@ func TestMovedVIPIsFound(t *testing.T) {
 }
 
 func TestPlanThatIsNotEmptyAfterwardsFails(t *testing.T) {
+	t.Parallel()
 	simTest(t, func(t *testing.T, s *sim) {
 		asked := 0
 		s.cluster.PlanEmpty = func(context.Context) error {
@@ -203,6 +212,7 @@ func TestPlanThatIsNotEmptyAfterwardsFails(t *testing.T) {
 
 // What a run leaves behind, or loses, keeps the next one from being begun.
 func TestNothingIsBrokenAfterARunThatWentWrong(t *testing.T) {
+	t.Parallel()
 	for name, spoil := range map[string]func(s *sim){
 		"not as it was before": func(s *sim) {
 			asked := 0
@@ -218,6 +228,7 @@ func TestNothingIsBrokenAfterARunThatWentWrong(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			simTest(t, func(t *testing.T, s *sim) {
 				spoil(s)
 				sc := testScenario(200*time.Millisecond, stays())
@@ -244,6 +255,7 @@ func TestNothingIsBrokenAfterARunThatWentWrong(t *testing.T) {
 }
 
 func TestUnhealthyClusterIsNotTouched(t *testing.T) {
+	t.Parallel()
 	cases := map[string]func(s *sim){
 		"two owners":     func(s *sim) { s.own("master-1", "master-2") },
 		"no owner":       func(s *sim) { s.own() },
@@ -254,6 +266,7 @@ func TestUnhealthyClusterIsNotTouched(t *testing.T) {
 	}
 	for name, spoil := range cases {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			simTest(t, func(t *testing.T, s *sim) {
 				spoil(s)
 				_, err := s.drill(testScenario(time.Second, gap(vipReady, time.Second))).Run(t.Context())
@@ -270,6 +283,7 @@ func TestUnhealthyClusterIsNotTouched(t *testing.T) {
 }
 
 func TestScenarioThatLosesQuorumNeedsAcceptedRisk(t *testing.T) {
+	t.Parallel()
 	simTest(t, func(t *testing.T, s *sim) {
 		sc, err := Find("etcd-no-quorum")
 		if err != nil {
@@ -289,6 +303,7 @@ func TestScenarioThatLosesQuorumNeedsAcceptedRisk(t *testing.T) {
 }
 
 func TestUndoIsArmedBeforeTheFault(t *testing.T) {
+	t.Parallel()
 	simTest(t, func(t *testing.T, s *sim) {
 		sc := testScenario(100*time.Millisecond, stays())
 		sc.Hits, sc.Risk = everyMaster(stopUnit(etcdUnit)), QuorumRisk
@@ -320,6 +335,7 @@ func TestUndoIsArmedBeforeTheFault(t *testing.T) {
 // Whatever command is the last one that gets through before hactl dies, a
 // broken host has its undo armed.
 func TestKilledAtEveryCommandLeavesTheUndoArmed(t *testing.T) {
+	t.Parallel()
 	sc := testScenario(50*time.Millisecond, stays())
 	sparse := func(s *sim) *Drill { // the traffic is not the point here
 		d := s.drill(sc)
@@ -360,6 +376,7 @@ func TestKilledAtEveryCommandLeavesTheUndoArmed(t *testing.T) {
 }
 
 func TestInterruptUndoesAndCleansUp(t *testing.T) {
+	t.Parallel()
 	simTest(t, func(t *testing.T, s *sim) {
 		ctx, cancel := context.WithCancel(t.Context())
 		s.onFault = func(string) { time.AfterFunc(100*time.Millisecond, cancel) }
@@ -378,6 +395,7 @@ func TestInterruptUndoesAndCleansUp(t *testing.T) {
 }
 
 func TestFaultIsNotDoneWhenAnUndoCannotBeArmed(t *testing.T) {
+	t.Parallel()
 	simTest(t, func(t *testing.T, s *sim) {
 		probe := s.hosts["master-2"]
 		sc := testScenario(time.Second, stays())
@@ -401,6 +419,7 @@ func TestFaultIsNotDoneWhenAnUndoCannotBeArmed(t *testing.T) {
 
 // Each check can be given a bound of its own.
 func TestKeysOfChecksDiffer(t *testing.T) {
+	t.Parallel()
 	for _, s := range Scenarios() {
 		seen := map[string]bool{}
 		for _, c := range s.Checks {
@@ -413,6 +432,7 @@ func TestKeysOfChecksDiffer(t *testing.T) {
 }
 
 func TestHeadlineIsWhatWasMissed(t *testing.T) {
+	t.Parallel()
 	met, missed := Outcome{Check: "met", Met: true}, Outcome{Check: "missed"}
 	if got := headline([]Outcome{met, missed}).Check; got != "missed" {
 		t.Errorf("got %s", got)
@@ -425,6 +445,7 @@ func TestHeadlineIsWhatWasMissed(t *testing.T) {
 // Answers 120 ms apart are an outage where requests go out every 20 ms, and none
 // where they go out every 100 ms.
 func TestStreamsAskedLessOftenAreNotOutMoreOften(t *testing.T) {
+	t.Parallel()
 	r := &runner{opt: &Options{Interval: DefaultInterval}, end: 600 * time.Millisecond}
 	for every, want := range map[int]int{1: 5, besides: 0} {
 		s := &Stream{every: every}

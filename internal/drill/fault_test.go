@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -20,24 +21,25 @@ func sh(t *testing.T, script string) (string, error) {
 	return strings.TrimSpace(string(out)), err
 }
 
+// targets counts them: tests that run side by side must not hit one another's.
+var targets atomic.Int32
+
 // target starts a process of a name and a mark that no other process has.
 func target(t *testing.T) (name, mark string, cmd *exec.Cmd) {
 	t.Helper()
 	if _, err := os.Stat("/proc/self/stat"); err != nil {
 		t.Skip("needs /proc")
 	}
-	name = fmt.Sprintf("drill%d", os.Getpid()%100000)
+	name = fmt.Sprintf("drill%d.%d", os.Getpid()%100000, targets.Add(1))
 	self, err := exec.LookPath("sleep")
 	if err != nil {
 		t.Skip("needs sleep")
 	}
-	content, err := os.ReadFile(self)
-	if err != nil {
-		t.Fatal(err)
-	}
 	path := filepath.Join(t.TempDir(), name)
-	if err := os.WriteFile(path, content, 0o755); err != nil {
-		t.Fatal(err)
+	// By another process: a program that this one writes cannot be started while a
+	// child of another test still has the open file ("text file busy").
+	if out, err := exec.Command("cp", self, path).CombinedOutput(); err != nil {
+		t.Fatalf("copy %s: %v: %s", self, err, out)
 	}
 	cmd = exec.Command(path, "61.5")
 	if err := cmd.Start(); err != nil {
@@ -62,7 +64,7 @@ func strikeHere(t *testing.T, f Fault, do bool) (proved bool) {
 			t.Fatalf("do: %s, %v", out, err)
 		}
 	}
-	for range 50 {
+	for range 1500 {
 		if _, err := sh(t, head+f.Proof); err == nil {
 			return true
 		} else if !do {
@@ -74,8 +76,10 @@ func strikeHere(t *testing.T, f Fault, do bool) (proved bool) {
 }
 
 func TestSignalsReachTheProcessAndAreProved(t *testing.T) {
+	t.Parallel()
 	for _, signal := range []string{"KILL", "TERM", "STOP"} {
 		t.Run(signal, func(t *testing.T) {
+			t.Parallel()
 			name, mark, _ := target(t)
 			f := signalMatching(name, mark, signal)
 			if strikeHere(t, f, false) {
@@ -89,6 +93,7 @@ func TestSignalsReachTheProcessAndAreProved(t *testing.T) {
 }
 
 func TestHungProcessGoesOnAfterTheUndo(t *testing.T) {
+	t.Parallel()
 	name, mark, cmd := target(t)
 	f := signalMatching(name, mark, "STOP")
 	if !strikeHere(t, f, true) {
@@ -105,6 +110,7 @@ func TestHungProcessGoesOnAfterTheUndo(t *testing.T) {
 }
 
 func TestProcessOfTheNameButNotOfKubeadmIsSpared(t *testing.T) {
+	t.Parallel()
 	name, _, _ := target(t)
 	if got, _ := sh(t, shellFunctions+signalMatching(name, "no-such-flag", "KILL").Before); got != "" {
 		t.Errorf("found %q", got)
@@ -133,6 +139,7 @@ func everyFault(t *testing.T) map[string]Fault {
 }
 
 func TestEveryScriptParses(t *testing.T) {
+	t.Parallel()
 	for name, f := range everyFault(t) {
 		for part, script := range map[string]string{"before": f.Before, "do": f.Do, "proof": f.Proof, "undo": f.Undo, "watch": watchScript("10.0.0.100", 30)} {
 			cmd := exec.Command("sh", "-n")
@@ -145,6 +152,7 @@ func TestEveryScriptParses(t *testing.T) {
 }
 
 func TestEveryFaultCanBeUndoneAndProved(t *testing.T) {
+	t.Parallel()
 	for _, sc := range Scenarios() {
 		if sc.Undone == "" || sc.Heals != strings.Contains(sc.Undone, "restart") {
 			t.Errorf("%s heals by itself: %t; undone: %q", sc.Name, sc.Heals, sc.Undone)
@@ -159,6 +167,7 @@ func TestEveryFaultCanBeUndoneAndProved(t *testing.T) {
 
 // The kernel's own nft takes the rules, in a network namespace of their own.
 func TestCutRulesLoadAndUndo(t *testing.T) {
+	t.Parallel()
 	if _, err := sh(t, "command -v nft unshare && unshare -n nft list tables"); err != nil {
 		t.Skip("needs root, nft and network namespaces")
 	}
@@ -189,6 +198,7 @@ exit 0`, f.Before, f.Do, f.Proof, f.Undo)
 
 // An apiserver that is not ready for another reason was not asked to stop.
 func TestOnlyShutdownProvesThatAnApiserverStops(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	before, err := sh(t, shellFunctions+fmt.Sprintf("ident %d", os.Getpid()))
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 
 // Programs on hosts would take the processors of what a drill times.
 func TestHostsAreLookedAtSeldomWhileAnAPIServerDoesNotAnswer(t *testing.T) {
+	t.Parallel()
 	simTest(t, func(t *testing.T, s *sim) {
 		s.slow = 2 * time.Second
 		_, err := waitHealthy(t.Context(), s.cluster, 12*time.Second)

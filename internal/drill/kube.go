@@ -21,18 +21,25 @@ const requestDeadline = time.Second
 // dial can overtake. The kernel repeats a lost SYN only after a second.
 const keptDial = 250 * time.Millisecond
 
-// newClient returns an HTTP/1.1 client: with kept a single connection that is
-// used again and again, without it a new connection for each request.
-func newClient(dial dialFunc, conf *tls.Config, kept bool) *http.Client {
+// client returns an HTTP/1.1 client of the cluster's apiservers: with kept a single
+// connection that is used again and again, without it a new connection for each
+// request.
+func (c *Cluster) client(dial dialFunc, kept bool) *http.Client {
+	if c.transport != nil {
+		return &http.Client{Transport: c.transport(dial, kept)}
+	}
 	bound := requestDeadline
 	if kept {
 		bound = keptDial
 	}
-	conf = conf.Clone()
+	conf := c.TLS.Clone()
 	if conf != nil {
 		// A client that comes again resumes its session: a new connection costs
 		// the hosts a fraction of the first one.
 		conf.ClientSessionCache = tls.NewLRUClientSessionCache(0)
+		// A resumed session agrees on a new key all the same. The default, a hybrid
+		// with ML-KEM, costs either side five times as much as X25519 alone.
+		conf.CurvePreferences = []tls.CurveID{tls.X25519}
 	}
 	t := &http.Transport{
 		// The transport dials on after its request was given up, without a

@@ -41,9 +41,14 @@ type handover struct {
 // A process that lost its lease stays named in it until it has run out. Killing that
 // host's new process would kill nobody's leader.
 func TestHolderThatIsGoneIsNotTheLeader(t *testing.T) {
+	t.Parallel()
 	simTest(t, func(t *testing.T, s *sim) {
 		var died time.Time
-		s.onFault = func(string) { died = time.Now() }
+		s.onFault = func(string) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			died = time.Now()
+		}
 		s.leaseOf("master-1_gone",
 			handover{at: 9 * s1, holder: "master-3_leads"},
 			handover{at: 9 * s1, holder: "master-2_next", when: func() bool { return !died.IsZero() && time.Since(died) >= 5*s1 }})
@@ -65,9 +70,14 @@ func TestHolderThatIsGoneIsNotTheLeader(t *testing.T) {
 }
 
 func TestLeaseThatChangesHandsBeforeTheFaultBeginsTheRunAnew(t *testing.T) {
+	t.Parallel()
 	simTest(t, func(t *testing.T, s *sim) {
 		var died time.Time
-		s.onFault = func(string) { died = time.Now() }
+		s.onFault = func(string) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			died = time.Now()
+		}
 		identified := func() bool { return slices.Contains(s.log, "master-2 "+titleIdentify) }
 		s.leaseOf("master-1_gone", handover{holder: "master-2_leads"}, handover{holder: "master-3_next", when: identified},
 			handover{holder: "master-1_last", when: func() bool { return !died.IsZero() && time.Since(died) >= 5*s1 }})
@@ -82,6 +92,7 @@ func TestLeaseThatChangesHandsBeforeTheFaultBeginsTheRunAnew(t *testing.T) {
 }
 
 func TestLeaseThatNobodyRenewsIsAnError(t *testing.T) {
+	t.Parallel()
 	simTest(t, func(t *testing.T, s *sim) {
 		s.leaseOf("master-1_gone")
 		d := s.drill(killHolder())

@@ -82,7 +82,7 @@ const readBackBound = time.Minute
 func (l *ledger) readBack(ctx context.Context, c *Cluster, dial dialFunc) (lost []string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, readBackBound)
 	defer cancel()
-	client := newClient(dial, c.TLS, false)
+	client := c.client(dial, false)
 	var errs []error
 	for _, m := range c.Masters() {
 		have, err := persistently(ctx, func() (map[string]bool, error) {

@@ -98,7 +98,7 @@ func (v *survey) requests(ctx context.Context, c *Cluster) error {
 	if err != nil {
 		return err
 	}
-	client := newClient(dial, c.TLS, false)
+	client := c.client(dial, false)
 	for _, m := range c.Masters() {
 		v.wg.Go(func() {
 			// One that answers later is hung as far as the VIP is concerned.

@@ -47,6 +47,7 @@ func (s *sim) lead(name string) {
 // Breaking the host that held the VIP a moment ago would be met with nothing
 // measured.
 func TestVictimIsWhoItIsAtTheFault(t *testing.T) {
+	t.Parallel()
 	byLeader := func(c *Cluster, s *State) ([]Hit, error) { return leader(killUnit(etcdUnit))(c, s) }
 	for name, c := range map[string]struct {
 		hits func(*Cluster, *State) ([]Hit, error)
@@ -56,6 +57,7 @@ func TestVictimIsWhoItIsAtTheFault(t *testing.T) {
 		"etcd elects another": {byLeader, func(s *sim) { s.lead("master-2") }},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			simTest(t, func(t *testing.T, s *sim) {
 				sc := testScenario(300*ms, gap(vipReady, s1))
 				sc.Hits = c.hits
@@ -74,6 +76,7 @@ func TestVictimIsWhoItIsAtTheFault(t *testing.T) {
 }
 
 func TestVictimThatNeverStaysIsRefused(t *testing.T) {
+	t.Parallel()
 	simTest(t, func(t *testing.T, s *sim) {
 		n := 0
 		d := s.moving(testScenario(300*ms, gap(vipReady, s1)), func() {
@@ -90,6 +93,7 @@ func TestVictimThatNeverStaysIsRefused(t *testing.T) {
 
 // Pods that an earlier drill left stand for nothing in this one.
 func TestPodsOfAnEarlierDrillAreWaitedFor(t *testing.T) {
+	t.Parallel()
 	simTest(t, func(t *testing.T, s *sim) {
 		s.addWorker(slices.Concat(on("worker-1", 3), on("master-1", 7))...)
 		s.stale = on("master-3", demoReplicas)
@@ -108,6 +112,7 @@ func TestPodsOfAnEarlierDrillAreWaitedFor(t *testing.T) {
 }
 
 func TestPlanThatIsEmptySoonAfterwardsIsEmpty(t *testing.T) {
+	t.Parallel()
 	simTest(t, func(t *testing.T, s *sim) {
 		asked := 0
 		s.cluster.PlanEmpty = func(context.Context) error {
@@ -137,6 +142,7 @@ func (silent) Run(ctx context.Context, c remote.Cmd) (*remote.Result, error) {
 
 // The session to a host whose power was cut is given up long after it held anything.
 func TestHostHoldsTheVIPUntilItWasLastHeard(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		zero := time.Now()
 		ctx, cancel := context.WithTimeout(t.Context(), 15100*ms)
@@ -153,6 +159,7 @@ func TestHostHoldsTheVIPUntilItWasLastHeard(t *testing.T) {
 }
 
 func TestInsist(t *testing.T) {
+	t.Parallel()
 	status := func(code int) error { return &kubeapi.StatusError{Code: code} }
 	for name, c := range map[string]struct {
 		says  []error // in turn; the last for ever
@@ -166,6 +173,7 @@ func TestInsist(t *testing.T) {
 		"it never serves": {[]error{status(503)}, 61, 503},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				tries := 0
 				err := insist(t.Context(), func(context.Context) error {
@@ -183,6 +191,7 @@ func TestInsist(t *testing.T) {
 // An apiserver that answers late is hung as far as the VIP is concerned: what begins
 // now would be blamed on the fault.
 func TestApiserverThatAnswersLateIsNotHealthy(t *testing.T) {
+	t.Parallel()
 	for slow, healthy := range map[time.Duration]bool{800 * ms: true, 1200 * ms: false} {
 		simTest(t, func(t *testing.T, s *sim) {
 			s.slow = slow

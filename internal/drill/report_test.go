@@ -88,6 +88,7 @@ func (s *StreamReport) hurt(from, to float64) {
 }
 
 func TestReportsAreAsAgreed(t *testing.T) {
+	t.Parallel()
 	rep := sampleReport()
 	timeline := func(w *bytes.Buffer) error {
 		for _, s := range rep.Scenarios {
@@ -102,6 +103,7 @@ func TestReportsAreAsAgreed(t *testing.T) {
 		"drill.txt":  timeline,
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			var b bytes.Buffer
 			if err := write(&b); err != nil {
 				t.Fatal(err)
@@ -137,6 +139,7 @@ func firstDifference(got, want string) string {
 }
 
 func TestHTMLNeedsNothingFromElsewhereAndEscapes(t *testing.T) {
+	t.Parallel()
 	rep := sampleReport()
 	rep.Scenarios[0].Runs[0].Problems = []string{`<script>alert(1)</script>`}
 	var b bytes.Buffer
@@ -155,6 +158,7 @@ func TestHTMLNeedsNothingFromElsewhereAndEscapes(t *testing.T) {
 }
 
 func TestJUnitCountsAddUp(t *testing.T) {
+	t.Parallel()
 	var b bytes.Buffer
 	if err := sampleReport().WriteJUnit(&b); err != nil {
 		t.Fatal(err)
@@ -175,6 +179,7 @@ func TestJUnitCountsAddUp(t *testing.T) {
 // A drill that could not start says why in every report; to a CI system that
 // reads nothing but the cases, it is an error and not nothing.
 func TestDrillThatWasRefusedSaysWhyInEveryReport(t *testing.T) {
+	t.Parallel()
 	rep := sampleReport()
 	rep.Scenarios, rep.Verdict, rep.Reason = []*Result{}, Failed, "not safe to start: master-3: etcd.service is not active"
 	for name, write := range map[string]func(io.Writer) error{"JSON": rep.WriteJSON, "JUnit": rep.WriteJUnit, "HTML": rep.WriteHTML} {
@@ -193,6 +198,7 @@ func TestDrillThatWasRefusedSaysWhyInEveryReport(t *testing.T) {
 
 // What was never measured has no figures, neither good nor bad ones.
 func TestScenarioThatNeverRanShowsItsReasonAndNoFigures(t *testing.T) {
+	t.Parallel()
 	sc := testScenario(s1, gap(vipReady, s1), stays())
 	for name, runs := range map[string][]*Run{"refused": nil, "did nothing": {{ID: "a"}}} {
 		if got := outcomes(sc, runs); got != nil {
@@ -217,6 +223,7 @@ func TestScenarioThatNeverRanShowsItsReasonAndNoFigures(t *testing.T) {
 
 // The run with the largest share of failures stands for all.
 func TestFailedRequestsAreThoseOfTheWorstRun(t *testing.T) {
+	t.Parallel()
 	var runs []*Run
 	for _, v := range []Value{{Failed: 3, Sent: 400}, {Failed: 100, Sent: 400}, {Failed: 101, Sent: 900}} {
 		runs = append(runs, &Run{ProvedMS: 1, Values: map[string]Value{"gap vip/ready/new": v}})
@@ -227,6 +234,7 @@ func TestFailedRequestsAreThoseOfTheWorstRun(t *testing.T) {
 }
 
 func TestJSONComesBackAsItWas(t *testing.T) {
+	t.Parallel()
 	rep := sampleReport()
 	var b bytes.Buffer
 	if err := rep.WriteJSON(&b); err != nil {
@@ -244,6 +252,7 @@ func TestJSONComesBackAsItWas(t *testing.T) {
 }
 
 func TestPictureShowsWhatWasMissed(t *testing.T) {
+	t.Parallel()
 	for check, want := range map[string]string{"failures " + vipWrite: "1 failed", "gap " + vipWrite: "280 ms"} {
 		run := &Run{Values: map[string]Value{check: {Measured: 1}}}
 		row := drawing{run: run, end: 1000}.stream(StreamReport{Name: vipWrite, Failed: 1, GapMS: 280}, 0)

@@ -134,7 +134,7 @@ func (r *runner) holders(ctx context.Context) (map[string]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		k := &kube{client: newClient(dial, r.c.TLS, false), at: r.c.API}
+		k := &kube{client: r.c.client(dial, false), at: r.c.API}
 		if out[c.Of], err = k.renewed(ctx, c.Of, max(r.opt.Settle, 20*time.Second)); err != nil {
 			return nil, err
 		}
@@ -178,7 +178,7 @@ func (r *runner) vip(kept bool) *kube { return r.at(r.c.API, kept) }
 
 // at is the API at one address.
 func (r *runner) at(addr string, kept bool) *kube {
-	c := newClient(r.dial, r.c.TLS, kept)
+	c := r.c.client(r.dial, kept)
 	if kept {
 		r.kept = append(r.kept, c)
 	}
@@ -542,11 +542,11 @@ func (r *runner) buildTraffic() {
 	t.add(etcdWrite, 1, r.ledger.put(r.c.Etcd))
 	if r.sc.Inside {
 		m := r.strikes[0].Member
-		t.add(inWrite, inTurn, r.ledger.create(&kube{client: newClient(m.Host.Dial, r.c.TLS, false), at: m.API}, "inside"))
+		t.add(inWrite, inTurn, r.ledger.create(&kube{client: r.c.client(m.Host.Dial, false), at: m.API}, "inside"))
 	}
 	if r.demo != nil {
 		spared := others(r.c.Masters(), r.strikes[0].Member.Name)[0]
-		t.add(service, 1, getProbe(&kube{client: newClient(spared.Host.Dial, r.c.TLS, false), at: r.demo.at, scheme: "http"}))
+		t.add(service, 1, getProbe(&kube{client: r.c.client(spared.Host.Dial, false), at: r.demo.at, scheme: "http"}))
 	}
 }
 

@@ -48,6 +48,7 @@ type sim struct {
 	forget   func(name string) bool // acknowledged but not kept
 	changed  *sync.Cond
 	servers  map[string]*pipes
+	handler  http.Handler        // of every apiserver
 	conns    map[net.Conn]string // through the VIP, by master
 	log      []string            // "host title"
 	dieAt    int                 // from this command on nothing gets through; 0: never
@@ -77,13 +78,16 @@ func (s *sim) addWorker(pods ...string) *simHost {
 	s.cluster.Members = append(s.cluster.Members, &Member{Name: h.name, Addr: netip.AddrFrom4([4]byte{10, 0, 0, 4}), SSHPorts: []int{22}, Host: h})
 	l := newPipes()
 	s.servers[simService+":80"] = l
-	srv := &http.Server{Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}), ReadHeaderTimeout: time.Minute}
+	srv := &http.Server{Handler: demoHandler, ReadHeaderTimeout: time.Minute}
 	go func() { _ = srv.Serve(l) }()
 	s.t.Cleanup(func() { _ = srv.Close() })
 	return h
 }
 
 const simService = "10.96.0.10"
+
+// demoHandler is a replica of the demo workload.
+var demoHandler = http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
 
 // demoAPI is what the API answers about the demo workload.
 func (s *sim) demoAPI(mux *http.ServeMux) {
@@ -132,10 +136,11 @@ func newSim(t *testing.T) *sim {
 	s.changed = sync.NewCond(&s.mu)
 	s.onFault, s.onUndo = func(string) {}, func(string) {}
 	cert, pool := selfSigned(t)
+	s.handler = s.api()
 	s.cluster = &Cluster{Name: "test", Demo: "demo:v1", VIP: netip.MustParseAddr("10.0.0.100"), TLS: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}, Etcd: s}
 	for i, name := range []string{"master-1", "master-2", "master-3"} {
 		l := newPipes()
-		srv := &http.Server{Handler: s.api(), ErrorLog: log.New(io.Discard, "", 0), // connections are cut on purpose
+		srv := &http.Server{Handler: s.handler, ErrorLog: log.New(io.Discard, "", 0), // connections are cut on purpose
 			TLSConfig: &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}, ReadHeaderTimeout: time.Minute}
 		go func() { _ = srv.ServeTLS(l, "", "") }()
 		t.Cleanup(func() { _ = srv.Close() })
@@ -274,24 +279,34 @@ func (c *memConn) SetReadDeadline(t time.Time) error {
 	return nil
 }
 
-// simTest runs f with a cluster in a bubble.
-func simTest(t *testing.T, f func(t *testing.T, s *sim)) {
+// wireTest runs f with a cluster in a bubble that speaks HTTP over TLS.
+func wireTest(t *testing.T, f func(t *testing.T, s *sim)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) { f(t, newSim(t)) })
+}
+
+// simTest runs f with a cluster in a bubble whose handlers are called directly: the
+// same dials, the same requests and answers, a tenth of the processor time.
+func simTest(t *testing.T, f func(t *testing.T, s *sim)) {
+	t.Helper()
+	wireTest(t, func(t *testing.T, s *sim) {
+		s.cluster.transport = s.direct
+		f(t, s)
+	})
 }
 
 // dial connects to a master or, through the VIP, to its owner; without an
 // owner nothing answers.
 func (s *sim) dial(ctx context.Context, _, addr string) (net.Conn, error) {
 	if addr != s.cluster.API {
-		return s.servers[addr].DialContext(ctx)
+		return s.connect(ctx, addr)
 	}
 	owner := s.owner()
 	if owner == "" {
 		<-ctx.Done()
 		return nil, ctx.Err()
 	}
-	conn, err := s.servers[s.cluster.Member(owner).API].DialContext(ctx)
+	conn, err := s.connect(ctx, s.cluster.Member(owner).API)
 	if err == nil {
 		s.mu.Lock()
 		s.conns[conn] = owner
@@ -331,7 +346,9 @@ func (s *sim) own(names ...string) {
 func (s *sim) api() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		time.Sleep(s.slow)
+		if s.cluster.transport == nil {
+			time.Sleep(s.slow)
+		}
 		fmt.Fprint(w, "ok")
 	})
 	mux.HandleFunc("GET "+namespacePath, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "{}") })

@@ -37,6 +37,7 @@ func (p simPower) Watch(string, int) (func(), error) { return func() {}, nil }
 // A host that does not answer at once may be off, busy or at the end of a broken
 // connection. Which of them it was is known once it is back.
 func TestPowerCutThatNeverHappenedFails(t *testing.T) {
+	t.Parallel()
 	silent := func(n int) func(context.Context) error {
 		return func(context.Context) error {
 			if n--; n < 0 {
@@ -60,6 +61,7 @@ func TestPowerCutThatNeverHappenedFails(t *testing.T) {
 		"the power was cut":                     {true, silent(3), ""},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			simTest(t, func(t *testing.T, s *sim) {
 				s.cluster.Power, s.onProof = simPower{s, c.works}, c.proof
 				sc := testScenario(300*time.Millisecond, gap(vipReady, s1))
@@ -98,6 +100,7 @@ func (h walled) Dial(ctx context.Context, network, addr string) (conn net.Conn, 
 
 // A minority that goes on to take writes has no quorum and does not know.
 func TestWritesTakenByTheMinorityAreFound(t *testing.T) {
+	t.Parallel()
 	for want, host := range map[string]func(*simHost) remote.Host{
 		"refused inside/write": func(h *simHost) remote.Host { return h },
 		"":                     func(h *simHost) remote.Host { return walled{h} },
@@ -129,6 +132,7 @@ func TestWritesTakenByTheMinorityAreFound(t *testing.T) {
 
 // A bound that is not below the hold is met by writes that are never refused.
 func TestRefusalIsJudgedWithinTheHold(t *testing.T) {
+	t.Parallel()
 	seen := 0
 	for _, s := range Scenarios() {
 		for _, c := range s.Checks {
@@ -147,6 +151,7 @@ func TestRefusalIsJudgedWithinTheHold(t *testing.T) {
 
 // What the operator chose must not make a check that everything passes.
 func TestHoldTooShortForABoundIsRefused(t *testing.T) {
+	t.Parallel()
 	s := newSimless(3, 1)
 	for name, c := range map[string]struct {
 		opt Options
@@ -183,6 +188,7 @@ func newSimless(masters, workers int) *Cluster {
 
 // A refusal stays one when what it was refused for cannot be cleaned up either.
 func TestRefusalOnASickClusterIsNoMiss(t *testing.T) {
+	t.Parallel()
 	simTest(t, func(t *testing.T, s *sim) {
 		sc := testScenario(s1, stays())
 		sc.Hits = func(c *Cluster, _ *State) ([]Hit, error) {
@@ -210,6 +216,7 @@ func TestRefusalOnASickClusterIsNoMiss(t *testing.T) {
 
 // Two owners are two from the first moment on, also while the undo is on its way.
 func TestWhatFollowsTheUndoBeginsWithIt(t *testing.T) {
+	t.Parallel()
 	r := &runner{fault: s1, undoBegan: 5 * s1, undone: 6 * s1, end: 10 * s1, traffic: newTraffic(time.Time{}, ms, s1)}
 	owners := map[string][]Span{"m1": {{0, 5400 * ms}}, "m2": {{2 * s1, 10 * s1}}}
 	if v := r.measure(healedOwner(), owners); v.Measured != 400 {
@@ -224,6 +231,7 @@ func TestWhatFollowsTheUndoBeginsWithIt(t *testing.T) {
 
 // Code 7 is for a drill that did no harm and found nothing; 6 for one that found something.
 func TestExitCodeOfRefusedScenarios(t *testing.T) {
+	t.Parallel()
 	const outage = 300 * time.Millisecond
 	good, bad := testScenario(2*outage, gap(vipReady, s1)), testScenario(2*outage, gap(vipReady, outage/2))
 	refused := testScenario(outage, stays())
@@ -247,6 +255,7 @@ func TestExitCodeOfRefusedScenarios(t *testing.T) {
 		"not possible, but named": {[]Scenario{named, good}, 7, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			simTest(t, func(t *testing.T, s *sim) {
 				if name == "no demo, but named" {
 					s.cluster.Demo = ""
@@ -276,6 +285,7 @@ func TestExitCodeOfRefusedScenarios(t *testing.T) {
 
 // A cluster that is not well again after a scenario that missed has missed all the same.
 func TestMissedBoundOutlivesARefusalToGoOn(t *testing.T) {
+	t.Parallel()
 	simTest(t, func(t *testing.T, s *sim) {
 		s.onFault = s.moveAfter(300*time.Millisecond, "master-2")
 		plans := 0
@@ -295,6 +305,7 @@ func TestMissedBoundOutlivesARefusalToGoOn(t *testing.T) {
 }
 
 func TestScenariosOfTheCommandLineAreNamed(t *testing.T) {
+	t.Parallel()
 	found, err := Find("worker-lost", "all-rebooted")
 	if err != nil || len(found) != 2 || !found[0].Named || !found[1].Named {
 		t.Errorf("got %+v, %v", found, err)
@@ -306,6 +317,7 @@ func TestScenariosOfTheCommandLineAreNamed(t *testing.T) {
 
 // Who stops a drill that waits for something was not refused anything.
 func TestInterruptWhileWaitingIsNoRefusal(t *testing.T) {
+	t.Parallel()
 	for name, spoil := range map[string]func(s *sim){
 		"for health at the start": func(s *sim) { s.own() },
 		"for health before a run": func(s *sim) {
@@ -314,6 +326,7 @@ func TestInterruptWhileWaitingIsNoRefusal(t *testing.T) {
 		"for traffic": func(s *sim) { s.etcdUp = false },
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			simTest(t, func(t *testing.T, s *sim) {
 				spoil(s)
 				ctx, cancel := context.WithCancel(t.Context())
@@ -330,6 +343,7 @@ func TestInterruptWhileWaitingIsNoRefusal(t *testing.T) {
 
 // Who is cut off holds the address for itself; of the others one at a time may.
 func TestOwnersElsewhereLeaveTheVictimOut(t *testing.T) {
+	t.Parallel()
 	r := &runner{strikes: []*strike{{Hit: Hit{Member: &Member{Name: "m1"}}}}, traffic: newTraffic(time.Time{}, ms, s1), fault: s1, end: 10 * s1}
 	owners := map[string][]Span{"m1": {{0, 10 * s1}}, "m2": {{2 * s1, 5 * s1}}, "m3": {{4600 * ms, 10 * s1}}}
 	if v := r.measure(oneElsewhere(), owners); v.Measured != 400 || v.Met {

@@ -13,6 +13,7 @@ import (
 )
 
 func TestWatchLineKnowsItsTwoFormsAndIgnoresTheRest(t *testing.T) {
+	t.Parallel()
 	vip := netip.MustParseAddr("10.0.0.100")
 	at := time.Date(2026, 3, 14, 9, 0, 0, 0, time.UTC)
 	for line, want := range map[string]string{
@@ -62,6 +63,7 @@ func (h blind) Run(ctx context.Context, c remote.Cmd) (*remote.Result, error) {
 
 // Not to see a host is not to see that it holds nothing.
 func TestMasterThatIsNotSeen(t *testing.T) {
+	t.Parallel()
 	simTest(t, func(t *testing.T, s *sim) {
 		m := s.cluster.Member("master-2")
 		m.Host = blind{Host: m.Host}
@@ -86,6 +88,7 @@ func TestMasterThatIsNotSeen(t *testing.T) {
 }
 
 func TestStateThatIsOlderThanAnEventIsDropped(t *testing.T) {
+	t.Parallel()
 	l := newLane()
 	l.set("a", 100, true)
 	l.set("a", 90, false) // looked before the event, arrived after it
@@ -96,10 +99,11 @@ func TestStateThatIsOlderThanAnEventIsDropped(t *testing.T) {
 
 // The script that runs on hosts, against the kernel, in a network of its own.
 func TestWatchScriptTellsAnAddressComingAndGoing(t *testing.T) {
+	t.Parallel()
 	if _, err := sh(t, "command -v ip unshare && unshare -n ip link"); err != nil {
 		t.Skip("needs root, ip and network namespaces")
 	}
-	cmd := exec.Command("unshare", "-n", "sh", "-c", "ip link set lo up\n( sleep 0.7; ip addr add 10.9.9.9/32 dev lo; sleep 0.7; ip addr del 10.9.9.9/32 dev lo ) &\n"+watchScript("10.9.9.9", 2))
+	cmd := exec.Command("unshare", "-n", "sh", "-c", "ip link set lo up\n( sleep 0.3; ip addr add 10.9.9.9/32 dev lo; sleep 0.3; ip addr del 10.9.9.9/32 dev lo ) &\n"+watchScript("10.9.9.9", 1))
 	out, err := cmd.Output()
 	if err != nil {
 		t.Fatal(err)
@@ -111,13 +115,14 @@ func TestWatchScriptTellsAnAddressComingAndGoing(t *testing.T) {
 		})
 	}
 	spans := l.until(2 * time.Hour)["here"]
-	if len(spans) != 1 || spans[0].Len() < 600*time.Millisecond {
+	if len(spans) != 1 || spans[0].Len() <= 0 || len(l.holders()) != 0 {
 		t.Errorf("spans %v of\n%s", spans, out)
 	}
 }
 
 // Every fourth request fails, before the fault, too: no gap to speak of.
 func TestPartialOutageShowsInTheFailedRequests(t *testing.T) {
+	t.Parallel()
 	s := &Stream{Name: vipReady}
 	for i := range 40 {
 		at := time.Duration(i) * 20 * ms
@@ -135,6 +140,7 @@ func TestPartialOutageShowsInTheFailedRequests(t *testing.T) {
 }
 
 func TestGapsAtTheEdgesOfTheWindow(t *testing.T) {
+	t.Parallel()
 	at := func(ms ...int) (out []Sample) {
 		for _, m := range ms {
 			d := time.Duration(m) * time.Millisecond

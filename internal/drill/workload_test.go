@@ -28,6 +28,7 @@ func lostWorker(hold time.Duration) Scenario {
 }
 
 func TestReplicasOfALostWorkerComeBackElsewhere(t *testing.T) {
+	t.Parallel()
 	simTest(t, func(t *testing.T, s *sim) {
 		s.addWorker(slices.Concat(on("worker-1", 3), on("master-1", 7))...)
 		s.onFault = func(string) { time.AfterFunc(1200*ms, func() { s.movePods(on("master-2", demoReplicas)...) }) }
@@ -46,6 +47,7 @@ func TestReplicasOfALostWorkerComeBackElsewhere(t *testing.T) {
 
 // Ten replicas that are elsewhere from the start come back at once.
 func TestWorkerWithoutReplicasIsNotLost(t *testing.T) {
+	t.Parallel()
 	simTest(t, func(t *testing.T, s *sim) {
 		s.addWorker(on("master-1", demoReplicas)...)
 		rep, err := s.drill(lostWorker(s1)).Run(t.Context())
@@ -71,6 +73,7 @@ func (h slowToArm) Run(ctx context.Context, c remote.Cmd) (*remote.Result, error
 }
 
 func TestReplicasThatLeftBeforeTheFaultAreNotTested(t *testing.T) {
+	t.Parallel()
 	simTest(t, func(t *testing.T, s *sim) {
 		h := s.addWorker(slices.Concat(on("worker-1", 1), on("master-1", demoReplicas-1))...)
 		s.cluster.Member("worker-1").Host = slowToArm{h}
@@ -83,8 +86,10 @@ func TestReplicasThatLeftBeforeTheFaultAreNotTested(t *testing.T) {
 }
 
 func TestDemoThatNeverBecomesReadyIsRemoved(t *testing.T) {
+	t.Parallel()
 	for name, stop := range map[string]bool{"too late": false, "interrupted": true} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			simTest(t, func(t *testing.T, s *sim) {
 				s.addWorker(on("worker-1", demoReplicas-1)...)
 				ctx, cancel := context.WithCancel(t.Context())
