@@ -7,8 +7,6 @@ import (
 	"strconv"
 	"syscall"
 
-	"golang.org/x/term"
-
 	"hactl/internal/remote"
 )
 
@@ -20,21 +18,6 @@ func (a *app) remoteOptions(run *verbRun) remote.Options {
 		Passphrase:   func(file string) ([]byte, error) { s, err := a.ask(run, "passphrase of "+file); return []byte(s), err },
 		Log:          run.remoteLog(a.verbose),
 	}
-}
-
-// ask reads a secret from the terminal and registers it for masking.
-func (a *app) ask(run *verbRun, what string) (string, error) {
-	f, ok := a.stdin.(*os.File)
-	if !ok || !term.IsTerminal(int(f.Fd())) {
-		return "", fmt.Errorf("%s is needed and there is no terminal to ask on", what)
-	}
-	fmt.Fprintf(a.stderr, "%s: ", what)
-	b, err := term.ReadPassword(int(f.Fd()))
-	fmt.Fprintln(a.stderr)
-	if err == nil {
-		run.Redact.Add(string(b))
-	}
-	return string(b), err
 }
 
 // breakLocks ends other runs' locks on every connected host and says whose.

@@ -1,7 +1,6 @@
 package cmd
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -175,7 +174,7 @@ func (a *app) drill(c *cobra.Command, o drillOptions, scenarios []drill.Scenario
 		cluster.PlanEmpty = nil
 	}
 	s.endProgress()
-	if err := a.confirmDrill(cluster, &o, scenarios); err != nil {
+	if err := a.confirmDrill(ctx, cluster, &o, scenarios); err != nil {
 		return err
 	}
 	p := a.drillPainter(s.verbRun)
@@ -229,8 +228,24 @@ func (a *app) finishDrill(folder string, rep *drill.Report) error {
 }
 
 // confirmDrill shows what is about to happen and asks.
-func (a *app) confirmDrill(cluster *drill.Cluster, o *drillOptions, scenarios []drill.Scenario) error {
+func (a *app) confirmDrill(ctx context.Context, cluster *drill.Cluster, o *drillOptions, scenarios []drill.Scenario) error {
 	may, not := o.Permitted(cluster, scenarios)
+	show := func() error { return a.printIntent(cluster, scenarios, not) }
+	if o.yes {
+		defer a.pause()()
+		return show()
+	}
+	return a.confirm(ctx, question{
+		show:       show,
+		text:       fmt.Sprintf("\n%s, %s each. Go on?", ui.Count(len(may), "scenario"), ui.Count(o.Repeat, "run")),
+		noTerminal: "the cluster would be broken, and there is no terminal to ask on",
+		undone:     "nothing was broken",
+	})
+}
+
+// printIntent lists the scenarios that will run, and those that will not with
+// the reason.
+func (a *app) printIntent(cluster *drill.Cluster, scenarios []drill.Scenario, not map[string]error) error {
 	fmt.Fprintf(a.stderr, "about to break cluster %s on purpose:\n", cluster.Name)
 	t := ui.Table{Indent: "  "}
 	for _, s := range scenarios {
@@ -241,21 +256,7 @@ func (a *app) confirmDrill(cluster *drill.Cluster, o *drillOptions, scenarios []
 		}
 		t.Add("!", s.Name, s.Summary)
 	}
-	if err := t.Write(a.stderr, a.style()); err != nil {
-		return err
-	}
-	if o.yes {
-		return nil
-	}
-	if !ui.IsTerminal(a.stderr) {
-		return usagef("nobody is there to ask whether to break the cluster; use --yes")
-	}
-	fmt.Fprintf(a.stderr, "\n%s, %s each. Go on? [y/N] ", ui.Count(len(may), "scenario"), ui.Count(o.Repeat, "run"))
-	line, _ := bufio.NewReader(a.stdin).ReadString('\n')
-	if l := strings.ToLower(strings.TrimSpace(line)); l != "y" && l != "yes" {
-		return withCode(ExitInterrupted, errors.New("not confirmed; nothing was broken"))
-	}
-	return nil
+	return t.Write(a.stderr, a.errStyle())
 }
 
 // planEmpty is nil when hactl up would change nothing.

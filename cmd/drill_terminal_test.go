@@ -63,7 +63,7 @@ func TestDrillBreaksNothingUnlessAPersonSaysYes(t *testing.T) {
 	for answer, goesOn := range map[string]bool{"y\n": true, "YES\n": true, " yes \n": true, "n\n": false, "\n": false, "": false, "yess\n": false} {
 		terminal, person := openTerminal(t)
 		o := &drillOptions{Options: drill.Options{Repeat: 3}}
-		err := (&app{stdin: strings.NewReader(answer), stderr: terminal, noColor: true, getenv: func(string) string { return "" }}).confirmDrill(cluster, o, scenarios)
+		err := (&app{stdin: strings.NewReader(answer), stderr: terminal, noColor: true, getenv: func(string) string { return "" }}).confirmDrill(t.Context(), cluster, o, scenarios)
 		if goesOn && err != nil || !goesOn && codeOf(err) != ExitInterrupted {
 			t.Errorf("%q: %v", answer, err)
 		}
@@ -78,7 +78,7 @@ func TestDrillBreaksNothingUnlessAPersonSaysYes(t *testing.T) {
 		}
 	}
 	var pipe strings.Builder
-	if err := (&app{stdin: strings.NewReader("y\n"), stderr: &pipe, getenv: func(string) string { return "" }}).confirmDrill(cluster, &drillOptions{Options: drill.Options{Repeat: 1}}, scenarios); codeOf(err) != ExitUsage {
+	if err := (&app{stdin: strings.NewReader("y\n"), stderr: &pipe, getenv: func(string) string { return "" }}).confirmDrill(t.Context(), cluster, &drillOptions{Options: drill.Options{Repeat: 1}}, scenarios); codeOf(err) != ExitUsage {
 		t.Errorf("nobody reads the question: %v", err)
 	}
 }

@@ -3,6 +3,7 @@
 package cmd
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -37,6 +39,9 @@ type app struct {
 	began  bool                      // a command's own code has started: no mistake of usage any more
 	signal *interrupt
 	opened *verbRun // what the command has opened with start, or nil
+
+	asking sync.Mutex    // held while a question is on the terminal
+	input  *bufio.Reader // stdin, once a question was asked
 }
 
 // Main runs hactl with the process's arguments and returns its exit code.
@@ -71,7 +76,7 @@ func (a *app) run(ctx context.Context, args []string) int {
 		a.opened.finish(err, code)
 	}
 	if e := (*exitError)(nil); err != nil && !(errors.As(err, &e) && e.err == nil) {
-		st := ui.StyleFor(a.stderr, a.uiOptions())
+		st := a.errStyle()
 		printFailure(a.stderr, st, c, err, a.redact)
 		if a.opened != nil && a.opened.Log != nil {
 			_, _ = fmt.Fprintf(a.stderr, "%s %s\n", st.Cyan("log:"), a.redact(remote.Clean(a.opened.Log.path)))
@@ -226,6 +231,9 @@ func (a *app) uiOptions() ui.Options {
 
 // style is how results on stdout are coloured.
 func (a *app) style() ui.Style { return ui.StyleFor(a.stdout, a.uiOptions()) }
+
+// errStyle is how what is shown on stderr is coloured.
+func (a *app) errStyle() ui.Style { return ui.StyleFor(a.stderr, a.uiOptions()) }
 
 // json reports whether -o json was given.
 func (a *app) json() bool { return a.output == "json" }

@@ -1,17 +1,14 @@
 package cmd
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/spf13/cobra"
 
 	"hactl/internal/remote"
-	"hactl/internal/ui"
 )
 
 type trustFlags struct {
@@ -69,13 +66,12 @@ func (a *app) runTrust(c *cobra.Command, names []string, f trustFlags) error {
 		return err
 	}
 	opts := a.remoteOptions(run)
-	in := bufio.NewReader(a.stdin)
 	var all []trusted
 	var errs []error
 	for _, name := range names {
 		t, err := remote.FetchTrust(c.Context(), inv, inv.Host(name), f.bastion, opts)
 		if err == nil {
-			err = a.accept(c.Context(), in, t, f.yes)
+			err = a.accept(c.Context(), t, f.yes)
 		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", name, err))
@@ -88,10 +84,31 @@ func (a *app) runTrust(c *cobra.Command, names []string, f trustFlags) error {
 }
 
 // accept shows both keys, asks, and writes the new one.
-func (a *app) accept(ctx context.Context, in *bufio.Reader, t *remote.Trust, yes bool) error {
+func (a *app) accept(ctx context.Context, t *remote.Trust, yes bool) error {
 	if t.Same || t.Pinned {
 		return t.Accept()
 	}
+	if yes {
+		resume := a.pause()
+		a.printKeys(t)
+		resume()
+		return t.Accept()
+	}
+	err := a.confirm(ctx, question{
+		show:       func() error { a.printKeys(t); return nil },
+		text:       fmt.Sprintf("Trust this key from now on, in %s?", t.File),
+		noTerminal: "there is no terminal to ask on; compare the fingerprint with the host's own",
+		undone:     "nothing was changed",
+	})
+	if err != nil {
+		return err
+	}
+	return t.Accept()
+}
+
+// printKeys shows the keys that were known before and the one that the host
+// shows now.
+func (a *app) printKeys(t *remote.Trust) {
 	known := t.Known
 	if len(known) == 0 {
 		known = []string{"none"}
@@ -101,27 +118,6 @@ func (a *app) accept(ctx context.Context, in *bufio.Reader, t *remote.Trust, yes
 		fmt.Fprintf(a.stderr, "  known  %s\n", k)
 	}
 	fmt.Fprintf(a.stderr, "  shows  %s\n", t.Shown)
-	if !yes {
-		if err := a.agree(ctx, in, t); err != nil {
-			return err
-		}
-	}
-	return t.Accept()
-}
-
-func (a *app) agree(ctx context.Context, in *bufio.Reader, t *remote.Trust) error {
-	if !ui.IsTerminal(a.stderr) {
-		return usagef("nobody is there to compare the fingerprint; use --yes when it is the host's")
-	}
-	fmt.Fprintf(a.stderr, "Trust this key from now on, in %s? [y/N] ", t.File)
-	line, _ := in.ReadString('\n')
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	if l := strings.ToLower(strings.TrimSpace(line)); l != "y" && l != "yes" {
-		return withCode(ExitInterrupted, errors.New("not confirmed; nothing was changed"))
-	}
-	return nil
 }
 
 func (a *app) printTrusted(all []trusted) error {

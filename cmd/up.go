@@ -1,7 +1,6 @@
 package cmd
 
 import (
-	"bufio"
 	"cmp"
 	"context"
 	"fmt"
@@ -108,7 +107,7 @@ func (a *app) up(c *cobra.Command, o upOptions) error {
 		return remote.Hint(err, "nothing was changed; see what is wrong with these hosts, then run hactl up again")
 	}
 	path := []plan.Timing{{Stage: "look and check", Start: s.Started, End: time.Now()}}
-	if err := a.confirm(s, p, o.yes); err != nil {
+	if err := a.confirmPlan(ctx, p, o.yes); err != nil {
 		return err
 	}
 	applied, err := p.Apply(ctx, s.hosts, s.verbRun, a.signal.Stop())
@@ -260,23 +259,18 @@ func (s *session) mayStart(ctx context.Context, ignore []string) error {
 	return nil
 }
 
-// confirm shows the plan and asks, unless there is nothing to ask about.
-func (a *app) confirm(s *session, p *plan.Plan, yes bool) error {
+// confirmPlan shows the plan and asks, unless there is nothing to ask about.
+func (a *app) confirmPlan(ctx context.Context, p *plan.Plan, yes bool) error {
 	n := len(p.Pending())
 	if n == 0 || yes {
 		return nil
 	}
-	s.endProgress()
-	_ = ui.WritePlan(a.stderr, p, a.style())
-	if !ui.IsTerminal(a.stderr) {
-		return usagef("%s would change something and nobody is there to ask; use --yes", ui.Count(n, "step"))
-	}
-	fmt.Fprint(a.stderr, "\nApply this? [y/N] ")
-	line, _ := bufio.NewReader(a.stdin).ReadString('\n')
-	if l := strings.ToLower(strings.TrimSpace(line)); l != "y" && l != "yes" {
-		return withCode(ExitInterrupted, fmt.Errorf("not confirmed; nothing was changed"))
-	}
-	return nil
+	return a.confirm(ctx, question{
+		show:       func() error { return ui.WritePlan(a.stderr, p, a.errStyle()) },
+		text:       "\nApply this?",
+		noTerminal: ui.Count(n, "step") + " would change something, and there is no terminal to ask on",
+		undone:     "nothing was changed",
+	})
 }
 
 // trips is the largest number of round trips to one host so far.

@@ -27,6 +27,7 @@ type Live struct {
 	final   []string // lines to be printed above the view, not yet painted
 	drawn   []int    // columns of each line of the view that is on the screen
 	dirty   bool
+	paused  bool // a question is on the screen
 	closed  bool
 	done    chan struct{}
 	stopped sync.WaitGroup
@@ -78,6 +79,7 @@ func (l *Live) loop() {
 func (l *Live) Close() error {
 	l.mu.Lock()
 	if !l.closed {
+		l.paused = false
 		l.paint()
 		l.closed = true
 		close(l.done)
@@ -87,15 +89,20 @@ func (l *Live) Close() error {
 	return nil
 }
 
-// paint writes everything that changed in one write, so that nothing flickers:
-// the cursor goes up to where the view begins, each line is overwritten and its
-// rest erased, and what is left below is erased last.
+// paint draws the present state, unless nothing changed or a question is open.
 func (l *Live) paint() {
-	if !l.dirty && len(l.drawn) == 0 {
+	if l.paused || !l.dirty && len(l.drawn) == 0 {
 		return
 	}
 	w, h := l.size()
-	lines := l.view(w-1, h-1)
+	l.draw(l.view(w-1, h-1))
+}
+
+// draw replaces the view by lines in one write, so that nothing flickers: the
+// cursor goes up to where the view begins, each line is overwritten and its
+// rest erased, and what is left below is erased last.
+func (l *Live) draw(lines []line) {
+	w, _ := l.size()
 	var b strings.Builder
 	if up := rows(l.drawn, w); up > 0 {
 		b.WriteString("\x1b[" + strconv.Itoa(up) + "A")

@@ -22,6 +22,8 @@ type Plain struct {
 
 	mu      sync.Mutex
 	board   *board
+	held    []string // finished lines that wait for the end of a pause
+	paused  bool
 	closed  bool
 	done    chan struct{}
 	stopped sync.WaitGroup
@@ -76,8 +78,20 @@ func (p *Plain) line(e plan.Event) string {
 }
 
 func (p *Plain) print(line string) {
-	d := p.now().Sub(p.start)
-	_, _ = fmt.Fprintf(p.w, "%s %s\n", clock(d), flat(line))
+	line = clock(p.now().Sub(p.start)) + " " + flat(line)
+	if p.paused {
+		p.held = append(p.held, line)
+		return
+	}
+	_, _ = fmt.Fprintln(p.w, line)
+}
+
+// resume prints what a pause held back.
+func (p *Plain) resume() {
+	for _, line := range p.held {
+		_, _ = fmt.Fprintln(p.w, line)
+	}
+	p.held, p.paused = nil, false
 }
 
 // remind says what is still running until Close.
@@ -116,6 +130,7 @@ func (p *Plain) tick() {
 func (p *Plain) Close() error {
 	p.mu.Lock()
 	if !p.closed {
+		p.resume()
 		p.closed = true
 		close(p.done)
 	}

@@ -15,10 +15,14 @@ import (
 	"hactl/internal/plan"
 )
 
-// Reporter shows events. Close leaves the final state on the screen and stops
-// repainting; it may be called more than once, and events after it are dropped.
+// Reporter shows events.
 type Reporter interface {
 	plan.Reporter
+	// Pause clears the way for a question on the terminal. Events are kept until
+	// resume, none is lost.
+	Pause() (resume func())
+	// Close leaves the final state on the screen and stops repainting. It may be
+	// called more than once. Events after it are dropped.
 	Close() error
 }
 
