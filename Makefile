@@ -64,7 +64,7 @@ bench-vip: deps bundle ## of these the VIP's outages alone (root)
 	sh e2e/bench-vip.sh
 
 golden: ## write the golden files anew; look at the difference before committing
-	$(GO) test $$(grep -rl '"hactl/internal/goldentest"' --include='*_test.go' . | xargs -n1 dirname | sort -u) -update
+	$(GO) test $$(grep -rlE '"hactl/internal/goldentest"|flag.Bool\("update"' --include='*_test.go' . | xargs -n1 dirname | sort -u) -update
 
 clean: ## remove what make build made
 	rm -rf $(BIN)

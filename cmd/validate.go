@@ -18,6 +18,7 @@ type validation struct {
 	OK       bool               `json:"ok"`
 	File     string             `json:"file"`
 	Problems inventory.Problems `json:"problems,omitempty"`
+	Notes    inventory.Problems `json:"notes,omitempty"` // the file is valid all the same
 	Summary  *inventorySummary  `json:"summary,omitempty"`
 }
 
@@ -57,7 +58,7 @@ func (a *app) runValidate() error {
 	inv, err := a.loadInventory()
 	v := validation{OK: err == nil, File: a.inventory}
 	if err == nil {
-		v.Summary = summarise(inv)
+		v.Summary, v.Notes = summarise(inv), inv.Notes
 	} else if !errors.As(err, &v.Problems) {
 		return err
 	}
@@ -81,6 +82,11 @@ func (a *app) printValidation(v validation) error {
 	}
 	if _, err := fmt.Fprintln(a.stdout, st.Green(v.File+" is valid")); err != nil {
 		return err
+	}
+	for _, n := range v.Notes {
+		if _, err := fmt.Fprintf(a.stdout, "%s %v\n", st.Cyan("note:"), n); err != nil {
+			return err
+		}
 	}
 	return v.Summary.table().Write(a.stdout, st)
 }

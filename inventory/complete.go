@@ -15,6 +15,8 @@ import (
 // lies, and gives each host the whole of its SSH settings.
 func complete(inv *Inventory, d *decoder) {
 	resolvePaths(inv, d)
+	or(&inv.APIVersion, APIVersion)
+	or(&inv.Kind, Kind)
 	or(&inv.Versions.Kubernetes, versions.Kubernetes)
 	or(&inv.Versions.Etcd, versions.Etcd)
 	or(&inv.Versions.Containerd, versions.Containerd)

@@ -21,9 +21,10 @@ func parse(t *testing.T, text string) *Inventory {
 
 func TestDefaultsAreThoseOfTheDocumentation(t *testing.T) {
 	t.Setenv("HOME", "/home/op")
-	inv := parse(t, minimalText)
+	inv := parse(t, "apiVersion: hactl/v1\nkind: Cluster\n"+minimalText)
 	yes, no := true, false
 	want := &Inventory{
+		APIVersion: APIVersion, Kind: Kind,
 		Path: "/etc/hactl/inventory.yaml", Cluster: "demo",
 		Versions: Versions{Kubernetes: versions.Kubernetes, Etcd: versions.Etcd, Containerd: versions.Containerd},
 		VIP:      VIP{Address: netip.MustParseAddr("192.0.2.10"), VirtualRouterID: 51, AdvertInterval: 100 * time.Millisecond, Port: 6443, Prober: &yes},

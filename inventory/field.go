@@ -146,6 +146,8 @@ func expects(t reflect.Type, f field) string {
 		return "a network such as 192.0.2.0/24"
 	case t == durationType:
 		return "a duration such as 100ms, 5s or 43800h" + bounds(f)
+	case len(f.enum) == 1:
+		return f.enum[0]
 	case len(f.enum) > 0:
 		return "one of " + strings.Join(f.enum, ", ")
 	}

@@ -74,10 +74,14 @@ func Parse(name string, data []byte, bounds ...string) (*Inventory, error) {
 	if d.refuseAliases(root); len(d.problems) > 0 {
 		return nil, d.refusal()
 	}
+	if d.refuseVersion(root); len(d.problems) > 0 {
+		return nil, d.refusal()
+	}
 	inv := &Inventory{Path: name}
 	if d.decode(root, inv); d.more {
 		return nil, d.refusal()
 	}
+	inv.Notes = versionNotes(inv)
 	complete(inv, d)
 	validate(inv, d)
 	if err := d.refusal(); err != nil {

@@ -28,7 +28,7 @@ func (s Scaffold) YAML() ([]byte, error) {
 	pods, services := s.subnets()
 	w := scaffoldWriter{
 		set: map[string]string{
-			"cluster": s.Cluster, "vip.address": s.VIP.String(), "ssh.user": "root",
+			"apiVersion": APIVersion, "kind": Kind, "cluster": s.Cluster, "vip.address": s.VIP.String(), "ssh.user": "root",
 			"network.podSubnet": pods.String(), "network.serviceSubnet": services.String(),
 		},
 		examples: map[string]string{"vip.network": s.near().String(), "pki.store": "pki-" + s.Cluster},

@@ -25,6 +25,8 @@ const (
 // the same for the keys of a map; min and max bound numbers and durations; doc
 // is what a person reads about it.
 type Inventory struct {
+	APIVersion string     `yaml:"apiVersion,omitempty" enum:"hactl/v1" doc:"Version of this file's format. A file without it is read as hactl/v1, and hactl validate says so."`
+	Kind       string     `yaml:"kind,omitempty" enum:"Cluster" doc:"What the file describes: always Cluster."`
 	Cluster    string     `yaml:"cluster" format:"cluster" doc:"Name of the cluster: a DNS label, at most 40 characters. It names the etcd cluster token, the certificates and the kubeconfig context."`
 	Versions   Versions   `yaml:"versions,omitempty" doc:"Versions to install. Left out, the versions pinned in this hactl are used."`
 	VIP        VIP        `yaml:"vip" doc:"The virtual IP address that follows a healthy apiserver."`
@@ -40,6 +42,10 @@ type Inventory struct {
 	// Path is the file this inventory was loaded from; the PKI store and the
 	// kubeconfig lie beside it unless configured otherwise.
 	Path string `yaml:"-"`
+
+	// Notes are remarks on a file that is valid, in the form of problems:
+	// hactl validate prints them, and they change no exit code.
+	Notes Problems `yaml:"-"`
 }
 
 // Versions pins what is installed. Values carry a leading v.
@@ -158,8 +164,8 @@ type Host struct {
 	Interface      string            `yaml:"interface,omitempty" format:"interface" doc:"Interface with the private address. Left out, found on the host." example:"eth0"`
 	Role           Role              `yaml:"role" enum:"control-plane,worker" doc:"control-plane or worker."`
 	SSH            SSH               `yaml:"ssh,omitempty" doc:"Overrides of the ssh defaults." example:"{user: admin, port: 2222}"`
-	Labels         map[string]string `yaml:"labels,omitempty" keys:"labelkey" format:"labelvalue" doc:"Node labels. Running nodes follow; labels that somebody else set are left alone." example:"{topology.kubernetes.io/zone: a}"`
-	Taints         []Taint           `yaml:"taints,omitempty" doc:"Node taints. Running nodes follow; taints that somebody else set are left alone." example:"[{key: dedicated, value: gpu, effect: NoSchedule}]"`
+	Labels         map[string]string `yaml:"labels,omitempty" keys:"labelkey" format:"labelvalue" doc:"Node labels. Running nodes follow; labels set by others are left alone." example:"{topology.kubernetes.io/zone: a}"`
+	Taints         []Taint           `yaml:"taints,omitempty" doc:"Node taints. Running nodes follow; taints set by others are left alone." example:"[{key: dedicated, value: gpu, effect: NoSchedule}]"`
 }
 
 // Taint is a node taint.

@@ -52,7 +52,7 @@ func (l *Lab) inventory(in login) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# Local hosts of hactl lab %s (Debian %s): %s.\n", l.state.Name, l.OS(), in.about)
 	fmt.Fprintf(&b, "# They are reached from the lab's hub only: hactl lab hub --name %s -- hactl up -i %s\n", l.state.Name, filepath.Join(l.Dir, in.file))
-	fmt.Fprintf(&b, "cluster: %s\nvip:\n  address: %q\n", l.state.Name, planFor(l.state.IPv6).vip)
+	fmt.Fprintf(&b, "apiVersion: hactl/v1\nkind: Cluster\ncluster: %s\nvip:\n  address: %q\n", l.state.Name, planFor(l.state.IPv6).vip)
 	fmt.Fprintf(&b, "ssh:\n%s  key: %q\n  knownHosts: %q\n  agent: false\n", in.ssh, l.Path("ssh", "id_ed25519"), l.Path("ssh", "known_hosts"))
 	// The machine's kernel has no modules and no config file for kubeadm to read.
 	b.WriteString("kubernetes:\n  ignorePreflight: [SystemVerification]\n")

@@ -40,7 +40,7 @@ func Text(masters, workers int, ipv6 bool) string {
 		network = "2001:db8::"
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "cluster: demo\nvip:\n  address: %s10\nhosts:\n", network)
+	fmt.Fprintf(&b, "apiVersion: hactl/v1\nkind: Cluster\ncluster: demo\nvip:\n  address: %s10\nhosts:\n", network)
 	for i := 1; i <= masters; i++ {
 		fmt.Fprintf(&b, "  - name: master-%d\n    address: %s%d\n    role: control-plane\n", i, network, 10+i)
 	}
