@@ -6,8 +6,6 @@ GO       ?= go
 BIN      := bin
 GOFLAGS  += -trimpath
 LINT     := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
-# Labs that make e2e has at a time; two cores and 16 GiB are enough for two.
-LABS     ?= 2
 # What the lab, the bundle and the checkers need beyond Go, as Debian names it.
 PACKAGES := bc busybox-static ca-certificates conntrack curl debootstrap dpkg gcc hostname iproute2 iptables jq keepalived kmod \
             libc6-dev mount nftables openssh-client openssl procps shellcheck systemd util-linux
@@ -41,13 +39,11 @@ fuzz: ## every fuzz target for a short while
 bundle: build ## build every binary and image that hosts need (cached by version)
 	$(BIN)/hactl bundle
 
-e2e: deps bundle ## scenarios on real local hosts (root)
-	$(GO) test -tags e2e -count=1 -run '^TestKubeadmAccepts' ./kubeadm
-	HACTL_BUNDLE=$$($(BIN)/hactl bundle --print-dir) $(GO) test -tags e2e -count=1 -run '^TestRealEtcd$$' ./etcd
-	$(GO) test -tags e2e -count=1 -timeout 80m -parallel $(LABS) -v ./e2e/...
+e2e: deps bundle ## the core scenarios on real local hosts; RUN=TestName/part is one, KEEP=1 keeps its lab (root)
+	sh e2e/run.sh core '$(RUN)'
 
-e2e-drill: deps bundle ## of these the drill alone: every scenario, killed drills, a wrong design (root)
-	$(GO) test -tags e2e -count=1 -timeout 80m -v -run '^(TestDrill|TestKilledDrillHeals)$$' ./e2e/...
+e2e-all: deps bundle ## every scenario on real local hosts, run before a release (root)
+	sh e2e/run.sh all '$(RUN)'
 
 sweep: deps bundle ## hactl cut at every call it makes, and killed at 100 random instants; hours (root)
 	HACTL_SWEEP=1 $(GO) test -count=1 -timeout 1h -v -run '^TestRunCutAtAnyCommand' ./cmd
@@ -69,4 +65,4 @@ golden: ## write the golden files anew; look at the difference before committing
 clean: ## remove what make build made
 	rm -rf $(BIN)
 
-.PHONY: help build deps test lint fuzz bundle e2e e2e-drill sweep demo bench bench-vip golden clean
+.PHONY: help build deps test lint fuzz bundle e2e e2e-all sweep demo bench bench-vip golden clean

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"hactl/internal/lab"
 )
@@ -37,13 +36,13 @@ spec:
 
 // deploy rolls out two replicas of the demo and asks each pod, and the service,
 // from a host of the lab.
-func (r *rig) deploy(t *testing.T, name, from string, bound time.Duration) {
+func (r *rig) deploy(t *testing.T, name, from string) {
 	t.Helper()
-	eventually(t, bound, name+" applied", func() error {
+	eventually(t, name+" applied", func() error {
 		_, err := r.kubectl(t, strings.ReplaceAll(demoManifest, "NAME", name), "apply", "-f", "-")
 		return err
 	})
-	eventually(t, bound, name+" has two ready replicas", func() error {
+	eventually(t, name+" has two ready replicas", func() error {
 		out, err := r.kubectl(t, "", "get", "deployment", name, "-o", "jsonpath={.status.readyReplicas}")
 		if err == nil && out != "2" {
 			err = fmt.Errorf("%q ready", out)
@@ -53,11 +52,17 @@ func (r *rig) deploy(t *testing.T, name, from string, bound time.Duration) {
 	r.answers(t, name, from)
 }
 
+// undeploy removes what deploy made.
+func (r *rig) undeploy(t *testing.T, name string) {
+	t.Helper()
+	r.kubectlDoes(t, "delete", "deployment,service", name, "--ignore-not-found")
+}
+
 // answers asks every pod of the demo, and its service, from a host. Pods of
 // hosts that came back have new addresses, which the API shows a while later.
 func (r *rig) answers(t *testing.T, name, from string) {
 	t.Helper()
-	eventually(t, 2*time.Minute, "both pods and the service of "+name+" answer", func() error {
+	eventually(t, "both pods and the service of "+name+" answer", func() error {
 		ips, err := r.kubectl(t, "", "get", "pods", "-l", "app="+name, "--field-selector=status.phase=Running", "-o", "jsonpath={.items[*].status.podIP}")
 		if err != nil {
 			return err
@@ -91,9 +96,9 @@ func bracketed(ip string) string {
 }
 
 // nodesReady asks through the VIP.
-func (r *rig) nodesReady(t *testing.T, want int, bound time.Duration) {
+func (r *rig) nodesReady(t *testing.T, want int) {
 	t.Helper()
-	eventually(t, bound, fmt.Sprintf("%d nodes Ready through the VIP", want), func() error {
+	eventually(t, fmt.Sprintf("%d nodes Ready through the VIP", want), func() error {
 		out, err := r.kubectl(t, "", "get", "nodes", "--no-headers")
 		if err != nil {
 			return err

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"hactl/internal/lab"
 	"hactl/internal/ui"
@@ -56,9 +55,11 @@ X
 systemd-run --quiet --unit=slow-fork sh /run/slow-fork.sh
 `
 
-// everyDrift puts all of it on one master, finds every part in the plan and
-// nothing else, and has it undone.
-func (r *rig) everyDrift(t *testing.T) {
+// TestDriftIsNamedAndUndone makes every kind of drift on one master, finds each of
+// them in the plan and nothing else, and has all undone.
+func TestDriftIsNamedAndUndone(t *testing.T) {
+	inTurn(t)
+	r := cluster(t)
 	const on = "master-2"
 	want := map[string]string{}
 	for _, d := range drifts {
@@ -68,7 +69,7 @@ func (r *rig) everyDrift(t *testing.T) {
 	for id, item := range r.pending(t) {
 		what, ok := want[id]
 		if !ok {
-			t.Errorf("the plan names %s (%s), which nobody touched", id, item.Summary)
+			t.Errorf("the plan names %s (%s), which was not touched", id, item.Summary)
 			continue
 		}
 		t.Logf("%s: %s", what, item.Summary)
@@ -86,12 +87,13 @@ func (r *rig) everyDrift(t *testing.T) {
 	t.Logf("kinds of drift tried: %d", len(drifts))
 }
 
-// labelsEdited changes a worker's labels and taints in the inventory of a
-// running cluster, and takes a label away by hand.
-func (r *rig) labelsEdited(t *testing.T) {
+// TestLabelsAndTaintsFollowTheInventory changes a worker's labels and taints in the
+// inventory of a running cluster, and takes a label away by hand. A label that is not
+// hactl's stays.
+func TestLabelsAndTaintsFollowTheInventory(t *testing.T) {
+	inTurn(t)
+	r := cluster(t)
 	const on, step = "worker-1", "kubeadm/master-1/labels"
-	was := r.inv
-	defer func() { r.inv = was }()
 	edit := func(lines string) {
 		r.inventory(t, "inventory.yaml", func(s string) string {
 			head, list, _ := strings.Cut(s, "  - name: "+on+"\n")
@@ -140,9 +142,11 @@ func (r *rig) pending(t *testing.T) map[string]ui.PlanItem {
 	return out
 }
 
-// packageRemoved takes a package from a host, which has no way to fetch it
+// TestRemovedPackageIsNamed takes a package from a host, which has no way to fetch it
 // again: the plan has to name it. Then it is put back by hand.
-func (r *rig) packageRemoved(t *testing.T) {
+func TestRemovedPackageIsNamed(t *testing.T) {
+	inTurn(t)
+	r := cluster(t)
 	const on, name = "master-3", "socat"
 	labOutput(t, r.Lab, on, "tar -cf /root/package.tar /var/lib/dpkg/status $(dpkg -L "+name+" | while read -r f; do [ -d $f ] || echo $f; done) /var/lib/dpkg/info/"+name+".* 2>/dev/null && dpkg --remove --force-depends "+name)
 	items := r.pending(t)
@@ -153,9 +157,11 @@ func (r *rig) packageRemoved(t *testing.T) {
 	r.inSync(t)
 }
 
-// madeOnce takes away what kubeadm init makes once a cluster, as if the host that
+// TestWhatAClusterHasOnceIsMadeAgain takes away what kubeadm init makes once a cluster, as if the host that
 // does had been lost before.
-func (r *rig) madeOnce(t *testing.T) {
+func TestWhatAClusterHasOnceIsMadeAgain(t *testing.T) {
+	inTurn(t)
+	r := cluster(t)
 	for _, gone := range [][]string{{"kube-system", "configmap", "kubeadm-config"}, {"kube-public", "configmap", "cluster-info"}, {"kube-system", "daemonset", "kube-proxy"}} {
 		r.kubectlDoes(t, "-n", gone[0], "delete", gone[1], gone[2])
 	}
@@ -167,9 +173,11 @@ func (r *rig) madeOnce(t *testing.T) {
 	r.inSync(t)
 }
 
-// foreignCA puts another CA in the place of the cluster's: up must not replace
+// TestForeignCAIsNeverReplaced puts another CA in the place of the cluster's: up must not replace
 // it, nor issue anything of its own over it.
-func (r *rig) foreignCA(t *testing.T) {
+func TestForeignCAIsNeverReplaced(t *testing.T) {
+	inTurn(t)
+	r := cluster(t)
 	const on = "master-3"
 	labOutput(t, r.Lab, on, "cp -p /etc/kubernetes/pki/ca.crt /root/ca && cat /etc/etcd/pki/ca.crt >/etc/kubernetes/pki/ca.crt")
 	before := r.touched(t, on)
@@ -187,9 +195,9 @@ func (r *rig) foreignCA(t *testing.T) {
 // TestKubeadmsCertificates lets certificates that kubeadm made come to their end,
 // and damages files of its as a power cut does.
 func TestKubeadmsCertificates(t *testing.T) {
-	t.Parallel()
+	inTurn(t)
 	const on = "master-1"
-	r := newRig(t, lab.Config{Name: named("certs"), Masters: 1})
+	r := newRig(t, lab.Config{Name: nextName("certs"), Masters: 1})
 	r.must(t, 0, "up", "--yes")
 	r.inSync(t)
 	then(t, "a certificate that is about to expire is bad, named and renewed, and the apiserver serves the new one", func(t *testing.T) {
@@ -202,7 +210,7 @@ func TestKubeadmsCertificates(t *testing.T) {
 	then(t, "a renewal that ended before the restart is completed", func(t *testing.T) {
 		labOutput(t, r.Lab, on, "cd /etc/kubernetes && touch hactl-renewing && : >pki/front-proxy-client.key && : >scheduler.conf")
 		r.must(t, 0, "up", "--yes")
-		r.healthy(t, time.Minute)
+		r.healthy(t)
 		r.inSync(t)
 	})
 	then(t, "what a power cut left of kubeadm's files is made anew", func(t *testing.T) {
@@ -212,7 +220,7 @@ func TestKubeadmsCertificates(t *testing.T) {
 			t.Errorf("%+v", i)
 		}
 		r.must(t, 0, "up", "--yes")
-		r.healthy(t, time.Minute)
+		r.healthy(t)
 		r.inSync(t)
 	})
 }
@@ -242,7 +250,7 @@ func (r *rig) renewed(t *testing.T, on, summary string) {
 	processes := func() map[string]string { // pids
 		t.Helper()
 		out := map[string]string{}
-		eventually(t, 2*time.Minute, "one process of each kind", func() error {
+		eventually(t, "one process of each kind", func() error {
 			clear(out)
 			all := strings.Fields(labOutput(t, r.Lab, on, `for d in /proc/[0-9]*; do name=$(cat $d/comm 2>/dev/null); case $name in kube-apiserver | kube-controller | kube-scheduler) echo $name ${d#/proc/} ;; esac; done`))
 			for p := range slices.Chunk(all, 2) {

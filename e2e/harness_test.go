@@ -20,45 +20,12 @@ import (
 	"hactl/internal/lab"
 )
 
-// runTimeout bounds one run of hactl; the whole drill takes 13 minutes on a quiet
-// machine with two cores.
-const runTimeout = 45 * time.Minute
+// hang bounds every wait of the tests. It is far beyond what any of them takes on a
+// busy machine: only something that never comes reaches it.
+const hang = 10 * time.Minute
 
-// rig is a lab, the operator's folder beside it and the real hactl.
-type rig struct {
-	*lab.Lab
-	bin  string   // hactl
-	runs string   // everything that runs wrote: stdout, stderr, logs
-	inv  string   // inventory that runs use
-	env  []string // for hactl, beyond this process's
-	n    int
-}
-
-// newRig boots a lab of its own for the test. A test whose claims are not about
-// time is t.Parallel: it runs after those that are, beside another one, since it
-// waits for most of the time. How many labs there are at a time is for make e2e to
-// say, by the machine's size.
-func newRig(t *testing.T, c lab.Config) *rig {
-	t.Helper()
-	r := &rig{bin: hactlBinary(t), Lab: labUp(t, c)}
-	r.runs, r.inv = r.Path("runs"), r.Path("inventory.yaml")
-	if err := os.MkdirAll(r.runs, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { r.keep(t) })
-	return r
-}
-
-// keep copies what the runs wrote to HACTL_E2E_KEEP, for CI.
-func (r *rig) keep(t *testing.T) {
-	to := os.Getenv("HACTL_E2E_KEEP")
-	if to == "" {
-		return
-	}
-	if err := os.CopyFS(filepath.Join(to, r.Name()), os.DirFS(r.runs)); err != nil {
-		t.Logf("keep the runs: %v", err)
-	}
-}
+// runTimeout bounds one run of hactl in the same way.
+const runTimeout = 3 * hang
 
 // hactlBinary is HACTL_BIN, or what make build made.
 func hactlBinary(t *testing.T) string {
@@ -136,7 +103,7 @@ func (r *rig) start(t *testing.T, env []string, args ...string) *running {
 	return x
 }
 
-// wait ends with the run; -1 is the code of one that was killed.
+// wait ends with the run; the code of one that was killed is -1.
 func (x *running) wait(t *testing.T) result {
 	t.Helper()
 	err := x.cmd.Wait()
@@ -201,22 +168,25 @@ func (r result) up(t *testing.T) upResult {
 	return u
 }
 
-// inSync asks for an empty plan. What systemd or the kubelet has just started may
-// not answer yet, so a plan that is not empty, or that could not look, is asked for
-// again for a minute.
+// inSync asks once for a plan, which must be empty.
 func (r *rig) inSync(t *testing.T) {
 	t.Helper()
-	res := r.hactl(t, "plan")
-	for end := time.Now().Add(time.Minute); (res.code == 2 || res.code == 3) && time.Now().Before(end); res = r.hactl(t, "plan") {
-		t.Logf("not in sync yet: %s", res)
-		time.Sleep(time.Second)
-	}
-	if res.code != 0 {
-		t.Fatalf("want exit 0: %s", res)
-	}
-	if !strings.Contains(res.out, "in sync") {
+	if res := r.must(t, 0, "plan"); !strings.Contains(res.out, "in sync") {
 		t.Errorf("plan does not say so: %s", res)
 	}
+}
+
+// comesInSync is for hosts that have just booted, or a process that was just
+// restarted without hactl: until they answer, a plan cannot look or finds a process
+// that has not started yet.
+func (r *rig) comesInSync(t *testing.T) {
+	t.Helper()
+	eventually(t, "the plan is empty", func() error {
+		if res := r.hactl(t, "plan"); res.code != 0 {
+			return errors.New(res.String())
+		}
+		return nil
+	})
 }
 
 // inventory writes an inventory of the lab, changed by edit, and uses it.
@@ -274,15 +244,12 @@ func (r *rig) kubectl(t *testing.T, stdin string, args ...string) (string, error
 	return string(out), nil
 }
 
-// unanswered bounds how long a request through the VIP may be lost, and with it how
-// long it is asked again: the address may be moving.
-const unanswered = 30 * time.Second
-
-// kubectlSays is what kubectl reads.
+// kubectlSays is what kubectl reads. It asks again while nothing answers: the VIP may
+// be moving.
 func (r *rig) kubectlSays(t *testing.T, args ...string) string {
 	t.Helper()
 	var out string
-	eventually(t, unanswered, "kubectl "+strings.Join(args, " "), func() (err error) {
+	eventually(t, "kubectl "+strings.Join(args, " "), func() (err error) {
 		out, err = r.kubectl(t, "", args...)
 		return err
 	})
@@ -307,7 +274,7 @@ func (r *rig) kubectlDoes(t *testing.T, args ...string) {
 		if err == nil || again && done(err) {
 			return
 		}
-		if !noAnswer.MatchString(err.Error()) || time.Since(start) > unanswered {
+		if !noAnswer.MatchString(err.Error()) || time.Since(start) > hang {
 			t.Fatal(err)
 		}
 		t.Log(err)
@@ -315,29 +282,35 @@ func (r *rig) kubectlDoes(t *testing.T, args ...string) {
 	}
 }
 
-// eventually waits for f to succeed.
-func eventually(t *testing.T, bound time.Duration, what string, f func() error) {
+// eventually waits for f to succeed, and returns how long that took.
+func eventually(t *testing.T, what string, f func() error) time.Duration {
 	t.Helper()
 	start := time.Now()
 	for {
 		err := f()
+		waited := time.Since(start)
 		if err == nil {
-			t.Logf("%s after %s", what, time.Since(start).Round(100*time.Millisecond))
-			return
+			t.Logf("%s after %s", what, waited.Round(100*time.Millisecond))
+			return waited
 		}
-		if time.Since(start) > bound {
-			t.Fatalf("%s: not within %s: %v", what, bound, err)
+		if waited > hang {
+			t.Fatalf("%s: not within %s: %v", what, hang, err)
 		}
 		time.Sleep(500 * time.Millisecond)
 	}
 }
 
-// then runs a part of a scenario; the parts after it need it.
+// then is a step of a scenario: later ones need it, so the first that fails ends the
+// test. Steps are no subtests, since a subtest can be asked for alone.
 func then(t *testing.T, what string, f func(*testing.T)) {
 	t.Helper()
-	if !t.Run(what, f) {
-		t.FailNow()
+	start := time.Now()
+	t.Logf("== %s", what)
+	f(t)
+	if t.Failed() {
+		t.Fatalf("in the step: %s", what)
 	}
+	t.Logf("== done in %s", time.Since(start).Round(100*time.Millisecond))
 }
 
 // touched is a fingerprint of everything on a host that hactl may change.
@@ -367,7 +340,7 @@ func (r *rig) holders(t *testing.T) []string {
 func (r *rig) owner(t *testing.T) string {
 	t.Helper()
 	var found []string
-	eventually(t, 30*time.Second, "one owner of the VIP", func() error {
+	eventually(t, "one owner of the VIP", func() error {
 		if found = r.holders(t); len(found) != 1 {
 			return fmt.Errorf("it is on %q", found)
 		}
@@ -376,9 +349,9 @@ func (r *rig) owner(t *testing.T) string {
 	return found[0]
 }
 
-func (r *rig) healthy(t *testing.T, bound time.Duration) {
+func (r *rig) healthy(t *testing.T) time.Duration {
 	t.Helper()
-	eventually(t, bound, "healthy", func() error {
+	return eventually(t, "healthy", func() error {
 		if res := r.hactl(t, "status"); res.code != 0 {
 			return errors.New(res.String())
 		}

@@ -5,7 +5,6 @@ package e2e
 import (
 	"strings"
 	"testing"
-	"time"
 
 	"hactl/internal/lab"
 )
@@ -13,7 +12,7 @@ import (
 // TestIPv6Cluster is a cluster that has IPv6 addresses only: hosts, VIP, pods
 // and services.
 func TestIPv6Cluster(t *testing.T) {
-	t.Parallel()
+	inTurn(t)
 	r := newRig(t, lab.Config{Name: named("v6"), Masters: 3, IPv6: true})
 	r.inventory(t, "inventory.yaml", withDemo)
 	then(t, "up, healthy, in sync", func(t *testing.T) {
@@ -21,10 +20,10 @@ func TestIPv6Cluster(t *testing.T) {
 		if !strings.Contains(u.Status.VIP, ":") {
 			t.Errorf("the VIP is %s", u.Status.VIP)
 		}
-		r.nodesReady(t, 3, time.Minute)
+		r.nodesReady(t, 3)
 		r.inSync(t)
 	})
-	then(t, "pods and service answer", func(t *testing.T) { r.deploy(t, "six", "master-2", 3*time.Minute) })
+	then(t, "pods and service answer", func(t *testing.T) { r.deploy(t, "six", "master-2") })
 	then(t, "an open connection outlives the move from an apiserver that stops", r.openConnection)
 	then(t, "the VIP moves when its owner is powered off", func(t *testing.T) { r.powerCut(t, r.owner(t), "moved") })
 }

@@ -22,22 +22,18 @@ import (
 	"hactl/internal/lab"
 )
 
-// labUp makes a lab in a folder of its own and takes it down with the test.
+// labUp makes a lab that goes with the test, or stays with KEEP=1.
 func labUp(t *testing.T, c lab.Config) *lab.Lab {
 	t.Helper()
-	if c.Dir == "" {
-		c.Dir = filepath.Join(t.TempDir(), "lab")
-	}
-	c.Report = func(line string) { t.Log(line) }
+	l := bootLab(t, c)
 	t.Cleanup(func() {
-		if _, err := lab.Down(context.Background(), c.Name, c.Dir); err != nil {
+		if !slices.Contains(lab.Names(), l.Name()) {
+			return // the test has taken it down
+		}
+		if err := removeOrKeep(l); err != nil {
 			t.Errorf("lab down: %v", err)
 		}
 	})
-	l, err := lab.Up(t.Context(), c)
-	if err != nil {
-		t.Fatalf("lab up: %v", err)
-	}
 	return l
 }
 
@@ -322,14 +318,16 @@ func labUpChild(name, dir string) {
 // Two programs that never wait get the time of half a processor, also after a
 // host was switched off and on again.
 func TestLabBoundsTheProcessorsOfAHost(t *testing.T) {
-	t.Parallel()
+	inTurn(t)
 	l := labUp(t, lab.Config{Name: named("cpus"), Masters: 1, CPUs: 0.5})
 	for _, again := range []bool{false, true} {
 		if again {
 			labInject(t, l, lab.Off, "master-1")
 			labInject(t, l, lab.Boot, "master-1")
 		}
+		start := time.Now()
 		out := labOutput(t, l, "master-1", "for i in 1 2; do timeout 2 sh -c 'while :; do :; done' & done; wait; times")
+		elapsed := time.Since(start)
 		var used time.Duration
 		for _, f := range strings.Fields(out)[2:] { // of the children, user and system
 			d, err := time.ParseDuration(f)
@@ -338,8 +336,9 @@ func TestLabBoundsTheProcessorsOfAHost(t *testing.T) {
 			}
 			used += d
 		}
-		if used < 300*time.Millisecond || used > 1200*time.Millisecond {
-			t.Errorf("%v of processor time in 2 s; booted again: %t", used, again)
+		// A busy machine gives them less. More than the bound is one quota of a period.
+		if share := used.Seconds() / elapsed.Seconds(); used == 0 || share > 0.6 {
+			t.Errorf("%v of processor time in %v; booted again: %t", used, elapsed, again)
 		}
 	}
 }

@@ -4,29 +4,34 @@ package e2e
 
 import (
 	"context"
+	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"hactl/internal/lab"
 )
 
-// runID is part of every lab's name, so that two runs of the tests on one
-// machine do not meet.
-var runID = strconv.FormatInt(int64(os.Getpid()), 36)
+// tierEnv chooses the tests that run when none are named: core (the default) or all.
+const tierEnv = "HACTL_E2E_TIER"
 
 // labUpChildEnv makes the test binary a process that boots a lab: name:folder.
 const labUpChildEnv = "HACTL_E2E_LAB_UP"
 
+// runID is part of the name of every lab, so that two runs of the tests on one
+// machine do not use the same lab.
+var runID = strconv.FormatInt(int64(os.Getpid()), 36)
+
 // named is the name of a lab of this run.
 func named(what string) string { return "e2e-" + runID + "-" + what }
 
-// lockOf is held for as long as a run lives.
+// lockOf is the file that a run holds locked until it ends.
 func lockOf(id string) string { return filepath.Join(os.TempDir(), "hactl-e2e-"+id+".lock") }
 
 func TestMain(m *testing.M) {
@@ -34,40 +39,79 @@ func TestMain(m *testing.M) {
 		labUpChild(name, dir)
 		return
 	}
-	removeLabsOfDeadRuns()
-	held, err := tryLock(lockOf(runID))
+	code, err := run(m)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "e2e:", err)
-		os.Exit(1)
+		code = max(code, 1)
 	}
-	stalls.run()
-	begun := time.Now()
-	code := m.Run()
-	fmt.Println("e2e: this machine stood still", stalls.summary(begun))
-	os.Remove(held.Name())
 	os.Exit(code)
 }
 
-// removeLabsOfDeadRuns takes down what a run left behind that was killed
-// before it could clean up: nobody else would.
+func run(m *testing.M) (code int, err error) {
+	if err := chooseTier(); err != nil {
+		return 1, err
+	}
+	if err := turns.open(); err != nil {
+		return 1, err
+	}
+	// How many run at a time is for turns to say.
+	if err := flag.Set("test.parallel", "1000"); err != nil {
+		return 1, err
+	}
+	removeLabsOfDeadRuns()
+	held, err := tryLock(lockOf(runID))
+	if err != nil {
+		return 1, err
+	}
+	defer os.Remove(held.Name())
+	code = m.Run()
+	return code, errors.Join(closeSpares(), writeFigures())
+}
+
+// chooseTier sets the test binary's own -run and -skip, unless -run was given.
+func chooseTier() error {
+	flag.Parse()
+	if flag.Lookup("test.run").Value.String() != "" {
+		return nil
+	}
+	switch tier := os.Getenv(tierEnv); tier {
+	case "", "core":
+		return flag.Set("test.run", "^("+strings.Join(slices.Concat(core, []string{"TestEveryScenarioIsInOneTier"}), "|")+")$")
+	case "all":
+		return flag.Set("test.skip", "^("+strings.Join(byHand, "|")+")$")
+	default:
+		return fmt.Errorf("%s=%s: write core or all", tierEnv, tier)
+	}
+}
+
+// removeLabsOfDeadRuns takes down the labs of runs that were killed before they
+// could do it. Labs that were kept on purpose (KEEP=1) stay.
 func removeLabsOfDeadRuns() {
 	for _, name := range lab.Names() {
 		parts := strings.SplitN(name, "-", 3)
 		if len(parts) != 3 || parts[0] != "e2e" {
 			continue
 		}
+		l, openErr := lab.Open(name, "")
+		if openErr == nil && isKept(l) {
+			continue
+		}
 		held, err := tryLock(lockOf(parts[1]))
 		if err != nil {
-			continue // it lives
+			continue // that run is still alive
 		}
-		_, err = lab.Down(context.Background(), name, "")
+		if openErr == nil {
+			err = remove(l)
+		} else {
+			_, err = lab.Down(context.Background(), name, "")
+		}
 		fmt.Fprintf(os.Stderr, "e2e: removed lab %s of a run that was killed (%v)\n", name, err)
 		os.Remove(held.Name())
 		held.Close()
 	}
 }
 
-// tryLock takes the lock at once or not at all; it ends with the process.
+// tryLock takes the lock at once or returns an error. The lock ends with the process.
 func tryLock(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|syscall.O_NOFOLLOW, 0o600)
 	if err != nil {

@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"hactl/internal/bundle"
 	"hactl/internal/lab"
@@ -16,7 +15,7 @@ import (
 
 // TestGoldenImageIsSentNothing brings a master up whose disk has everything.
 func TestGoldenImageIsSentNothing(t *testing.T) {
-	t.Parallel()
+	inTurn(t)
 	dir, err := bundle.Find(bundle.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -44,7 +43,7 @@ func TestGoldenImageIsSentNothing(t *testing.T) {
 	then(t, "up sends only files of its own", func(t *testing.T) {
 		before := r.received(t, "master-1")
 		r.must(t, 0, "up", "--yes")
-		r.nodesReady(t, 1, time.Minute)
+		r.nodesReady(t, 1)
 		r.inSync(t)
 		// The prober (9 MB) belongs to hactl, not to the bundle of 500 MB.
 		got := r.received(t, "master-1") - before

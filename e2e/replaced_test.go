@@ -7,22 +7,17 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"hactl/internal/lab"
 )
 
 // TestReplacedMasterJoinsAgain puts an empty machine in the place of a master
-// and lets hactl find everything that follows from it: a host key that nobody
-// trusts, a member of etcd whose data is gone, a node of that name.
+// and lets hactl find everything that follows from it: a host key that is not
+// trusted, a member of etcd whose data is gone, a node of that name.
 func TestReplacedMasterJoinsAgain(t *testing.T) {
-	t.Parallel()
+	inTurn(t)
 	const on = "master-3"
-	r := newRig(t, lab.Config{Name: named("replaced"), Masters: 3})
-	then(t, "up", func(t *testing.T) {
-		r.must(t, 0, "up", "--yes")
-		r.nodesReady(t, 3, time.Minute)
-	})
+	r := cluster(t)
 	r.kubectlDoes(t, "create", "configmap", "kept", "--from-literal=written=before")
 	labInject(t, r.Lab, lab.Replace, on)
 	then(t, "its host key is refused until it is trusted", func(t *testing.T) {
@@ -35,14 +30,14 @@ func TestReplacedMasterJoinsAgain(t *testing.T) {
 	})
 	then(t, "the plan names the stale member and deletes nothing else", func(t *testing.T) {
 		// It may have been the leader, without whom there is no list to find it in.
-		eventually(t, time.Minute, "etcd has a leader", func() error {
+		eventually(t, "etcd has a leader", func() error {
 			_, err := r.etcdctl(t, "master-1", "get x")
 			return err
 		})
 		deleted := 0
 		for id, i := range r.pending(t) {
 			if i.Host != on {
-				t.Errorf("%s: %s on a host that nobody replaced", id, i.Summary)
+				t.Errorf("%s: %s on a host that was not replaced", id, i.Summary)
 			}
 			if i.Op == "delete" {
 				deleted++
@@ -56,35 +51,49 @@ func TestReplacedMasterJoinsAgain(t *testing.T) {
 		}
 	})
 	then(t, "up joins it, in all three layers", func(t *testing.T) {
-		r.converges(t, 3)
+		r.converges(t, 4)
 		r.threeVoters(t)
 	})
+	r.kubectlDoes(t, "delete", "configmap", "kept")
+}
+
+// TestEtcdDataWipedOnAMaster takes away the data of a member while etcd runs: the unit
+// must not start a voter without its log, and up makes it a voter again.
+func TestEtcdDataWipedOnAMaster(t *testing.T) {
+	inTurn(t)
+	const on = "master-2"
+	r := cluster(t)
+	r.kubectlDoes(t, "create", "configmap", "kept", "--from-literal=written=before")
+	// The member is first of the bootstrap, and the second time one that has joined:
+	// left to itself that could come back as a voter that has forgotten everything.
 	// Without its files etcd ends by itself within half a minute, or is killed here.
-	// The member of one master is of the bootstrap, that of the other has joined
-	// once: left to itself it could come back as a voter that has forgotten all.
-	for host, end := range map[string]string{"master-2": "", on: "; systemctl kill -s KILL etcd"} {
-		then(t, "the etcd data of "+host+" wiped while etcd runs", func(t *testing.T) {
-			labOutput(t, r.Lab, host, "rm -rf /var/lib/etcd/member"+end)
-			eventually(t, 90*time.Second, "the unit refuses to start the voter", func() error {
-				_, err := r.Output(t.Context(), host, "journalctl -u etcd -o cat | grep -F 'holds no log of it. Is the disk mounted?' && ! test -e /var/lib/etcd/member")
+	for _, w := range []struct{ what, end string }{
+		{"of the bootstrap, until etcd ends by itself", ""},
+		{"that has joined, and etcd is killed", "; systemctl kill -s KILL etcd"},
+	} {
+		then(t, "a member "+w.what, func(t *testing.T) {
+			labOutput(t, r.Lab, on, "journalctl --rotate -q; journalctl -q --vacuum-time=1s; rm -rf /var/lib/etcd/member"+w.end)
+			eventually(t, "the unit refuses to start the voter", func() error {
+				_, err := r.Output(t.Context(), on, "journalctl -u etcd -o cat | grep -F 'holds no log of it. Is the disk mounted?' && ! test -e /var/lib/etcd/member")
 				return err
 			})
-			r.converges(t, 3)
+			r.converges(t, 4)
 			r.threeVoters(t)
 		})
 	}
+	r.kubectlDoes(t, "delete", "configmap", "kept")
 }
 
 // TestReplacedMasterJoinsAgainUnderAnotherName takes a dead master out of the
 // inventory and puts another machine into it: the member of the dead one, because
 // of which etcd takes in no other, goes by the plan, and not while it is alive.
 func TestReplacedMasterJoinsAgainUnderAnotherName(t *testing.T) {
-	t.Parallel()
+	inTurn(t)
 	r := newRig(t, lab.Config{Name: named("renamed"), Masters: 4})
 	r.inventory(t, "inventory.yaml", without("master-4"))
 	then(t, "up", func(t *testing.T) {
 		r.must(t, 0, "up", "--yes")
-		r.nodesReady(t, 3, time.Minute)
+		r.nodesReady(t, 3)
 	})
 	r.kubectlDoes(t, "create", "configmap", "kept", "--from-literal=written=before")
 	r.inventory(t, "inventory.yaml", without("master-3"))
@@ -107,9 +116,9 @@ func TestReplacedMasterJoinsAgainUnderAnotherName(t *testing.T) {
 	r.inventory(t, "inventory.yaml", without("master-3"))
 	labInject(t, r.Lab, lab.Off, "master-3")
 	then(t, "the plan names the dead member and deletes nothing else", func(t *testing.T) {
-		// It may have been the leader. Without one nobody can be removed, and the plan
-		// names nobody. A read like this one needs a leader with a majority.
-		eventually(t, time.Minute, "etcd has a leader", func() error {
+		// It may have been the leader. Without a leader no member can be removed, and the
+		// plan names none. A read like this one needs a leader with a majority.
+		eventually(t, "etcd has a leader", func() error {
 			_, err := r.etcdctl(t, "master-1", "get x")
 			return err
 		})
@@ -129,7 +138,7 @@ func TestReplacedMasterJoinsAgainUnderAnotherName(t *testing.T) {
 	then(t, "up removes it and brings the new one in", func(t *testing.T) {
 		r.kubectlDoes(t, "delete", "node", "master-3")
 		r.must(t, 0, "up", "--yes")
-		r.nodesReady(t, 3, time.Minute)
+		r.nodesReady(t, 3)
 		r.threeVoters(t)
 		r.inSync(t)
 	})
@@ -139,7 +148,7 @@ func TestReplacedMasterJoinsAgainUnderAnotherName(t *testing.T) {
 // is there.
 func (r *rig) threeVoters(t *testing.T) {
 	t.Helper()
-	eventually(t, time.Minute, "three voters", func() error {
+	eventually(t, "three voters", func() error {
 		members, err := r.etcdctl(t, "master-1", "member list")
 		if err == nil && (strings.Count(members, "started") != 3 || strings.Contains(members, "true")) {
 			err = fmt.Errorf("members:\n%s", members)
@@ -161,58 +170,4 @@ func (r *rig) threeVoters(t *testing.T) {
 func (r *rig) etcdctl(t *testing.T, on, command string) (string, error) {
 	t.Helper()
 	return r.Output(t.Context(), on, "etcdctl --endpoints https://127.0.0.1:2379 --cacert /etc/etcd/pki/ca.crt --cert /etc/etcd/pki/server.crt --key /etc/etcd/pki/server.key "+command)
-}
-
-// TestHostPoweredOffAtEachStage cuts the power of a master in every stage of a
-// bring-up and boots it again: up says which host it was, and the next one goes
-// on.
-func TestHostPoweredOffAtEachStage(t *testing.T) {
-	t.Parallel()
-	const victim = "master-2"
-	r := newRig(t, lab.Config{Name: named("power"), Masters: 3})
-	cut := 0
-	for _, stage := range []string{"prepare hosts", "runtime, etcd and VIP", "etcd quorum", "control plane"} {
-		then(t, "off during "+stage, func(t *testing.T) {
-			x := r.start(t, nil, "up", "--yes", "-o", "json")
-			seen := x.reached(t, stage)
-			labInject(t, r.Lab, lab.Off, victim)
-			res := x.wait(t)
-			labInject(t, r.Lab, lab.Boot, victim)
-			switch {
-			case !seen && res.code == 0:
-				t.Logf("the run was over before %s", stage)
-			case !seen:
-				t.Errorf("it did not come to %s: %s", stage, res)
-			case res.code == 0:
-				t.Errorf("up does not notice that a host lost its power: %s", res)
-			default:
-				cut++
-				if !strings.Contains(res.out+res.err, victim) || !strings.Contains(res.err, "hint:") {
-					t.Errorf("the error does not name the host, or has no hint: %s", res)
-				}
-				t.Logf("exit %d after %s", res.code, res.took.Round(100*time.Millisecond))
-			}
-		})
-	}
-	then(t, "the next run converges", func(t *testing.T) { r.converges(t, 3) })
-	t.Logf("stages cut: %d", cut)
-	if cut < 3 {
-		t.Error("too few runs were cut for this to mean anything")
-	}
-}
-
-// reached waits until the run has begun the stage; false when it ended before.
-func (x *running) reached(t *testing.T, stage string) bool {
-	t.Helper()
-	for end := time.Now().Add(3 * time.Minute); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-		said := readText(t, x.out)
-		if strings.Contains(said, `"stage-start","stage":"`+stage+`"`) {
-			return true
-		}
-		if strings.Contains(said, `"kind":"result"`) || strings.Contains(readText(t, x.err), "error: ") {
-			return false
-		}
-	}
-	t.Fatal("the run neither ends nor comes to " + stage)
-	return false
 }

@@ -5,21 +5,20 @@ package e2e
 import (
 	"strings"
 	"testing"
-	"time"
 
 	"hactl/internal/lab"
 )
 
 // TestUpGoesOnWithoutAMasterOnlyWhenTold has masters that never answer from the
-// first run on: up names them and touches nobody, goes on without one when told
+// first run on: up names them and touches no host, goes on without one when told
 // to, not without two, and brings it in once it answers. The hosts lack every
 // package that hactl needs: it installs them.
 func TestUpGoesOnWithoutAMasterOnlyWhenTold(t *testing.T) {
-	t.Parallel()
+	inTurn(t)
 	const gone, too = "master-3", "master-2"
 	r := newRig(t, lab.Config{Name: named("skipped"), Masters: 3, Bare: true})
 	labInject(t, r.Lab, lab.Off, gone)
-	then(t, "it is named and nobody is touched", func(t *testing.T) {
+	then(t, "it is named and no host is touched", func(t *testing.T) {
 		before := r.touched(t, "master-1")
 		res := r.must(t, 3, "up", "--yes")
 		if !strings.Contains(res.err, gone+":") || !strings.Contains(res.err, "hactl up --skip") {
@@ -39,13 +38,13 @@ func TestUpGoesOnWithoutAMasterOnlyWhenTold(t *testing.T) {
 	})
 	then(t, "it goes on without one when told to", func(t *testing.T) {
 		r.must(t, 0, "up", "--yes", "--skip", gone)
-		r.nodesReady(t, 2, time.Minute)
+		r.nodesReady(t, 2)
 		r.kubectlDoes(t, "create", "configmap", "kept", "--from-literal=written=by-two")
 	})
 	then(t, "the one that was skipped joins once it answers", func(t *testing.T) {
 		labInject(t, r.Lab, lab.Boot, gone)
 		r.converges(t, 3)
-		r.healthy(t, time.Minute)
+		r.healthy(t)
 		if out := r.kubectlSays(t, "get", "configmap", "kept", "-o", "jsonpath={.data.written}"); out != "by-two" {
 			t.Errorf("what was written before: %q", out)
 		}

@@ -116,3 +116,20 @@ func sweepNumber(t *testing.T, env string, otherwise int) int {
 	}
 	return n
 }
+
+// dieAt makes hactl kill itself at its n-th call to a host.
+const dieAt = "HACTL_TEST_DIE_AT="
+
+// cutOnce is a bring-up from bare hosts, cut once at that call. It reports
+// whether the run got as far as the call.
+func (r *rig) cutOnce(t *testing.T, at string) (reached bool) {
+	t.Helper()
+	res := r.start(t, []string{dieAt + at}, "up", "--yes").wait(t)
+	if res.code != killed && res.code != 0 {
+		t.Fatalf("the run to be cut at %s: %s", at, res)
+	}
+	r.converges(t, len(r.everyHost()))
+	return res.code == killed
+}
+
+func sweepName(at string) string { return fmt.Sprintf("cut at call %s", at) }

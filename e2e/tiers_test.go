@@ -1,0 +1,135 @@
+package e2e
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// Every test of this package that uses lab hosts is in exactly one of these lists.
+// TestEveryScenarioIsInOneTier holds that without hosts, in make test.
+
+// core is what make e2e runs, and with it CI. Scenarios begin in this order: the first
+// two leave the clusters that others use, and long ones come before short ones.
+var core = []string{
+	"TestUpGoesOnAfterKillsAndALostHost",
+	"TestBringUp",
+	"TestDrillOfThreeFaults",
+	"TestFirstMasterPoweredOff",
+	"TestDriftIsNamedAndUndone",
+	"TestSecondUpChangesNothing",
+	"TestLoginsBySudoAndThroughABastion",
+	"TestTrixie",
+	"TestBadInventoryIsAnError",
+}
+
+// extended is what make e2e-all runs after the core.
+var extended = []string{
+	// The lab itself.
+	"TestLabHostsAreRealAndDownLeavesNothing",
+	"TestLabCutOffHostIsSilentAndRunsOn",
+	"TestLabCommandsNameTheHostsThereAre",
+	"TestLabPowerCutKeepsDisksAndNothingElse",
+	"TestLabReplacedHostIsEmptyAndAnotherOne",
+	"TestLabBareHostInstallsItsPackagesWithoutTheInternet",
+	"TestLabsWithDifferentNamesDoNotMeet",
+	"TestLabBoundsTheProcessorsOfAHost",
+	"TestLabDownCleansUpAfterAKilledUp",
+	"TestLabDownWorksWithoutTheLabsFolder",
+	// A running cluster of three masters and a worker.
+	"TestProcessesHaveRealTimePriority",
+	"TestPreflightOfARunningClusterPasses",
+	"TestLabelsAndTaintsFollowTheInventory",
+	"TestRemovedPackageIsNamed",
+	"TestWhatAClusterHasOnceIsMadeAgain",
+	"TestForeignCAIsNeverReplaced",
+	"TestEtcdRefusesAClientWithoutACertificate",
+	"TestAnonymousRequestIsRefused",
+	"TestNodesServeWithCertificatesOfTheCA",
+	"TestHostThatIsDownStopsUp",
+	"TestOwnerOfTheVIPPoweredOff",
+	"TestAllHostsPoweredOff",
+	"TestChangedHostKeyIsRefused",
+	"TestVIPIsWithAHealthyApiserver",
+	"TestConnectionOutlivesTheMoveOfTheVIP",
+	// Hosts that are replaced, missing, killed.
+	"TestReplacedMasterJoinsAgain",
+	"TestEtcdDataWipedOnAMaster",
+	"TestReplacedMasterJoinsAgainUnderAnotherName",
+	"TestHostPoweredOffAtEachStage",
+	"TestUpGoesOnWithoutAMasterOnlyWhenTold",
+	"TestUpKilledAgainAndAgainConverges",
+	// Other hosts, logins, networks.
+	"TestOneMasterByEveryLoginThenGrownToThree",
+	"TestKubeadmsCertificates",
+	"TestGoldenImageIsSentNothing",
+	"TestIPv6Cluster",
+	"TestFlannelConnectsPodsOfTwoHosts",
+	"TestPreflightHearsVRRP",
+	"TestSSHTrouble",
+	// The drill.
+	"TestDrill",
+	"TestDrillRefusesASecondOne",
+	"TestDrillFindsAFaultThatDoesNothing",
+	"TestDrillFindsASlowVIP",
+	"TestKilledDrillHeals",
+	"TestEndedDrillUndoesItsFault",
+}
+
+// byHand is what only make sweep runs: hours.
+var byHand = []string{"TestSweepEveryCut", "TestSweepRandomInstants"}
+
+func TestEveryScenarioIsInOneTier(t *testing.T) {
+	seen := map[string]int{}
+	for _, name := range slices.Concat(core, extended, byHand) {
+		seen[name]++
+	}
+	for _, name := range scenarios(t) {
+		if seen[name] != 1 {
+			t.Errorf("%s is in %d tiers, want 1: see e2e/tiers_test.go", name, seen[name])
+		}
+		delete(seen, name)
+	}
+	for name := range seen {
+		t.Errorf("%s is in a tier, and there is no such test", name)
+	}
+}
+
+// scenarios are the tests in the files of this package that have the build tag e2e.
+func scenarios(t *testing.T) []string {
+	t.Helper()
+	entries, err := os.ReadDir(".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []string
+	for _, e := range entries {
+		if !strings.HasSuffix(e.Name(), "_test.go") {
+			continue
+		}
+		src, err := os.ReadFile(e.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.HasPrefix(string(src), "//go:build e2e\n") {
+			continue
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), e.Name(), src, parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range f.Decls {
+			if fn, ok := d.(*ast.FuncDecl); ok && fn.Recv == nil && strings.HasPrefix(fn.Name.Name, "Test") && fn.Name.Name != "TestMain" {
+				out = append(out, fn.Name.Name)
+			}
+		}
+	}
+	if len(out) < 20 {
+		t.Fatalf("only %d tests found: this test looks in the wrong place", len(out))
+	}
+	return out
+}
