@@ -38,20 +38,23 @@ func (p *Plan) Join(m *inventory.Host, dial dialer) []plan.Step {
 		if err != nil {
 			return nil, err
 		}
-		stale, listed, err := p.listed(ctx, m, dial)
-		aside := ""
-		if remains {
-			aside = "; what is left in " + p.memberDir() + " is put aside beside it"
-		}
+		listed, err := p.listed(ctx, m, dial)
+		stale := listed != nil && listed.Name != ""
+		c := &plan.Change{Op: plan.Create, Summary: "add " + m.Name + " to the etcd cluster as a learner", Acts: []string{"add a learner"}}
 		switch {
 		case err != nil:
 			return nil, err
-		case state == "data" || state == "prepared" && listed && !stale:
+		case state == "data" || state == "prepared" && listed != nil && !stale:
 			return nil, nil
 		case stale:
-			return &plan.Change{Op: plan.Delete, Summary: "remove the stale etcd member " + m.Name + " (its host has no data any more) and add it anew as a learner" + aside}, nil
+			c.Op, c.Summary = plan.Delete, "remove the stale etcd member "+m.Name+" (its host has no data any more) and add it anew as a learner"
+			c.Acts = append(c.Acts, "remove member "+hex(*listed))
 		}
-		return &plan.Change{Op: plan.Create, Summary: "add " + m.Name + " to the etcd cluster as a learner" + aside}, nil
+		if remains {
+			c.Summary += "; what is left in " + p.memberDir() + " is put aside beside it"
+			c.Acts = append(c.Acts, "put "+p.memberDir()+" aside")
+		}
+		return c, nil
 	}
 	st.Guard = func(ctx context.Context, env plan.Env) error { return p.mayLeave(ctx, env, m, dial) }
 	st.Apply = func(ctx context.Context, env plan.Env, _ *plan.Change) error { return p.add(ctx, env, m, dial) }
@@ -72,19 +75,20 @@ if grep -qs '^ETCD_INITIAL_CLUSTER_STATE=existing' ` + bootstrapFile + `; then e
 func sawJoining(env plan.Env) (state string, remains bool, err error) {
 	a, err := env.Saw("etcd joining")
 	if err == nil && a.Exit != 0 {
-		err = fmt.Errorf("look for an etcd member: exit %d", a.Exit)
+		err = a.Failed("what is there of an etcd member")
 	}
 	state, rest, _ := strings.Cut(a.Out, "\n")
 	return state, rest == "remains", err
 }
 
-// untilJoined is the change of a step that looks in sync now and will not be
-// once the member has been added: a step that is not in the plan is not done.
-func untilJoined(env plan.Env) (*plan.Change, error) {
+// pendingUntilJoined is then until the host's member has begun its log, nil after
+// that. It is for a step that looks in sync at plan time and no longer will, once
+// the member has been added.
+func pendingUntilJoined(env plan.Env, then *plan.Change) (*plan.Change, error) {
 	if state, _, err := sawJoining(env); err != nil || state == "data" {
 		return nil, err
 	}
-	return &plan.Change{}, nil
+	return then, nil
 }
 
 // mayLeave guards the removal of a stale member. It may be running: etcd goes on
@@ -135,33 +139,31 @@ func (p *Plan) startAnew(m *inventory.Host, s plan.Service) plan.Step {
 	st.Check = func(ctx context.Context, env plan.Env) (*plan.Change, error) {
 		c, err := check(ctx, env)
 		if err == nil && c == nil {
-			if c, err = untilJoined(env); c != nil {
-				c.Op, c.Summary = plan.Restart, "restart "+s.Unit+": its member begins anew"
-			}
+			c, err = pendingUntilJoined(env, plan.Then(plan.Restart, "restart "+s.Unit+": its member begins anew", plan.RestartActs()...))
 		}
 		return c, err
 	}
 	return st
 }
 
-// listed looks the master up among the members. stale means that the member
-// was started once: its log is gone with the disk, so it must not be reused.
-func (p *Plan) listed(ctx context.Context, m *inventory.Host, dial dialer) (stale, listed bool, err error) {
+// listed looks the master up among the members; nil when it is not there. One with
+// a name was started once: its log is gone with the disk, so it must not be reused.
+func (p *Plan) listed(ctx context.Context, m *inventory.Host, dial dialer) (*Listed, error) {
 	c, err := dial(ctx)
 	if err != nil {
-		return false, false, err
+		return nil, err
 	}
 	defer c.Close()
 	ms, err := c.Members(ctx)
 	if err != nil {
-		return false, false, fmt.Errorf("read member list: %w", err)
+		return nil, fmt.Errorf("read member list: %w", err)
 	}
 	for _, e := range ms {
 		if e.of(m) {
-			return e.Name != "", true, nil
+			return &e, nil
 		}
 	}
-	return false, false, nil
+	return nil, nil
 }
 
 // clearScript leaves nothing on a host by which its old member could start

@@ -65,7 +65,7 @@ func (p *Plan) strangers(m *inventory.Host, dial dialer) plan.Step {
 			if len(refused) > 0 {
 				return &plan.GuardError{Err: errors.Join(refused...)}
 			}
-			change = &plan.Change{Op: plan.Delete, Summary: strings.Join(does, "; "), Pin: strings.Join(ids, " ")}
+			change = &plan.Change{Op: plan.Delete, Summary: strings.Join(does, "; "), Acts: ids}
 			return nil
 		})
 		return change, err
@@ -76,7 +76,7 @@ func (p *Plan) strangers(m *inventory.Host, dial dialer) plan.Step {
 	st.Apply = func(ctx context.Context, env plan.Env, change *plan.Change) error {
 		return look(ctx, func(c *Cluster, _ *Status, all []Listed) error {
 			for _, l := range all {
-				if !slices.Contains(strings.Fields(change.Pin), hex(l)) {
+				if !slices.Contains(change.Acts, hex(l)) {
 					continue // not asked, and not in the plan
 				}
 				env.Say("removing etcd member %s", l)

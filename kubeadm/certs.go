@@ -188,7 +188,7 @@ func (c Cluster) Renewal(h *inventory.Host) plan.Step {
 
 func renewal(a plan.Answer, now time.Time) (*plan.Change, error) {
 	if a.Exit != 0 {
-		return nil, fmt.Errorf("look at certificates: exit %d", a.Exit)
+		return nil, a.Failed("certificates")
 	}
 	why := "a renewal was cut off"
 	if a.Out != "renewing" {
@@ -201,5 +201,6 @@ func renewal(a plan.Answer, now time.Time) (*plan.Change, error) {
 	if why == "" {
 		return nil, nil
 	}
-	return &plan.Change{Op: plan.Update, Summary: "renew certificates: " + why}, nil
+	// All are renewed, whichever are due: more of them may be by the step's turn.
+	return &plan.Change{Op: plan.Update, Summary: "renew certificates: " + why, Acts: []string{"renew all"}}, nil
 }

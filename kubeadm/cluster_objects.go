@@ -38,6 +38,7 @@ func (c Cluster) Once(on *inventory.Host, control *Control) plan.Step {
 		return err == nil, err
 	}
 	const what = "kubeadm's settings, kube-proxy and CoreDNS"
+	acts := []string{"make " + what} // the summary holds the reason for which no apiserver answered
 	return plan.Step{
 		ID: id(on, "once"), Host: on.Name, Title: "what the cluster has once",
 		Check: func(ctx context.Context, _ plan.Env) (*plan.Change, error) {
@@ -47,11 +48,11 @@ func (c Cluster) Once(on *inventory.Host, control *Control) plan.Step {
 				return nil, ctx.Err()
 			case err != nil:
 				cause, _, _ := strings.Cut(err.Error(), "\n")
-				return &plan.Change{Op: plan.Create, Summary: "make " + what + " unless they are there once an apiserver answers (" + remote.Clean(cause) + ")"}, nil
+				return &plan.Change{Op: plan.Create, Summary: "make " + what + " unless they are there once an apiserver answers (" + remote.Clean(cause) + ")", Acts: acts}, nil
 			case there:
 				return nil, nil
 			}
-			return &plan.Change{Op: plan.Create, Summary: "make " + what}, nil
+			return &plan.Change{Op: plan.Create, Summary: "make " + what, Acts: acts}, nil
 		},
 		Apply: func(ctx context.Context, env plan.Env, _ *plan.Change) error {
 			there, err := made(ctx)

@@ -131,7 +131,7 @@ func (c Cluster) Fixed(h *inventory.Host) plan.Step {
 				return nil, err
 			}
 			if a.Exit != 0 || a.Out == "" {
-				return nil, fmt.Errorf("look at what the node was made with: exit %d", a.Exit)
+				return nil, a.Failed("what the node was made with")
 			}
 			return nil, refusal(c.fixed(h, readNode(a.Out)))
 		},

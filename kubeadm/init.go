@@ -100,7 +100,7 @@ func (c Cluster) apiAddress(m *inventory.Host) string {
 func (c Cluster) Init(h *inventory.Host) (plan.Step, error) {
 	from, err := c.madeFrom(h)
 	st := plan.Script{
-		ID: id(h, "init"), Host: h.Name, Title: "kubeadm init", Op: plan.Create, Summary: "kubeadm init",
+		ID: id(h, "init"), Host: h.Name, Title: "kubeadm init", Op: plan.Create, Summary: "kubeadm init", Acts: initActs,
 		Look: halves + `if [ ! -e ` + markerFile + ` ]; then
 m=; [ ! -d ` + pkiDir + ` ] || m=$(halves | tr '\n' ,)
 [ -z "$m" ] && echo "not initialised" || echo "not initialised; made anew: $(echo "${m%,}" | sed 's/,/, /g')"; exit 0
@@ -113,13 +113,23 @@ for f in admin.conf kubelet.conf controller-manager.conf scheduler.conf pki/apis
 	return st, err
 }
 
+// initActs takes the answer apart: the state of the master, and each file that would
+// be made anew. The kubelet of a run that was cut off may complete one by itself.
+func initActs(answer string) []string {
+	state, files, found := strings.Cut(answer, "; made anew: ")
+	if !found {
+		return []string{state}
+	}
+	return append(strings.Split(files, ", "), state)
+}
+
 // init runs kubeadm on h, in parts.
 func (c Cluster) init(ctx context.Context, env plan.Env, h *inventory.Host, from string) error {
 	first := c.First == h.Name
 	// kubeadm has systemd reload its units before it starts the kubelet.
 	script := `set -e
 mkdir -p ` + kubeDir + `/manifests
-` + mend + `systemctl enable --quiet --no-reload kubelet.service
+` + mend + `` + plan.EnableUnit + ` kubelet.service
 `
 	if first {
 		env.Part("files and kubelet")

@@ -1,7 +1,6 @@
 package kubeadm
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -40,7 +39,7 @@ func (c Cluster) Labels(on *inventory.Host, nodes []*inventory.Host, control *Co
 					return nil, err
 				}
 				cause, _, _ := strings.Cut(err.Error(), "\n")
-				return &plan.Change{Op: plan.Update, Pin: removals(nil), Summary: "set labels and taints of nodes once an apiserver answers (" + remote.Clean(cause) + ")"}, nil
+				return &plan.Change{Op: plan.Update, Acts: labelActs(nil), Summary: "set labels and taints of nodes once an apiserver answers (" + remote.Clean(cause) + ")"}, nil
 			}
 			return changeOf(edits), nil
 		},
@@ -82,7 +81,7 @@ func changeOf(edits []*edit) *plan.Change {
 	if len(edits) == 0 {
 		return nil
 	}
-	c := &plan.Change{Op: plan.Update, Pin: removals(edits)}
+	c := &plan.Change{Op: plan.Update, Acts: labelActs(edits)}
 	var names []string
 	more := 0
 	for i, e := range edits {
@@ -101,13 +100,16 @@ func changeOf(edits []*edit) *plan.Change {
 	return c
 }
 
-// removals is what a plan promises not to exceed.
-func removals(edits []*edit) string {
-	var b strings.Builder
+// labelActs are the acts of a change: to set what the inventory says, and each
+// removal, one line of the diff.
+func labelActs(edits []*edit) []string {
+	acts := []string{"set labels and taints"}
 	for _, e := range edits {
-		b.WriteString(e.remove.lines(e.node))
+		for l := range strings.Lines(e.remove.lines(e.node)) {
+			acts = append(acts, strings.TrimSuffix(l, "\n"))
+		}
 	}
-	return cmp.Or(b.String(), "nothing to remove\n")
+	return acts
 }
 
 // apply waits for nodes that have just joined and changes what differs. A node
@@ -120,7 +122,7 @@ func (w labelling) apply(ctx context.Context, env plan.Env, c *plan.Change) erro
 		edits, err := w.look(ctx)
 		again := err
 		for _, e := range edits {
-			if m := e.unplanned(c.Pin); m != "" {
+			if m := e.unplanned(c.Acts); m != "" {
 				return fmt.Errorf("%w: %s would be removed, which the plan did not name", plan.ErrChanged, m)
 			}
 			if e.seen == nil {

@@ -90,10 +90,10 @@ func (e *edit) String() string {
 	return e.node + ": " + strings.Join(out, ", ")
 }
 
-// unplanned is a removal that is not among these lines, or "".
-func (e *edit) unplanned(removals string) string {
+// unplanned is a removal that is not among these acts, or "".
+func (e *edit) unplanned(acts []string) string {
 	for l := range strings.Lines(e.remove.lines(e.node)) {
-		if !strings.Contains("\n"+removals, "\n"+l) {
+		if l = strings.TrimSuffix(l, "\n"); !slices.Contains(acts, l) {
 			return strings.TrimSpace(l)
 		}
 	}

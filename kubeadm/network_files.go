@@ -177,13 +177,13 @@ func (c Cluster) routes(h *inventory.Host, subnets map[string]netip.Prefix) ([]p
 		plan.File{ID: id(h, "routes-script"), Host: h.Name, Path: routesPath, Content: script, Mode: 0o755, Lane: Lane}.Step(),
 		plan.File{ID: id(h, "routes-unit"), Host: h.Name, Path: "/etc/systemd/system/" + routesUnit, Content: unit, Lane: Lane}.Step(),
 		plan.Script{
-			ID: id(h, "routes"), Host: h.Name, Title: "routes to pods", Lane: Lane, Op: plan.Start, Timeout: 2 * time.Minute,
+			ID: id(h, "routes"), Host: h.Name, Title: "routes to pods", Lane: Lane, Op: plan.Start, Timeout: 2 * time.Minute, Acts: plan.EachOf,
 			Look: look + `systemctl is-enabled --quiet ` + routesUnit + ` || m="$m, unit not enabled"
 nft list table ` + nftFamily(c.Inv) + ` hactl_pods >/dev/null || m="$m, no masquerading"
 [ -z "$m" ] && echo ok || echo "missing:$m"`,
 			Summary: "set routes to the other nodes' pods",
 			Run: `[ "$(systemctl show -p LoadState -p NeedDaemonReload --value ` + routesUnit + ` | tr '\n' ' ')" = "loaded no " ] || systemctl daemon-reload || exit
-systemctl enable --quiet --no-reload ` + routesUnit + ` && systemctl restart ` + routesUnit,
+` + plan.EnableUnit + ` ` + routesUnit + ` && systemctl restart ` + routesUnit,
 		}.Step(),
 	}, nil
 }

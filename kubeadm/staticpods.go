@@ -74,7 +74,7 @@ func (c Cluster) Manifests(h *inventory.Host) (plan.Step, error) {
 grep -q '^%[2]s  ' %[1]s || { echo "made from another configuration"; exit 0; }
 o=$(grep manifests/ %[1]s | sha256sum --check --quiet 2>/dev/null) && echo ok || echo "changed: $(printf '%%s' "$o" | sed 's/:.*//' | tr '\n' ' ')"`,
 			markerFile, from),
-		Summary: "write static pod manifests", Run: run,
+		Summary: "write static pod manifests", Run: run, Acts: plan.EachOf,
 	}.Step()
 	st.Guard = func(ctx context.Context, env plan.Env) error { return c.spare(ctx, env, h) }
 	st.Ready = func(ctx context.Context, env plan.Env) error {

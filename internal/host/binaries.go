@@ -112,7 +112,7 @@ func binaryChange(a bundle.Artifact, seen plan.Answer) (*plan.Change, error) {
 	}
 	switch {
 	case seen.Exit != 0 || state == "":
-		return nil, fmt.Errorf("look at %s: exit %d", a.Dest, seen.Exit)
+		return nil, seen.Failed(a.Dest)
 	case state == a.SHA256:
 		return nil, nil
 	case state == "absent":

@@ -98,19 +98,23 @@ timeout 45 ctr -n k8s.io images ls`}, {Key: "archives", Script: "ls " + archiveD
 				return nil, err
 			}
 			if seen.Exit != 0 {
-				return nil, fmt.Errorf("list images: exit %d", seen.Exit)
-			}
-			switch missing := missingImages(want, seen.Out); {
-			case seen.Out == notRunning && len(missing) > 0:
-				return &plan.Change{Op: plan.Create, Summary: "import what containerd lacks, once it runs, of " + names(missing)}, nil
-			case len(missing) > 0:
-				return &plan.Change{Op: plan.Create, Summary: "import " + names(missing)}, nil
+				return nil, seen.Failed("the images of containerd")
 			}
 			left, err := h.leftArchives(env, want)
-			if err != nil || len(left) == 0 {
+			if err != nil {
 				return nil, err
 			}
-			return &plan.Change{Op: plan.Delete, Summary: "remove what an import left in " + archiveDir + ": " + names(left)}, nil
+			missing := missingImages(want, seen.Out)
+			c := &plan.Change{Op: plan.Create, Summary: "import " + names(missing), Acts: imports(missing, left)}
+			switch {
+			case len(missing) == 0 && len(left) == 0:
+				return nil, nil
+			case len(missing) == 0:
+				c.Op, c.Summary = plan.Delete, "remove what an import left in "+archiveDir+": "+names(left)
+			case seen.Out == notRunning:
+				c.Summary = "import what containerd lacks, once it runs, of " + names(missing)
+			}
+			return c, nil
 		},
 		Apply: func(ctx context.Context, env plan.Env, _ *plan.Change) error {
 			seen, err := env.Saw("images")
@@ -124,6 +128,20 @@ timeout 45 ctr -n k8s.io images ls`}, {Key: "archives", Script: "ls " + archiveD
 			return h.importAll(ctx, env, missingImages(want, seen.Out), left)
 		},
 	}
+}
+
+// imports are the acts of importing images, which removes their archives, and of
+// removing the archives in left. Once containerd runs, it may lack fewer images than
+// was known.
+func imports(missing, left []bundle.Artifact) []string {
+	var acts []string
+	for _, a := range missing {
+		acts = append(acts, "import "+a.Name, "remove the archive of "+a.Name)
+	}
+	for _, a := range left {
+		acts = append(acts, "remove the archive of "+a.Name)
+	}
+	return acts
 }
 
 // rank is the order in which images are wanted.

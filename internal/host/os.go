@@ -79,7 +79,7 @@ func Packages(manager string, role inventory.Role, mirror bool) []string {
 func (h Host) packages() plan.Step {
 	s := plan.Script{
 		ID: h.id("packages"), Host: h.Host.Name, Title: "OS packages", Op: plan.Create,
-		Timeout: 10 * time.Minute, Stream: true,
+		Timeout: 10 * time.Minute, Stream: true, Acts: plan.EachOf,
 	}
 	want := strings.Join(Packages(h.Facts.PkgManager, h.Host.Role, h.fetches()), " ")
 	s.Summary = "install OS packages"
@@ -128,7 +128,7 @@ func (h Host) modules() plan.Step {
 		Look: `m=; grep -qw overlay /proc/filesystems || m="$m overlay"
 [ -e /proc/sys/net/bridge/bridge-nf-call-iptables ] || m="$m br_netfilter"
 [ -z "$m" ] && echo ok || echo "not loaded:$m"`,
-		Op: plan.Start, Summary: "load kernel modules",
+		Op: plan.Start, Summary: "load kernel modules", Acts: plan.EachOf,
 		Run: "modprobe -a overlay br_netfilter",
 	}.Step()
 }
@@ -166,8 +166,9 @@ func (h Host) sysctls() plan.Step {
 	}
 	return plan.Script{
 		ID: h.id("sysctls"), Host: h.Host.Name, Title: "sysctls",
-		Look: look + `[ -z "$m" ] && echo ok || echo "is${m}"`,
+		Look: look + `[ -z "$m" ] && echo ok || echo "is:${m}"`,
 		Op:   plan.Update, Summary: "set kernel parameters", Run: run + ":",
+		Acts: plan.EachOf, // a module that is loaded before brings its parameters along
 	}.Step()
 }
 

@@ -17,9 +17,6 @@ import (
 // were finished.
 var ErrStopped = errors.New("stopped on request: every step that was running has finished")
 
-// ErrChanged says that a host is no longer as the plan saw it.
-var ErrChanged = errors.New("the host changed since the plan was made")
-
 // GuardError says that a step's Guard refused its change; nothing was changed
 // by that step.
 type GuardError struct{ Err error }
@@ -69,7 +66,7 @@ type Applied struct {
 }
 
 // Apply makes the planned changes, stage by stage. For each step: look again
-// and check (in sync by now: skip; not as planned: stop), Guard, Apply, Ready,
+// and check (in sync by now: skip; other acts than were shown: stop), Guard, Apply, Ready,
 // look and check again, which must find it in sync. A failing step ends its
 // lane; other hosts finish the stage, and no further stage is begun.
 //
@@ -197,7 +194,7 @@ func (a *applier) group(ctx context.Context, h remote.Host, stage string, items,
 		was := now[n : n+len(batch)]
 		n += len(batch)
 		if was[0].Err == nil && was[0].Change == nil {
-			continue // somebody did it, or an earlier step brought it along
+			continue // in sync by now: done by another operator or by an earlier step
 		}
 		for i, it := range batch {
 			ran[it.Step.ID] = &Timing{Stage: stage, Host: it.Step.Host, Lane: it.Step.Lane, Step: it.Step.ID, Start: time.Now()}
@@ -250,9 +247,8 @@ func (a *applier) change(ctx context.Context, h remote.Host, stage string, plann
 		if now[i].Err != nil {
 			return it.Step, now[i].Err
 		}
-		if pin := it.Change.Pin; pin != "" && now[i].Change.Pin != pin {
-			return it.Step, remote.Hint(fmt.Errorf("%w: planned on %q, found %q", ErrChanged, pin, now[i].Change.Pin),
-				"look at it with hactl diff, then run hactl up again")
+		if err := differs(it.Change, now[i].Change); err != nil {
+			return it.Step, err
 		}
 		if f := it.Step.File; f != nil {
 			files = append(files, *f)

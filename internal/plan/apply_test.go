@@ -16,6 +16,7 @@ import (
 )
 
 func TestStagesAreBarriersAndLanesKeepTheirOrder(t *testing.T) {
+	t.Parallel()
 	w := newWorld()
 	var one, two []Step
 	for _, h := range []string{"m1", "m2"} {
@@ -60,6 +61,7 @@ func TestStagesAreBarriersAndLanesKeepTheirOrder(t *testing.T) {
 
 // Two lanes of one host wait for one another here: they end only side by side.
 func TestLanesOfAHostRunSideBySide(t *testing.T) {
+	t.Parallel()
 	w := newWorld()
 	a, b := w.step("m1", "a"), w.step("m1", "b")
 	a.Lane, b.Lane = "left", "right"
@@ -83,6 +85,7 @@ func TestLanesOfAHostRunSideBySide(t *testing.T) {
 }
 
 func TestSerialStageWorksOnOneHostAtATimeAndStopsAtTheFirstFailure(t *testing.T) {
+	t.Parallel()
 	w := newWorld()
 	var steps []Step
 	for _, what := range []string{"a", "b"} { // as a stage list has them: step by step
@@ -144,6 +147,7 @@ func TestSerialStageFinishesAllLanesOfAHostBeforeTheNextHost(t *testing.T) {
 }
 
 func TestFailureLetsOtherHostsFinishTheStageButNoLaterOne(t *testing.T) {
+	t.Parallel()
 	w := newWorld()
 	failed := make(chan bool)
 	w.fail["m1/a"] = errors.New("boom")
@@ -173,6 +177,7 @@ func TestFailureLetsOtherHostsFinishTheStageButNoLaterOne(t *testing.T) {
 }
 
 func TestStopFinishesWhatRunsAndBeginsNothingElse(t *testing.T) {
+	t.Parallel()
 	w := newWorld()
 	stop := make(chan struct{})
 	w.before = func(id ID) {
@@ -188,6 +193,7 @@ func TestStopFinishesWhatRunsAndBeginsNothingElse(t *testing.T) {
 }
 
 func TestStopInsideAQuickGroupConfirmsWhatWasDone(t *testing.T) {
+	t.Parallel()
 	w := newWorld()
 	stop := make(chan struct{})
 	var steps []Step
@@ -210,6 +216,7 @@ func TestStopInsideAQuickGroupConfirmsWhatWasDone(t *testing.T) {
 
 // A run whose third file cannot be written has still written two, and says so.
 func TestFailureInsideAQuickGroupCountsWhatWasDone(t *testing.T) {
+	t.Parallel()
 	w := newWorld()
 	var steps []Step
 	for _, what := range []string{"a", "b", "c", "d"} {
@@ -230,6 +237,7 @@ func TestFailureInsideAQuickGroupCountsWhatWasDone(t *testing.T) {
 }
 
 func TestQuickNeighboursShareTheirLooks(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	h := shell(t, "m1")
 	var steps []Step
@@ -255,6 +263,7 @@ func TestQuickNeighboursShareTheirLooks(t *testing.T) {
 }
 
 func TestStepThatIsInSyncByNowIsSkipped(t *testing.T) {
+	t.Parallel()
 	w := newWorld()
 	stages := []Stage{{Name: "s", Steps: []Step{w.step("m1", "a"), w.step("m1", "b")}}}
 	p := mustMake(t, stages, fakes("m1"))
@@ -266,6 +275,7 @@ func TestStepThatIsInSyncByNowIsSkipped(t *testing.T) {
 }
 
 func TestGuardRefusalIsATypeWithAnExitCodeAndChangesNothing(t *testing.T) {
+	t.Parallel()
 	w := newWorld()
 	s := w.step("m1", "a")
 	reason := errors.New("2 of 3 members are down")
@@ -281,6 +291,7 @@ func TestGuardRefusalIsATypeWithAnExitCodeAndChangesNothing(t *testing.T) {
 }
 
 func TestReadyRunsAfterApplyAndItsFailureFailsTheStep(t *testing.T) {
+	t.Parallel()
 	w := newWorld()
 	s := w.step("m1", "a")
 	s.Ready = func(_ context.Context, env Env) error {
@@ -301,6 +312,7 @@ func TestReadyRunsAfterApplyAndItsFailureFailsTheStep(t *testing.T) {
 }
 
 func TestStepThatStaysDifferentHasFailed(t *testing.T) {
+	t.Parallel()
 	s := newWorld().step("m1", "a")
 	s.Apply = func(context.Context, Env, *Change) error { return nil }
 	a, err := mustMake(t, []Stage{{Name: "s", Steps: []Step{s}}}, fakes("m1")).Apply(t.Context(), fakes("m1"), Discard, nil)
@@ -310,6 +322,7 @@ func TestStepThatStaysDifferentHasFailed(t *testing.T) {
 }
 
 func TestFileThatChangedSinceThePlanIsNotTouched(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "f")
 	hosts := Hosts{"m1": shell(t, "m1")}
 	stages := []Stage{{Name: "s", Steps: []Step{File{ID: "f", Host: "m1", Path: path, Content: []byte("ours"), Owner: me(t)}.Step()}}}
@@ -325,6 +338,7 @@ func TestFileThatChangedSinceThePlanIsNotTouched(t *testing.T) {
 }
 
 func TestHostLostInApplyIsUnknownAndNotConfirmed(t *testing.T) {
+	t.Parallel()
 	w := newWorld()
 	s := w.step("m1", "a")
 	lost := remote.NewFake("m1", func(c remote.Call) (*remote.Result, error) { return runLocally(context.Background(), c.Cmd) })
@@ -342,6 +356,7 @@ func TestHostLostInApplyIsUnknownAndNotConfirmed(t *testing.T) {
 }
 
 func TestCriticalPathIsTheLaneThatEndedLastOfEachStage(t *testing.T) {
+	t.Parallel()
 	at := func(s int) time.Time { return time.Unix(int64(s), 0) }
 	ts := []Timing{
 		{Stage: "one", Host: "m1", Lane: "x", Step: "1x", Start: at(0), End: at(2)},
@@ -365,6 +380,7 @@ func TestCriticalPathIsTheLaneThatEndedLastOfEachStage(t *testing.T) {
 
 // The second part ends with Ready, which belongs to the step.
 func TestPartsFollowOneAnotherThroughTheirStep(t *testing.T) {
+	t.Parallel()
 	w := newWorld()
 	s := w.step("m1", "a")
 	apply := s.Apply
@@ -389,6 +405,7 @@ func TestPartsFollowOneAnotherThroughTheirStep(t *testing.T) {
 
 // One look confirms all of them, after the last: no row of the path may hold it.
 func TestQuickStepEndsWithItsChangeAndIsReportedOnceConfirmed(t *testing.T) {
+	t.Parallel()
 	w := newWorld()
 	var steps []Step
 	for _, what := range []string{"a", "b", "c"} {
@@ -418,6 +435,7 @@ func TestQuickStepEndsWithItsChangeAndIsReportedOnceConfirmed(t *testing.T) {
 }
 
 func TestNeighbouringFilesGoInOneCallAndARefusalNamesItsStep(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	h := shell(t, "m1")
 	var steps []Step

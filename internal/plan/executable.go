@@ -2,7 +2,6 @@ package plan
 
 import (
 	"context"
-	"fmt"
 
 	"hactl/internal/remote"
 )
@@ -25,7 +24,7 @@ func (x Executable) Step() Step {
 		Look: []Look{{Key: key, Script: remote.HashOf + `f=` + remote.Quote(x.Path) + `
 if s=$(stat -Lc %F -- "$f" 2>&1); then
 s=$(hash_of "$f") || exit 1; [ -x "$f" ] || s="$s, not executable"; echo "$s"
-else ` + absent + `; fi`}},
+else ` + absentOrUnknown + `; fi`}},
 		Check: func(_ context.Context, env Env) (*Change, error) {
 			a, err := env.Saw(key)
 			if err != nil {
@@ -33,7 +32,7 @@ else ` + absent + `; fi`}},
 			}
 			switch {
 			case a.Exit != 0 || a.Out == "":
-				return nil, fmt.Errorf("look at %s: exit %d", x.Path, a.Exit)
+				return nil, a.Failed(x.Path)
 			case a.Out == x.SHA256:
 				return nil, nil
 			case a.Out == "absent":

@@ -28,9 +28,9 @@ type File struct {
 	Keep string
 }
 
-// absent ends a look whose stat failed with the message $s: only what says that
-// nothing is there is absence, anything else is "could not look".
-const absent = `case $s in *'No such file'*|*'Not a directory'*) echo absent;; *) exit 1;; esac`
+// absentOrUnknown is the end of a look whose stat failed with the message $s: it
+// prints "absent" if that is ENOENT or ENOTDIR; any other error is "could not look".
+const absentOrUnknown = `case $s in *'No such file'*|*'Not a directory'*) echo absent;; *) echo "$s" >&2; exit 1;; esac`
 
 // maxDiff is the largest file that is fetched for a diff, in bytes.
 const maxDiff = 64 << 10
@@ -85,7 +85,7 @@ printf '%s\n' "$s"; [ -z "$h" ] || { printf '%s\n' "$h"; ` + show + `; }`}
 if s=$(stat -c '%a %U:%G %F' -- "$f" 2>&1); then
 case $s in *' regular'*) ;; *) printf '%s\n' "$s"; exit 0;; esac
 h=$(sha256sum <"$f") || exit 1; h=${h%% *}; printf '%s\n%s\n' "$s" "$h"; ` + show + `
-else ` + absent + `; fi`}
+else ` + absentOrUnknown + `; fi`}
 }
 
 // plain is a path that stat and sha256sum print as it is.
@@ -97,7 +97,7 @@ func (f File) check(a Answer) (*Change, error) {
 	case a.Exit == 0 && a.Out == "absent":
 		return f.change(Create, "write "+f.Path, "", "absent"), nil
 	case a.Exit != 0 || a.Out == "":
-		return nil, fmt.Errorf("look at %s: exit %d", f.Path, a.Exit)
+		return nil, a.Failed(f.Path)
 	}
 	meta := strings.SplitN(lines[0], " ", 3)
 	if len(meta) != 3 {

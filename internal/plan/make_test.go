@@ -13,6 +13,7 @@ import (
 )
 
 func TestMakeRefusesBrokenStageLists(t *testing.T) {
+	t.Parallel()
 	w := newWorld()
 	a, b := w.step("m1", "a"), w.step("m1", "b")
 	a.Look, b.Look = []Look{{Key: "k", Script: "echo 1"}}, []Look{{Key: "k", Script: "echo 2"}}
@@ -34,6 +35,7 @@ func TestMakeRefusesBrokenStageLists(t *testing.T) {
 }
 
 func TestUnreachableHostIsUnknownNeverAbsent(t *testing.T) {
+	t.Parallel()
 	down := remote.NewFake("m1", func(remote.Call) (*remote.Result, error) {
 		return nil, &remote.UnreachableError{Host: "m1", Op: "run", Err: errors.New("session lost")}
 	})
@@ -64,6 +66,7 @@ func TestUnreachableHostIsUnknownNeverAbsent(t *testing.T) {
 }
 
 func TestMakeLooksOncePerHost(t *testing.T) {
+	t.Parallel()
 	h := shell(t, "m1")
 	dir := t.TempDir()
 	var steps []Step
@@ -77,6 +80,7 @@ func TestMakeLooksOncePerHost(t *testing.T) {
 }
 
 func TestLookSplitsWhatACommandLineCannotHold(t *testing.T) {
+	t.Parallel()
 	h := shell(t, "m1")
 	var looks []Look
 	for i := range 5 {
@@ -99,6 +103,7 @@ func TestLookSplitsWhatACommandLineCannotHold(t *testing.T) {
 // What a host prints cannot pass for the engine's own marker: the marker is not
 // known before the script arrives, and even an old one has another nonce.
 func TestFileContentForgesNoMarker(t *testing.T) {
+	t.Parallel()
 	var old string
 	spy := remote.NewFake("m1", func(c remote.Call) (*remote.Result, error) {
 		i := strings.Index(c.Cmd.Script, "hactl-")
@@ -120,9 +125,49 @@ func TestFileContentForgesNoMarker(t *testing.T) {
 	}
 }
 
+// The reason of a look that fails reaches the person, cleaned and cut; stderr is not
+// taken for the answer.
+func TestLooksKeepTheirOwnStderr(t *testing.T) {
+	t.Parallel()
+	h := shell(t, "m1")
+	looks := []Look{
+		{Key: "fine", Script: "echo a"},
+		{Key: "fails", Script: "echo b; cat /nowhere/f; exit 3"},
+		{Key: "warns", Script: "echo ok; printf 'one\\n\\033[2Jtwo\\n' >&2"},
+		{Key: "much", Script: "i=0; while [ $i -lt 2000 ]; do echo line >&2; i=$((i+1)); done; exit 1"},
+		{Key: "last", Script: "echo z >&2"},
+	}
+	seen, err := look(t.Context(), h, looks)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for key, want := range map[string]Answer{
+		"fine":  {Out: "a"},
+		"fails": {Out: "b", Exit: 3, Stderr: "cat: /nowhere/f: No such file or directory"},
+		"warns": {Out: "ok", Stderr: "one\ntwo"},
+		"much":  {Exit: 1, Stderr: strings.Repeat("line\n", 100)},
+		"last":  {Stderr: "z"},
+	} {
+		if seen[key] != want {
+			t.Errorf("%s: %+v", key, seen[key])
+		}
+	}
+	if n := len(h.Calls()); n != 1 {
+		t.Errorf("%d round trips", n)
+	}
+	want := "look at it: exit 3: cat: /nowhere/f: No such file or directory"
+	if err := seen["fails"].Failed("it"); err.Error() != want {
+		t.Error(err)
+	}
+	if err := seen["warns"].Failed("it"); err.Error() != "look at it: exit 0: one; two" {
+		t.Error(err)
+	}
+}
+
 func TestAnswersThatEndEarlyAreUnknown(t *testing.T) {
+	t.Parallel()
 	looks := []Look{{Key: "a", Script: "echo ok"}, {Key: "b", Script: "echo ok"}}
-	whole := "ok\n\nM 0 0\nok\n\nM 1 0\n"
+	whole := "ok\n\nM 0 0+\nwarning\nM\nok\n\nM 1 0\n"
 	for n := range len(whole) {
 		seen := map[string]Answer{}
 		if err := splitAnswers([]byte(whole[:n]), "M", looks, seen); err == nil {
@@ -138,6 +183,7 @@ func TestAnswersThatEndEarlyAreUnknown(t *testing.T) {
 }
 
 func TestSyntaxErrorInALookIsUnknown(t *testing.T) {
+	t.Parallel()
 	s := Script{ID: "s", Host: "m1", Title: "broken", Look: "if then"}.Step()
 	p := mustMake(t, []Stage{{Name: "s", Steps: []Step{s}}}, fakes("m1"))
 	if len(p.Unknown()) != 1 {
@@ -146,12 +192,14 @@ func TestSyntaxErrorInALookIsUnknown(t *testing.T) {
 }
 
 func TestSawOnlyWhatTheStepAskedFor(t *testing.T) {
+	t.Parallel()
 	if _, err := (Env{}).Saw("x"); err == nil || !strings.Contains(err.Error(), `did not ask for "x"`) {
 		t.Fatal(err)
 	}
 }
 
 func TestCheckThatFailsIsUnknown(t *testing.T) {
+	t.Parallel()
 	s := newWorld().step("m1", "a")
 	s.Check = func(context.Context, Env) (*Change, error) { return nil, os.ErrDeadlineExceeded }
 	p := mustMake(t, []Stage{{Name: "s", Steps: []Step{s}}}, fakes("m1"))
@@ -163,6 +211,7 @@ func TestCheckThatFailsIsUnknown(t *testing.T) {
 func FuzzSplitAnswers(f *testing.F) {
 	f.Add([]byte("ok\n\nM 0 0\nok\n\nM 1 0\n"))
 	f.Add([]byte("\nM 0 0\n"))
+	f.Add([]byte("\nM 0 1+\nno\nM\n\nM 1 0+\n\nM\n"))
 	f.Add([]byte("\nM 1 0\n\nM 0 0\n\nM 0 -1\n"))
 	f.Fuzz(func(t *testing.T, out []byte) {
 		looks := []Look{{Key: "a"}, {Key: "b"}}

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -18,6 +19,9 @@ type Script struct {
 	Look    string // prints "ok" or what is wrong; any exit code other than 0 is "could not look"
 	Op      Op     // Do when empty
 	Summary string // what Run does
+	// Acts are those of the change, from what Look printed; nil: the answer as a
+	// whole, so that another answer at the script's turn stops the run. See [EachOf].
+	Acts    func(answer string) []string
 	Run     string
 	Stdin   []byte        // for Run; may be secret
 	Timeout time.Duration // of Run
@@ -40,11 +44,16 @@ func (s Script) Step() Step {
 			}
 			switch {
 			case a.Exit != 0 || a.Out == "":
-				return nil, fmt.Errorf("look at %s: exit %d: %s", s.Title, a.Exit, remote.Clean(a.Out))
+				a.Stderr = cmp.Or(a.Stderr, remote.Clean(a.Out))
+				return nil, a.Failed(s.Title)
 			case a.Out == "ok":
 				return nil, nil
 			}
-			return &Change{Op: s.Op, Summary: fmt.Sprintf("%s (%s)", s.Summary, remote.Clean(a.Out))}, nil
+			c := &Change{Op: s.Op, Summary: fmt.Sprintf("%s (%s)", s.Summary, remote.Clean(a.Out))}
+			if s.Acts != nil {
+				c.Acts = s.Acts(remote.Clean(a.Out))
+			}
+			return c, nil
 		},
 		Apply: func(ctx context.Context, env Env, _ *Change) error {
 			c := remote.Cmd{Script: s.Run, Stdin: s.Stdin, Title: s.Title, Timeout: s.Timeout}

@@ -26,11 +26,11 @@ type Service struct {
 	Host   string
 	Unit   string // "etcd.service"
 	Config string // wanted value of HACTL_CONFIG; empty: any process will do
-	// Reads are the files that the process reads once, at its start, by path, with
-	// their wanted content: its unit and its configuration. The unit notes their
-	// hashes at each start (template "started"), whoever starts it: somebody who
-	// edits a file and restarts the service leaves a process that goes on with it
-	// when the file is long as it was.
+	// Reads are the files that the process loads only at its start, by path, with
+	// their wanted content: its unit and its configuration. An ExecStartPre of the
+	// unit (template "started") records their hashes in /run/hactl-started. That
+	// catches a process that was started from an edited file which has been
+	// reverted since: the file is right, the process is not.
 	Reads map[string][]byte
 	Lane  string
 	// NoBlock queues the start and does not wait: an etcd member reports ready
@@ -72,9 +72,18 @@ func (s Service) Step() Step {
 func (s Service) key() string { return "service " + s.Unit }
 
 // lookScript reads the environment of the main process.
+//
+// NeedDaemonReload=yes has two meanings since systemd 255: the files of this unit
+// differ from what systemd has loaded, or units were enabled or disabled on this
+// host and systemd has not read them anew since. The second is the same for all
+// units, init.scope included, which has no file; it says nothing of this unit.
+// That one is asked for before and after the unit, since it comes and goes.
 func (s Service) lookScript() string {
-	return `about_process ` + remote.Quote(s.Unit) + ` || exit 1
+	u := remote.Quote(s.Unit)
+	return `about_process ` + u + ` || exit 1
 echo "$s"
+case $s in *NeedDaemonReload=yes*) case $(systemctl show -p NeedDaemonReload --value -- init.scope ` + u + ` init.scope | tr -d '\n') in
+noyesno|'') ;; *) echo NeedDaemonReload=all ;; esac;; esac
 case $N$e$N in *"${N}` + ConfigEnv + `="*) e=$N$e; e=${e##*"${N}` + ConfigEnv + `="}; echo "` + ConfigEnv + `=${e%%"$N"*}";; esac
 ` + s.readStarted() + `exit 0`
 }
@@ -103,7 +112,7 @@ func (s Service) startedWithOther(p map[string]string) string {
 
 func (s Service) check(a Answer) (*Change, error) {
 	if a.Exit != 0 {
-		return nil, fmt.Errorf("look at %s: exit %d", s.Unit, a.Exit)
+		return nil, a.Failed(s.Unit)
 	}
 	p := map[string]string{}
 	for line := range strings.Lines(a.Out) {
@@ -115,21 +124,42 @@ func (s Service) check(a Answer) (*Change, error) {
 	}
 	running := p["ActiveState"] == "active" || s.NoBlock && p["ActiveState"] == "activating" && p["MainPID"] != "0"
 	switch {
+	case p["LoadState"] == "not-found" && running:
+		return s.restart("its unit is gone"), nil
 	case p["LoadState"] == "not-found":
-		return &Change{Op: Start, Summary: "enable and start " + s.Unit}, nil
+		return s.start("enable and start " + s.Unit), nil
+	case p["ActiveState"] == "activating" && !running: // systemd may be faster
+		c := s.restart("")
+		c.Op, c.Summary = Start, fmt.Sprintf("start or restart %s (is activating)", s.Unit)
+		return c, nil
 	case !running:
-		return &Change{Op: Start, Summary: fmt.Sprintf("start %s (is %s)", s.Unit, p["ActiveState"])}, nil
+		return s.start(fmt.Sprintf("start %s (is %s)", s.Unit, p["ActiveState"])), nil
 	case s.Config != "" && p[ConfigEnv] != s.Config:
-		return &Change{Op: Restart, Summary: "restart " + s.Unit + ": the running process has another configuration"}, nil
+		return s.restart("the running process has another configuration"), nil
 	case s.startedWithOther(p) != "":
-		return &Change{Op: Restart, Summary: "restart " + s.Unit + ": its process was started with another " + s.startedWithOther(p)}, nil
+		return s.restart("its process was started with another " + s.startedWithOther(p)), nil
 	case p["NeedDaemonReload"] == "yes":
-		return &Change{Op: Restart, Summary: "restart " + s.Unit + ": its unit changed after the process was started"}, nil
+		return s.restart("its unit changed after the process was started"), nil
 	case p["UnitFileState"] != "enabled":
-		return &Change{Op: Update, Summary: fmt.Sprintf("enable %s (is %s)", s.Unit, p["UnitFileState"])}, nil
+		return &Change{Op: Update, Summary: fmt.Sprintf("enable %s (is %s)", s.Unit, p["UnitFileState"]), Acts: []string{"enable"}}, nil
 	}
 	return nil, nil
 }
+
+// start and restart are the changes of a unit. The reason may differ when the
+// step's turn comes, since its files are written before. Where a restart was
+// shown, a process that ended meanwhile may be started; where a start was shown, a
+// process that runs by now is not restarted.
+func (s Service) start(what string) *Change {
+	return &Change{Op: Start, Summary: what, Acts: []string{"enable", "start"}}
+}
+
+func (s Service) restart(why string) *Change {
+	return &Change{Op: Restart, Summary: "restart " + s.Unit + ": " + why, Acts: RestartActs()}
+}
+
+// RestartActs are the [Change.Acts] of a service that is restarted.
+func RestartActs() []string { return []string{"enable", "start", "restart"} }
 
 func (s Service) apply(ctx context.Context, env Env, c *Change) error {
 	verb := "restart"
@@ -150,7 +180,7 @@ func (s Service) apply(ctx context.Context, env Env, c *Change) error {
 	// it is. NeedDaemonReload alone would not do: it says no of a new drop-in folder.
 	script := "u=" + remote.Quote(s.Unit) + `
 [ "$(systemctl show -p LoadState --value -- "$u")" != masked ] || systemctl unmask --quiet -- "$u"
-systemctl is-enabled --quiet -- "$u" || systemctl enable --quiet --no-reload -- "$u" || exit
+systemctl is-enabled --quiet -- "$u" || ` + EnableUnit + ` "$u" || exit
 ` + s.reload() + `
 systemctl reset-failed -- "$u" 2>/dev/null
 ` + was + `systemctl ` + block + verb + ` -- "$u"` + begun
@@ -160,6 +190,11 @@ systemctl reset-failed -- "$u" 2>/dev/null
 	}
 	return nil
 }
+
+// EnableUnit begins a command that enables a unit by its files alone. When systemd
+// is asked to, as with enable --no-reload, it says NeedDaemonReload=yes of every
+// unit from then on (since version 255).
+const EnableUnit = "systemctl --root=/ enable --quiet --"
 
 // reload makes systemd read the unit $u, unless it has.
 func (s Service) reload() string {

@@ -6,6 +6,7 @@ package plan
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"hactl/internal/remote"
 )
@@ -56,8 +57,19 @@ type Look struct {
 
 // Answer is what a Look printed. Exit is its exit code.
 type Answer struct {
-	Out  string // stdout without the final newline
-	Exit int
+	Out    string // stdout without the final newline
+	Stderr string // its first 500 bytes, without control characters
+	Exit   int
+}
+
+// Failed is the error of a look that says nothing of what it looked at. It gives
+// the reason that the host gave.
+func (a Answer) Failed(what string) error {
+	reason := strings.TrimSpace(a.Stderr)
+	if reason != "" {
+		reason = ": " + strings.ReplaceAll(reason, "\n", "; ")
+	}
+	return fmt.Errorf("look at %s: exit %d%s", what, a.Exit, reason)
 }
 
 // Env is what a step may use.
@@ -108,8 +120,16 @@ type Change struct {
 	Before string `json:"before,omitempty"`
 	After  string `json:"after,omitempty"`
 	Secret bool   `json:"secret,omitempty"`
-	// Pin is the state that was seen. When it is not empty and differs at the
-	// time of Apply, the world changed in between and the engine stops.
+	// Then says that nothing is to be done yet: an earlier step of the plan makes
+	// the change necessary.
+	Then bool `json:"then,omitempty"`
+	// Acts name what the change does, one act each. When the step's turn comes,
+	// a fresh look may ask for fewer acts than were shown, never for another one:
+	// then the run stops with [ErrChanged]. Without Acts the change must be the
+	// same in Op, Summary and Pin. A step sets them when its summary holds what
+	// may differ from look to look, or when an earlier step may do a part of it.
+	Acts []string `json:"-"`
+	// Pin is the state that was seen, such as a file's hash, or "absent".
 	Pin string `json:"-"`
 	// Want is the SHA-256 of what is to be there, in hex, where the change is
 	// to a file: it names a secret content without showing it.

@@ -22,6 +22,7 @@ func checked(t *testing.T, s Step) (*Change, error) {
 }
 
 func TestFileStepSeesEveryDifference(t *testing.T) {
+	t.Parallel()
 	for name, file := range map[string]string{"with others": "plain.conf", "alone": "it's here"} {
 		t.Run(name, func(t *testing.T) { seesEveryDifference(t, filepath.Join(t.TempDir(), file)) })
 	}
@@ -62,6 +63,7 @@ func seesEveryDifference(t *testing.T, path string) {
 }
 
 func TestFileStepNeverReplacesWhatIsNoRegularFile(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	for name, make := range map[string]func(string) error{
 		"a directory":     func(p string) error { return os.Mkdir(p, 0o700) },
@@ -81,6 +83,7 @@ func TestFileStepNeverReplacesWhatIsNoRegularFile(t *testing.T) {
 }
 
 func TestFileBelowAFileIsAbsent(t *testing.T) {
+	t.Parallel()
 	p := filepath.Join(t.TempDir(), "f")
 	write(t, p, "x", 0o600)
 	c, err := checked(t, File{ID: "f", Host: "m1", Path: p + "/below", Content: []byte("x")}.Step())
@@ -91,6 +94,7 @@ func TestFileBelowAFileIsAbsent(t *testing.T) {
 
 // A stat that fails for another reason than absence is "could not look".
 func TestFileThatCannotBeLookedAtIsUnknown(t *testing.T) {
+	t.Parallel()
 	p := filepath.Join(t.TempDir(), strings.Repeat("n", 300)) // ENAMETOOLONG, for root too
 	loop := filepath.Join(t.TempDir(), "loop")                // ELOOP
 	if err := os.Symlink(loop, loop); err != nil {
@@ -101,10 +105,14 @@ func TestFileThatCannotBeLookedAtIsUnknown(t *testing.T) {
 		if c != nil || err == nil {
 			t.Fatalf("%+v, %v", c, err)
 		}
+		if !strings.Contains(err.Error(), ": exit 1: stat: ") {
+			t.Errorf("without its reason: %v", err)
+		}
 	}
 }
 
 func TestFilesAreLookedAtTogetherAndToldApart(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	// Names that are the end or the beginning of one another, a folder, a link,
 	// and what is not there.
@@ -136,6 +144,7 @@ func TestFilesAreLookedAtTogetherAndToldApart(t *testing.T) {
 }
 
 func TestKeptFileIsNeverReplaced(t *testing.T) {
+	t.Parallel()
 	p := filepath.Join(t.TempDir(), "ca.crt")
 	f := File{ID: "f", Host: "m1", Path: p, Content: []byte("ours"), Owner: me(t), Keep: "restore the store"}
 	if c, err := checked(t, f.Step()); err != nil || c == nil || c.Op != Create {
@@ -153,6 +162,7 @@ func TestKeptFileIsNeverReplaced(t *testing.T) {
 }
 
 func TestSecretFileShowsHashesOnly(t *testing.T) {
+	t.Parallel()
 	p := filepath.Join(t.TempDir(), "key")
 	write(t, p, "old-secret", 0o600)
 	f := File{ID: "f", Host: "m1", Path: p, Content: []byte("new-secret"), Mode: 0o600, Owner: me(t), Secret: true}
@@ -204,6 +214,7 @@ func FuzzFileCheck(f *testing.F) {
 }
 
 func TestServiceStepAsksTheRunningProcess(t *testing.T) {
+	t.Parallel()
 	s := Service{ID: "s", Host: "m1", Unit: "x.service", Config: "abc"}
 	state := func(load, active, file, pid, config string) string {
 		out := "MainPID=" + pid + "\nLoadState=" + load + "\nActiveState=" + active + "\nSubState=s\nUnitFileState=" + file + "\nNeedDaemonReload=no"
@@ -223,6 +234,9 @@ func TestServiceStepAsksTheRunningProcess(t *testing.T) {
 	}{
 		"in sync":                      {out: state("loaded", "active", "enabled", "7", "abc")},
 		"no such unit":                 {out: state("not-found", "inactive", "", "0", ""), op: Start, text: "enable and start"},
+		"its unit file was removed":    {out: state("not-found", "active", "", "7", "abc"), op: Restart, text: "its unit is gone"},
+		"its unit file is another":     {out: state("loaded", "active", "enabled", "7", "abc") + "\nNeedDaemonReload=yes", op: Restart, text: "its unit changed"},
+		"all units are to be reloaded": {out: state("loaded", "active", "enabled", "7", "abc") + "\nNeedDaemonReload=yes\nNeedDaemonReload=all"},
 		"stopped":                      {out: state("loaded", "inactive", "enabled", "0", ""), op: Start, text: "is inactive"},
 		"failed":                       {out: state("loaded", "failed", "enabled", "0", ""), op: Start, text: "is failed"},
 		"starting":                     {out: state("loaded", "activating", "enabled", "7", "abc"), op: Start, text: "is activating"},
@@ -285,6 +299,7 @@ func FuzzServiceCheck(f *testing.F) {
 }
 
 func TestServiceApplyNeverRunsBackThroughItsEffect(t *testing.T) {
+	t.Parallel()
 	for op, want := range map[Op]string{Start: ` restart -- "$u"`, Restart: ` restart -- "$u"`, Update: ` start -- "$u"`} {
 		h := remote.NewFake("m1", nil)
 		s := Service{ID: "s", Host: "m1", Unit: "x.service"}.Step()
@@ -299,6 +314,7 @@ func TestServiceApplyNeverRunsBackThroughItsEffect(t *testing.T) {
 }
 
 func TestServiceFailureQuotesTheJournal(t *testing.T) {
+	t.Parallel()
 	h := remote.NewFake("m1", func(c remote.Call) (*remote.Result, error) {
 		if strings.HasPrefix(c.Cmd.Script, "journalctl") {
 			return &remote.Result{Stdout: []byte("bind: address already in use\n")}, nil
@@ -315,6 +331,7 @@ func TestServiceFailureQuotesTheJournal(t *testing.T) {
 
 // The hint was the journal's, in which nothing of the disk stands.
 func TestServiceOnASickDiskKeepsTheHint(t *testing.T) {
+	t.Parallel()
 	sick := remote.Hint(remote.ErrReadOnly, "remount it")
 	h := remote.NewFake("m1", func(remote.Call) (*remote.Result, error) { return nil, sick })
 	s := Service{ID: "s", Host: "m1", Unit: "x.service", Wait: time.Second}.Step()
@@ -325,6 +342,7 @@ func TestServiceOnASickDiskKeepsTheHint(t *testing.T) {
 }
 
 func TestQueuedServiceHasNoWaitOfItsOwn(t *testing.T) {
+	t.Parallel()
 	if (Service{ID: "s", NoBlock: true}).Step().Ready != nil {
 		t.Error("a queued start is waited for: members that wait for one another deadlock")
 	}
@@ -335,6 +353,7 @@ func TestQueuedServiceHasNoWaitOfItsOwn(t *testing.T) {
 }
 
 func TestScriptStepAnswers(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		look, summary, err string
 	}{
@@ -344,7 +363,9 @@ func TestScriptStepAnswers(t *testing.T) {
 		"said nothing":             {look: ":", err: "look at thing: exit 0"},
 		"repaints the terminal":    {look: `printf 'no\033[2Jpe'`, summary: "install (nope)"},
 		"ok among other words":     {look: "echo ok; echo ok", summary: "install (ok\nok)"},
-		"stderr is not the answer": {look: "echo ok >&2", err: "look at thing: exit 0"},
+		"stderr is not the answer": {look: "echo ok >&2", err: "look at thing: exit 0: ok"},
+		"its reason":               {look: "echo no >&2; exit 4", err: "look at thing: exit 4: no"},
+		"a reason on stdout":       {look: "echo no; exit 4", err: "look at thing: exit 4: no"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := checked(t, Script{ID: "s", Host: "m1", Title: "thing", Summary: "install", Look: c.look}.Step())
@@ -367,6 +388,7 @@ func TestScriptStepAnswers(t *testing.T) {
 }
 
 func TestExecutableStepSeesEveryDifference(t *testing.T) {
+	t.Parallel()
 	p := filepath.Join(t.TempDir(), "prober")
 	x := Executable{ID: "x", Host: "m1", Local: "/dev/null", SHA256: sum("program"), Path: p}
 	for _, c := range []struct {
@@ -401,6 +423,7 @@ func TestExecutableStepSeesEveryDifference(t *testing.T) {
 }
 
 func TestDigestNamesContentAndItsBounds(t *testing.T) {
+	t.Parallel()
 	a := Digest([]byte("ab"), []byte("c"))
 	if a != Digest([]byte("ab"), []byte("c")) || len(a) != 16 {
 		t.Error("not stable")
