@@ -22,7 +22,7 @@ deps: ## install the Debian packages that the targets below need (root)
 
 test: deps ## hermetic tests with the race detector, go vet, shellcheck
 	$(GO) vet ./...
-	$(GO) vet -tags e2e ./...
+	$(GO) vet -tags e2e,sweep ./...
 	$(GO) test ./inventory # whole, which takes too long with the race detector
 	find . -name '*.sh' -o -path ./.ci/run | xargs shellcheck --shell=sh --severity=warning
 	HACTL_TEST_REQUIRE=1 $(GO) test -race ./...
@@ -47,6 +47,7 @@ e2e-all: deps bundle ## every scenario on real local hosts, run before a release
 
 sweep: deps bundle ## hactl cut at every call it makes, and killed at 100 random instants; hours (root)
 	HACTL_SWEEP=1 $(GO) test -count=1 -timeout 1h -v -run '^TestRunCutAtAnyCommand' ./cmd
+	$(GO) test -tags sweep -run '^TestSweep' ./cmd
 	HACTL_SWEEP=1 HACTL_SWEEP_RANDOM=100 $(GO) test -tags e2e -count=1 -timeout 24h -v -run '^TestSweep' ./e2e/...
 
 demo: deps bundle ## three masters and a worker on this machine, then power one off (root)

@@ -3,9 +3,6 @@ package cmd
 import (
 	"context"
 	"fmt"
-	"os"
-	"strconv"
-	"syscall"
 
 	"hactl/internal/remote"
 )
@@ -38,23 +35,6 @@ func (s *session) breakLocks(ctx context.Context) error {
 	return nil
 }
 
-// cutEnv makes hactl kill itself at its N-th call to a host, before or after
-// the call took effect ("17" or "17+"): how the crash tests cut a run off at
-// every boundary.
-const cutEnv = "HACTL_TEST_DIE_AT"
-
-// cutFromEnv returns what each host is wrapped in.
-func (a *app) cutFromEnv() func(remote.Host) remote.Host {
-	v := a.getenv(cutEnv)
-	when := remote.Before
-	if n := len(v); n > 0 && v[n-1] == '+' {
-		when, v = remote.After, v[:n-1]
-	}
-	n, err := strconv.Atoi(v)
-	if err != nil || n < 1 {
-		return func(h remote.Host) remote.Host { return h }
-	}
-	cut := remote.NewCut(n, when)
-	cut.OnCut = func() { _ = syscall.Kill(os.Getpid(), syscall.SIGKILL) }
-	return cut.Wrap
-}
+// faults, when set, wraps the connected hosts of a run. The released binary never
+// sets it: only a build with the tag sweep does (connect_sweep.go).
+var faults func(getenv func(string) string) func(remote.Host) remote.Host

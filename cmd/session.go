@@ -64,9 +64,12 @@ func (a *app) connect(c *cobra.Command, stream bool, inv *inventory.Inventory) (
 	}
 	up, down := remote.ConnectAll(c.Context(), inv, all, a.remoteOptions(run))
 	s.down = down
-	cut := a.cutFromEnv()
+	wrap := func(h remote.Host) remote.Host { return h }
+	if faults != nil {
+		wrap = faults(a.getenv)
+	}
 	for name, h := range up {
-		s.counted[name] = remote.NewCounting(cut(h))
+		s.counted[name] = remote.NewCounting(wrap(h))
 		s.hosts[name] = s.counted[name]
 	}
 	return s, nil

@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -43,6 +44,30 @@ func hactlBinary(t *testing.T) string {
 	}
 	return bin
 }
+
+// dyingBinary is hactl with the switch by which it kills itself at a call
+// (dieAt), built beside the released one, which does not have it: hactl-prober
+// must be in the same folder.
+func dyingBinary(t *testing.T) string {
+	t.Helper()
+	bin := filepath.Join(filepath.Dir(hactlBinary(t)), "hactl-sweep")
+	buildDying.Do(func() {
+		cmd := exec.Command("go", "build", "-trimpath", "-tags", "sweep", "-o", bin, "hactl/cmd/hactl") //nolint:noctx // shared by tests
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			errDying = fmt.Errorf("build hactl with the tag sweep: %w: %s", err, out)
+		}
+	})
+	if errDying != nil {
+		t.Fatal(errDying)
+	}
+	return bin
+}
+
+var (
+	buildDying sync.Once
+	errDying   error
+)
 
 // result is what one run of hactl left behind.
 type result struct {

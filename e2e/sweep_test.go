@@ -117,13 +117,15 @@ func sweepNumber(t *testing.T, env string, otherwise int) int {
 	return n
 }
 
-// dieAt makes hactl kill itself at its n-th call to a host.
+// dieAt makes hactl kill itself at its n-th call to a host, where it was built with
+// the tag sweep: see dyingBinary.
 const dieAt = "HACTL_TEST_DIE_AT="
 
 // cutOnce is a bring-up from bare hosts, cut once at that call. It reports
 // whether the run got as far as the call.
 func (r *rig) cutOnce(t *testing.T, at string) (reached bool) {
 	t.Helper()
+	r.bin = dyingBinary(t)
 	res := r.start(t, []string{dieAt + at}, "up", "--yes").wait(t)
 	if res.code != killed && res.code != 0 {
 		t.Fatalf("the run to be cut at %s: %s", at, res)

@@ -348,7 +348,7 @@ func TestHostLostInApplyIsUnknownAndNotConfirmed(t *testing.T) {
 		return err
 	}
 	p := mustMake(t, []Stage{{Name: "s", Steps: []Step{s}}}, Hosts{"m1": lost})
-	lost.DieAt(2, remote.Before) // 1: look again
+	lost.LoseAt(2) // 1: look again
 	a, err := p.Apply(t.Context(), Hosts{"m1": lost}, Discard, nil)
 	if !remote.Unreachable(err) || a.Done != 0 {
 		t.Fatalf("%v, %+v", err, a)

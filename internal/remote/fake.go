@@ -27,8 +27,12 @@ type Fake struct {
 	calls []Call
 	sent  map[string]string // path to hash
 	owner string
-	cut   *Cut
+	asked int // calls so far, lost ones included
+	lost  int // from this call on the connection is lost; 0: never
 }
+
+// ErrLost is the cause of every error of a [Fake] after LoseAt.
+var ErrLost = errors.New("connection lost on purpose")
 
 // NewFake returns a host of that name. answer, which may be nil, gives the result
 // of a Run and the error of any call; it may be called from several goroutines.
@@ -42,17 +46,15 @@ func (f *Fake) DialWith(d func(ctx context.Context, network, addr string) (net.C
 	f.dialer = d
 }
 
-// DieAt makes the n-th call from the first on, and every later one, fail with
-// [ErrCut], the n-th before or after it took effect.
-func (f *Fake) DieAt(n int, when When) {
+// LoseAt makes the n-th call from now on, counted from 1, and every later one
+// fail with [ErrLost]. The host does not get these calls.
+func (f *Fake) LoseAt(n int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.cut = NewCut(n, when)
-	f.cut.calls = len(f.calls)
+	f.lost = f.asked + n
 }
 
-// Calls returns what was asked so far, in order; calls cut before their effect
-// are not among them.
+// Calls returns what was asked so far, in order, without lost calls.
 func (f *Fake) Calls() []Call {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -62,31 +64,33 @@ func (f *Fake) Calls() []Call {
 // Name is the name it was made with.
 func (f *Fake) Name() string { return f.name }
 
-func (f *Fake) ask(ctx context.Context, c Call) (res *Result, err error) {
-	f.mu.Lock()
-	cut := f.cut
-	f.mu.Unlock()
-	err = cut.around(f.name, func() error {
-		if err := ctx.Err(); err != nil {
-			return &UnreachableError{Host: f.name, Op: c.Kind, Err: err}
-		}
-		f.mu.Lock()
-		f.calls = append(f.calls, c)
-		f.mu.Unlock()
-		if f.answer == nil {
-			return nil
-		}
-		var err error
+func (f *Fake) ask(ctx context.Context, c Call) (*Result, error) {
+	if err := f.record(ctx, c); err != nil {
+		return nil, &UnreachableError{Host: f.name, Op: c.Kind, Err: err}
+	}
+	var res *Result
+	var err error
+	if f.answer != nil {
 		res, err = f.answer(c)
-		return err
-	})
-	if errors.Is(err, ErrCut) {
-		return nil, err
 	}
 	if res == nil {
 		res = &Result{}
 	}
 	return res, err
+}
+
+func (f *Fake) record(ctx context.Context, c Call) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.asked++
+	if f.lost > 0 && f.asked >= f.lost {
+		return ErrLost
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	f.calls = append(f.calls, c)
+	return nil
 }
 
 // Run implements [Host].

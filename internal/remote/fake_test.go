@@ -6,6 +6,7 @@ import (
 )
 
 func TestFakeRecordsAndAnswers(t *testing.T) {
+	t.Parallel()
 	f := NewFake("h", func(c Call) (*Result, error) {
 		if c.Cmd.Script == "bad" {
 			return &Result{Exit: 2, Stderr: []byte("no\x07")}, nil
@@ -41,38 +42,18 @@ func TestFakeRecordsAndAnswers(t *testing.T) {
 	}
 }
 
-func TestCutLetsNothingThroughFromTheNthCallOn(t *testing.T) {
-	for _, c := range []struct {
-		when    When
-		effects int
-	}{{Before, 2}, {After, 3}} {
-		for name, wrap := range map[string]func(*Fake) Host{
-			"CutAt": func(f *Fake) Host { return CutAt(f, 3, c.when) },
-			"DieAt": func(f *Fake) Host { f.DieAt(3, c.when); return f },
-		} {
-			f := NewFake("h", nil)
-			h := wrap(f)
-			for i := 1; i <= 5; i++ {
-				var err error
-				switch i % 2 {
-				case 0:
-					err = h.Put(bg, File{Path: "/x"})
-				default:
-					_, err = h.Run(bg, Cmd{})
-				}
-				if cut := errors.Is(err, ErrCut) && Unreachable(err); cut != (i >= 3) {
-					t.Errorf("%s: call %d: %v", name, i, err)
-				}
-			}
-			if n := len(f.Calls()); n != c.effects {
-				t.Errorf("%s %v: %d calls took effect, want %d", name, c.when, n, c.effects)
-			}
+func TestFakeLosesItsConnection(t *testing.T) {
+	t.Parallel()
+	f := NewFake("h", nil)
+	mustRun(t, f, "true")
+	f.LoseAt(2)
+	for i, lost := range []bool{false, true, true} {
+		err := f.Put(bg, File{Path: "/x"})
+		if got := errors.Is(err, ErrLost) && Unreachable(err); got != lost {
+			t.Errorf("call %d: %v", i, err)
 		}
 	}
-	both := NewCut(2, Before)
-	a, b := NewFake("a", nil), NewFake("b", nil)
-	_, _ = both.Wrap(a).Run(bg, Cmd{})
-	if _, err := both.Wrap(b).Run(bg, Cmd{}); !errors.Is(err, ErrCut) || both.Calls() != 2 {
-		t.Errorf("a cut counts over all its hosts: %v, %d", err, both.Calls())
+	if n := len(f.Calls()); n != 2 {
+		t.Errorf("the host got %d calls, want 2", n)
 	}
 }

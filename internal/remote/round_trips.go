@@ -46,3 +46,15 @@ func (c *Counting) Dial(ctx context.Context, network, addr string) (net.Conn, er
 	c.trips.Add(1)
 	return c.Host.Dial(ctx, network, addr)
 }
+
+// inner is a wrapped Host. It passes on what the Host interface does not have:
+// the lock and Close.
+type inner struct{ Host }
+
+// Hold implements [Holder] where the host does.
+func (i inner) Hold(ctx context.Context, holder string) (func(), error) {
+	return Lock(ctx, i.Host, holder)
+}
+
+// Close closes the host where it can be closed.
+func (i inner) Close() { CloseAll(map[string]Host{"": i.Host}) }
