@@ -50,7 +50,7 @@ func (o Options) credentialsFor(t *target) (*credentials, error) {
 	c := &credentials{}
 	var fromAgent []ssh.Signer
 	if t.agent {
-		fromAgent = c.askAgent()
+		fromAgent = c.askAgent(o.Environment.AgentSocket)
 	}
 	if t.key != "" {
 		s, err := o.keys.load(t.key, fromAgent)
@@ -80,7 +80,7 @@ func (o Options) credentialsFor(t *target) (*credentials, error) {
 func (c *credentials) addDefaults(o Options, fromAgent []ssh.Signer) error {
 	var firstErr error
 	for _, name := range []string{"id_ed25519", "id_ecdsa", "id_rsa"} {
-		file := filepath.Join(o.home, ".ssh", name)
+		file := filepath.Join(o.Environment.Home, ".ssh", name)
 		s, err := o.keys.load(file, fromAgent)
 		if errors.Is(err, fs.ErrNotExist) {
 			c.tried = append(c.tried, "no "+file)
@@ -100,8 +100,8 @@ func (c *credentials) addDefaults(o Options, fromAgent []ssh.Signer) error {
 	return nil
 }
 
-func (c *credentials) askAgent() []ssh.Signer {
-	sock := os.Getenv("SSH_AUTH_SOCK")
+// askAgent returns the keys of the ssh agent behind sock.
+func (c *credentials) askAgent(sock string) []ssh.Signer {
 	if sock == "" {
 		c.tried = append(c.tried, "no agent (SSH_AUTH_SOCK is not set)")
 		return nil

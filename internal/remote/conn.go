@@ -48,7 +48,7 @@ func Connect(ctx context.Context, inv *inventory.Inventory, h *inventory.Host, o
 }
 
 func newConn(inv *inventory.Inventory, h *inventory.Host, o Options) *Conn {
-	t := targetOf(inv, h, o.home)
+	t := targetOf(inv, h, o.Environment.Home)
 	c := &Conn{t: t, opts: o, id: rand.Text(), sudo: newSudo(inv, h, t.user, o),
 		turn: make(chan struct{}, 1), relock: make(chan struct{}, 1)}
 	c.turn <- struct{}{}

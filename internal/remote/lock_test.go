@@ -13,9 +13,12 @@ import (
 	"time"
 
 	"hactl/internal/remote/sshdtest"
+	"hactl/internal/testneeds"
 )
 
 func TestSecondHolderIsToldWhoseTheLockIs(t *testing.T) {
+	t.Parallel()
+	testneeds.Tool(t, "flock")
 	w := newWorld(t, sshdtest.Config{})
 	first, second := w.connect(t), w.connect(t)
 	release, err := Lock(t.Context(), first, "ann@laptop pid 7\nup \x1b[31m'x'")
@@ -37,6 +40,8 @@ func TestSecondHolderIsToldWhoseTheLockIs(t *testing.T) {
 }
 
 func TestLockDiesWithItsConnection(t *testing.T) {
+	t.Parallel()
+	testneeds.Tool(t, "flock")
 	w := newWorld(t, sshdtest.Config{})
 	p := w.throughProxy(t)
 	first, second := w.connect(t), w.connect(t)
@@ -57,6 +62,8 @@ func TestLockDiesWithItsConnection(t *testing.T) {
 }
 
 func TestLockIsTakenAgainAfterALostConnection(t *testing.T) {
+	t.Parallel()
+	testneeds.Tool(t, "flock")
 	w := newWorld(t, sshdtest.Config{})
 	p := w.throughProxy(t)
 	first, second := w.connect(t), w.connect(t)
@@ -97,6 +104,8 @@ func taken(t *testing.T, path string) bool {
 // No command may slip in between the loss of the line and the loss of the lock,
 // and the lock that the host still keeps for the old line is our own.
 func TestNothingRunsBetweenALostLineAndTheLock(t *testing.T) {
+	t.Parallel()
+	testneeds.Tool(t, "flock")
 	w := newWorld(t, sshdtest.Config{})
 	p := w.throughProxy(t)
 	first, second := w.connect(t), w.connect(t)
@@ -128,6 +137,8 @@ func TestNothingRunsBetweenALostLineAndTheLock(t *testing.T) {
 
 // The one session that sshd allows is the lock's.
 func TestLockWithOneSession(t *testing.T) {
+	t.Parallel()
+	testneeds.Tool(t, "flock")
 	w := newWorld(t, sshdtest.Config{MaxSessions: 1})
 	c := w.connect(t)
 	release, err := Lock(t.Context(), c, "ann")
@@ -144,6 +155,8 @@ func TestLockWithOneSession(t *testing.T) {
 }
 
 func TestBreakLockSaysWhoseItBreaks(t *testing.T) {
+	t.Parallel()
+	testneeds.Tool(t, "flock")
 	w := newWorld(t, sshdtest.Config{})
 	first, second := w.connect(t), w.connect(t)
 	if who, err := breakLock(t.Context(), second, w.opts.lockPath); err != nil || who != "" {
@@ -164,6 +177,8 @@ func TestBreakLockSaysWhoseItBreaks(t *testing.T) {
 }
 
 func TestBreakLockEndsNoStranger(t *testing.T) {
+	t.Parallel()
+	testneeds.Tool(t, "flock")
 	w := newWorld(t, sshdtest.Config{})
 	c := w.connect(t)
 	stranger := exec.CommandContext(t.Context(), "sleep", "60")
@@ -188,6 +203,8 @@ func TestBreakLockEndsNoStranger(t *testing.T) {
 }
 
 func TestLockWaitsForTheCommandsOfAKilledRun(t *testing.T) {
+	t.Parallel()
+	testneeds.Tool(t, "flock")
 	w := newWorld(t, sshdtest.Config{})
 	goOn := t.TempDir() + "/go-on"
 	orphan := exec.CommandContext(t.Context(), "timeout", "-k", "5", "60", "sh", "-c", "until [ -e "+goOn+" ]; do sleep 0.05; done", writerTag(w.opts.lockPath)+"someone")
@@ -212,7 +229,7 @@ func TestLockWaitsForTheCommandsOfAKilledRun(t *testing.T) {
 	case err := <-locked:
 		write(t, goOn, "", 0o600)
 		t.Fatalf("took the lock while an earlier run's command was at work (%v)", err)
-	case <-time.After(500 * time.Millisecond):
+	case <-time.After(200 * time.Millisecond):
 	}
 	write(t, goOn, "", 0o600)
 	if err := <-locked; err != nil {
@@ -221,6 +238,8 @@ func TestLockWaitsForTheCommandsOfAKilledRun(t *testing.T) {
 }
 
 func TestLockTroubleIsNamed(t *testing.T) {
+	t.Parallel()
+	testneeds.Tool(t, "flock")
 	w := newWorld(t, sshdtest.Config{})
 	w.opts.lockPath = "/no/such/folder/lock"
 	_, err := Lock(t.Context(), w.connect(t), "ann")
@@ -237,7 +256,7 @@ func TestLockTroubleIsNamed(t *testing.T) {
 	if _, err := Lock(t.Context(), plainHost{c}, "ann"); err == nil {
 		t.Error("locked what keeps no locks")
 	}
-	within(t, 5*time.Second, "close", c.Close)
+	c.Close()
 	if b, _ := os.ReadFile(w.opts.lockPath); len(bytes.TrimSpace(b)) != 0 && taken(t, w.opts.lockPath) {
 		t.Errorf("lock left: %q", b)
 	}

@@ -3,7 +3,6 @@ package remote
 import (
 	"context"
 	"net"
-	"os"
 	"sync"
 	"time"
 )
@@ -11,6 +10,8 @@ import (
 // Options is what reaching hosts needs beside the inventory. The zero value
 // works; nothing in it is kept beyond the connections made with it.
 type Options struct {
+	// Environment is the operator's; nil means that of this process.
+	Environment *Environment
 	// SudoPassword asks a person for the sudo password of a host. It is called at
 	// most once a connection, only when sudo wants a password and the inventory
 	// names no environment variable that holds it. The calls come one at a time.
@@ -24,14 +25,19 @@ type Options struct {
 	// without control characters. It may be called from several goroutines.
 	Log func(host, title, line string)
 
-	home      string        // instead of the user's home directory, for tests
 	keepAlive time.Duration // 0 means keepAliveEvery
 	backoff   time.Duration // 0 means dialBackoff
 	lockPath  string        // "" means lockFile
+	hostPath  string        // PATH of commands on hosts; "" means hostPath
+	expire    expiry        // nil means context.WithTimeout
 	prompted  bool          // SudoPassword comes one at a time already
 	keys      *keyring
 	bastions  *bastions
 }
+
+// expiry bounds a command in time. Tests let a command expire at a moment that
+// they choose.
+type expiry func(ctx context.Context, after time.Duration) (context.Context, context.CancelFunc)
 
 const (
 	keepAliveEvery  = 5 * time.Second
@@ -46,8 +52,13 @@ const (
 // withDefaults fills in what was left out. Connections made with the same
 // returned value share decrypted keys and bastion connections.
 func (o Options) withDefaults() Options {
-	if o.home == "" {
-		o.home, _ = os.UserHomeDir() // without one, ~ stays as it is written
+	if o.Environment == nil {
+		env := processEnvironment()
+		o.Environment = &env
+	}
+	o.hostPath = orDefault(o.hostPath, hostPath)
+	if o.expire == nil {
+		o.expire = context.WithTimeout
 	}
 	if o.keepAlive == 0 {
 		o.keepAlive = keepAliveEvery

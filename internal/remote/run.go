@@ -80,7 +80,7 @@ func (c *Conn) exitError(title string, out *outcome) *ExitError {
 func (c *Conn) perform(ctx context.Context, cl call) (*outcome, error) {
 	if cl.timeout > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, cl.timeout)
+		ctx, cancel = c.opts.expire(ctx, cl.timeout)
 		defer cancel()
 	}
 	if err := c.sudo.settle(ctx, c.attempt); err != nil {
@@ -153,7 +153,7 @@ func (c *Conn) inSession(ctx context.Context, l *link, s *ssh.Session, cl call) 
 	}
 	r.feed = stdin
 	withPassword := c.sudo != nil && c.sudo.secret != nil
-	w := newWrapper(mark, c.label(cl), cl, withPassword)
+	w := newFrame(c.opts.hostPath, mark, c.label(cl), cl, withPassword)
 	began := time.Now()
 	ended := make(chan error, 1)
 	go func() {
@@ -197,7 +197,7 @@ func (r *running) capture(mark string) {
 
 // write feeds stdin: the password and the mark that ends it, a script too long
 // for an argument, then the caller's bytes.
-func (r *running) write(w wrapper, withPassword bool) error {
+func (r *running) write(w frame, withPassword bool) error {
 	var head []byte
 	if withPassword {
 		head = append(head, r.c.sudo.secret...)

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"time"
 
@@ -36,6 +35,7 @@ type sudo struct {
 	user, host string
 	env        string                            // variable that holds the password
 	ask        func(host string) (string, error) // may be nil
+	getenv     func(name string) string
 
 	turn    chan struct{} // holds one token; guards what follows
 	settled bool
@@ -48,7 +48,7 @@ func newSudo(inv *inventory.Inventory, h *inventory.Host, user string, o Options
 	if s.Sudo != nil && !*s.Sudo || s.Sudo == nil && user == "root" {
 		return nil
 	}
-	su := &sudo{user: user, host: h.Name, env: s.SudoPasswordEnv, ask: o.SudoPassword, turn: make(chan struct{}, 1)}
+	su := &sudo{user: user, host: h.Name, env: s.SudoPasswordEnv, ask: o.SudoPassword, getenv: o.Environment.Getenv, turn: make(chan struct{}, 1)}
 	su.turn <- struct{}{}
 	return su
 }
@@ -93,7 +93,7 @@ func (s *sudo) settle(ctx context.Context, try func(context.Context, call) (*out
 func (s *sudo) find(ctx context.Context, try func(context.Context, call) (*outcome, error)) error {
 	check := call{title: "check sudo", script: "true", stdin: []byte{}, timeout: 30 * time.Second, probe: true}
 	if s.env != "" {
-		if p := os.Getenv(s.env); p != "" {
+		if p := s.getenv(s.env); p != "" {
 			return s.use(ctx, p, try, check)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"hactl/internal/remote/sshdtest"
+	"hactl/internal/testneeds"
 )
 
 // fakeSudo behaves as sudo does where it matters: it reads the password byte by
@@ -70,10 +71,12 @@ func emptyPath(t *testing.T) string {
 }
 
 func TestSudoWithoutPassword(t *testing.T) {
-	w, _ := newSudoWorld(t, "nopasswd", sshdtest.Config{Profile: "echo noise"})
+	t.Parallel()
+	w, dir := newSudoWorld(t, "nopasswd", sshdtest.Config{Profile: "echo noise"})
 	c := w.connect(t)
-	if got := mustRun(t, c, "echo $SUDO_USER"); got != "tester\n" {
-		t.Errorf("ran as %q", got)
+	mustRun(t, c, "true")
+	if args := string(readFile(t, filepath.Join(dir, "args"))); !strings.HasPrefix(args, "-n -- env -i ") || strings.Count(args, "-n -- env -i ") != 1 {
+		t.Errorf("sudo ran with %q", args)
 	}
 	if n := w.srv.Sessions(); n != 1 {
 		t.Errorf("%d sessions for one command", n)
@@ -81,11 +84,17 @@ func TestSudoWithoutPassword(t *testing.T) {
 }
 
 func TestSudoPasswordReachesNeitherArgvNorStdin(t *testing.T) {
+	t.Parallel()
 	for _, mode := range []string{"password", "nopasswd"} { // in the second sudo reads no password at all
 		t.Run(mode, func(t *testing.T) {
 			w, dir := newSudoWorld(t, mode, sshdtest.Config{})
 			w.host().SSH.SudoPasswordEnv = "HACTL_TEST_SUDO"
-			t.Setenv("HACTL_TEST_SUDO", sudoSecret)
+			w.env.Getenv = func(name string) string {
+				if name == "HACTL_TEST_SUDO" {
+					return sudoSecret
+				}
+				return ""
+			}
 			var logged []string
 			w.opts.Log = func(h, title, line string) { logged = append(logged, h+title+line) }
 			c := w.connect(t)
@@ -111,6 +120,7 @@ func TestSudoPasswordReachesNeitherArgvNorStdin(t *testing.T) {
 }
 
 func TestSudoRefusalsAreNamed(t *testing.T) {
+	t.Parallel()
 	ask := func(pw string) func(string) (string, error) {
 		return func(string) (string, error) { return pw, nil }
 	}
@@ -146,6 +156,7 @@ func TestSudoRefusalsAreNamed(t *testing.T) {
 }
 
 func TestSudoPasswordPromptFailure(t *testing.T) {
+	t.Parallel()
 	w, _ := newSudoWorld(t, "password", sshdtest.Config{})
 	w.opts.SudoPassword = func(string) (string, error) { return "", errors.New("no terminal") }
 	_, err := w.connect(t).Run(t.Context(), Cmd{Script: "true"})
@@ -153,12 +164,15 @@ func TestSudoPasswordPromptFailure(t *testing.T) {
 }
 
 func TestNobodyIsAskedForAPasswordThatSudoDoesNotWant(t *testing.T) {
+	t.Parallel()
 	w, _ := newSudoWorld(t, "nopasswd", sshdtest.Config{})
 	w.opts.SudoPassword = func(string) (string, error) { t.Error("asked"); return "", errors.New("no terminal") }
 	mustRun(t, w.connect(t), "true")
 }
 
 func TestSudoTakesTheLockAndWritesFiles(t *testing.T) {
+	testneeds.Tool(t, "flock")
+	t.Parallel()
 	w, _ := newSudoWorld(t, "password", sshdtest.Config{MaxSessions: 1})
 	w.opts.SudoPassword = func(string) (string, error) { return sudoSecret, nil }
 	c := w.connect(t)

@@ -10,6 +10,7 @@ import (
 )
 
 func TestClean(t *testing.T) {
+	t.Parallel()
 	for in, want := range map[string]string{
 		"plain\ttext\n":                    "plain\ttext\n",
 		"\x1b[31;1mred\x1b[0m":             "red",

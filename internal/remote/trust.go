@@ -39,7 +39,7 @@ var errSeen = errors.New("host key seen")
 // it. It does not log in there; a bastion on the way is verified as ever.
 func FetchTrust(ctx context.Context, inv *inventory.Inventory, h *inventory.Host, bastion bool, opts Options) (*Trust, error) {
 	o := opts.withDefaults()
-	t := targetOf(inv, h, o.home)
+	t := targetOf(inv, h, o.Environment.Home)
 	dial := dialer(o.Dial)
 	switch {
 	case bastion && t.via == nil:

@@ -13,6 +13,7 @@ import (
 )
 
 func TestTrustReplacesTheStaleLines(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, sshdtest.Config{})
 	stale, other := sshdtest.NewKey(t).PublicKey(), sshdtest.NewKey(t).PublicKey()
 	name := knownhosts.Normalize(w.srv.Addr)
@@ -58,6 +59,7 @@ func TestTrustReplacesTheStaleLines(t *testing.T) {
 }
 
 func TestTrustOfAnUnknownHostMakesTheFile(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, sshdtest.Config{})
 	w.host().SSH.KnownHosts = filepath.Join(t.TempDir(), "new", "known_hosts")
 	tr, err := FetchTrust(t.Context(), w.inv, w.host(), false, w.opts)
@@ -74,6 +76,7 @@ func TestTrustOfAnUnknownHostMakesTheFile(t *testing.T) {
 }
 
 func TestTrustLeavesWhatIsNotItsOwn(t *testing.T) {
+	t.Parallel()
 	stale := sshdtest.NewKey(t).PublicKey()
 	w := newWorld(t, sshdtest.Config{})
 	content := strings.Replace(knownhosts.Line([]string{"x"}, stale), "x ", "[127.0.0.*]:* ", 1)
@@ -102,6 +105,7 @@ func TestTrustLeavesWhatIsNotItsOwn(t *testing.T) {
 }
 
 func TestTrustGoesThroughTheBastionAndToIt(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, sshdtest.Config{})
 	w.host().SSH.KnownHosts = filepath.Join(t.TempDir(), "kh")
 	jump := withBastion(t, w, sshdtest.Config{})
@@ -125,6 +129,7 @@ func TestTrustGoesThroughTheBastionAndToIt(t *testing.T) {
 }
 
 func TestTrustOfADeadHost(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, sshdtest.Config{})
 	w.throughProxy(t).Refuse()
 	_, err := FetchTrust(t.Context(), w.inv, w.host(), false, w.opts)

@@ -15,6 +15,7 @@ import (
 )
 
 func TestDialStartsOnTheHost(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, sshdtest.Config{})
 	c := w.connect(t)
 	big := strings.Repeat("x", 3<<20)
@@ -39,6 +40,7 @@ func TestDialStartsOnTheHost(t *testing.T) {
 }
 
 func TestTunnelHasDeadlinesAndKeepsLastBytes(t *testing.T) {
+	t.Parallel()
 	c := newWorld(t, sshdtest.Config{}).connect(t)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -82,6 +84,7 @@ func TestTunnelHasDeadlinesAndKeepsLastBytes(t *testing.T) {
 }
 
 func TestDialFailuresAreToldApart(t *testing.T) {
+	t.Parallel()
 	c := newWorld(t, sshdtest.Config{}).connect(t)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

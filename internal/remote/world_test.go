@@ -10,11 +10,13 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"hactl/internal/remote/faultproxy"
 	"hactl/internal/remote/sshdtest"
+	"hactl/internal/testneeds"
 	"hactl/inventory"
 )
 
@@ -24,19 +26,22 @@ type world struct {
 	proxy *faultproxy.Proxy
 	inv   *inventory.Inventory
 	opts  Options
+	env   Environment // of opts; changes to it take effect
 	owner string
 }
 
 func newWorld(t testing.TB, cfg sshdtest.Config) *world {
 	t.Helper()
-	t.Setenv("SSH_AUTH_SOCK", "")
+	testneeds.Linux(t)
+	testneeds.Tool(t, "timeout")
 	w := &world{srv: sshdtest.Start(t, cfg), owner: fmt.Sprintf("%d:%d", os.Getuid(), os.Getgid())}
 	no := false
 	w.inv = &inventory.Inventory{Hosts: []inventory.Host{{
 		Name: "master-1", Address: w.srv.Host,
 		SSH: inventory.SSH{User: "tester", Port: w.srv.Port, Key: w.srv.ClientKey, Sudo: &no, KnownHosts: w.srv.KnownHosts(t, "")},
 	}}}
-	w.opts = Options{home: t.TempDir(), keepAlive: time.Second, backoff: 10 * time.Millisecond,
+	w.env = Environment{Home: t.TempDir(), Getenv: func(string) string { return "" }}
+	w.opts = Options{Environment: &w.env, keepAlive: time.Second, backoff: 10 * time.Millisecond,
 		lockPath: filepath.Join(t.TempDir(), "hactl.lock")}
 	return w
 }
@@ -95,24 +100,18 @@ func wantUnreachable(t *testing.T, err error, text, hint string) {
 	}
 }
 
-func within(t *testing.T, d time.Duration, what string, f func()) {
-	t.Helper()
-	began := time.Now()
-	f()
-	if took := time.Since(began); took > d {
-		t.Errorf("%s took %s, bound %s", what, took, d)
-	}
-}
+// hang is a bound that only a hang can miss.
+const hang = time.Minute
 
 // eventually waits for a state of the world outside of hactl.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(hang); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		if ok() {
 			return
 		}
 	}
-	t.Fatalf("not within 10 s: %s", what)
+	t.Fatalf("not within %s: %s", hang, what)
 }
 
 // begun waits until a command says so on its output.
@@ -138,6 +137,40 @@ func write(t *testing.T, file, content string, mode os.FileMode) string {
 		t.Fatal(err)
 	}
 	return file
+}
+
+// byHand is an expiry that a test triggers: the command's time limit is over when
+// the test says so.
+type byHand struct{ over chan struct{} }
+
+func newByHand() *byHand { return &byHand{over: make(chan struct{})} }
+
+func (b *byHand) expire(ctx context.Context, _ time.Duration) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	e := &expired{Context: ctx}
+	go func() {
+		select {
+		case <-b.over:
+			e.late.Store(true)
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return e, cancel
+}
+
+// expired is a context whose deadline a test has let pass.
+type expired struct {
+	context.Context
+	late atomic.Bool
+}
+
+// Err is DeadlineExceeded after the deadline.
+func (e *expired) Err() error {
+	if e.late.Load() {
+		return context.DeadlineExceeded
+	}
+	return e.Context.Err()
 }
 
 var bg = context.Background()

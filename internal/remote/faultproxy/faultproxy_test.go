@@ -59,6 +59,7 @@ func roundTrip(t *testing.T, c net.Conn, n int) time.Duration {
 }
 
 func TestForwardsThenCutsAfterNBytes(t *testing.T) {
+	t.Parallel()
 	p := start(t)
 	c := dial(t, p)
 	roundTrip(t, c, 1<<20)
@@ -71,6 +72,7 @@ func TestForwardsThenCutsAfterNBytes(t *testing.T) {
 }
 
 func TestHangsAndResumes(t *testing.T) {
+	t.Parallel()
 	p := start(t)
 	c := dial(t, p)
 	roundTrip(t, c, 1)
@@ -89,6 +91,7 @@ func TestHangsAndResumes(t *testing.T) {
 }
 
 func TestSlowsDown(t *testing.T) {
+	t.Parallel()
 	p := start(t)
 	p.Throttle(100_000, 100*time.Millisecond)
 	c := dial(t, p)
@@ -101,6 +104,7 @@ func TestSlowsDown(t *testing.T) {
 }
 
 func TestRefusesAndRestarts(t *testing.T) {
+	t.Parallel()
 	p := start(t)
 	c := dial(t, p)
 	roundTrip(t, c, 1)

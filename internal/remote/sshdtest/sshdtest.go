@@ -4,6 +4,7 @@
 package sshdtest
 
 import (
+	"bytes"
 	"crypto/ed25519"
 	"crypto/rand"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -21,18 +23,19 @@ import (
 
 // Config says how the server behaves; the zero value is a sound one.
 type Config struct {
-	HostKeys         []ssh.Signer // default: one ed25519 key
-	Banner           string       // shown before login
-	Profile          string       // shell snippet that runs before every command, like a .bashrc
-	Env              []string     // added to the commands' environment, "PATH=..." for a fake sudo
-	MaxSessions      int          // per connection; 0 means no limit
-	HangAfterAccept  bool         // accept and say nothing
-	PasswordOnly     bool         // offer no public key login
-	NoForwarding     bool         // refuse direct-tcpip, as AllowTcpForwarding no
-	IgnoreKeepAlive  bool         // answer no global request
-	DropFirst        int          // close that many connections before the handshake, as MaxStartups
-	RefuseAllKeys    bool         // no key may log in
-	DropSessionsOpen int          // close the connection at each of the first that many session requests
+	HostKeys         []ssh.Signer    // default: one ed25519 key
+	Banner           string          // shown before login
+	Profile          string          // shell snippet that runs before every command, like a .bashrc
+	Env              []string        // added to the commands' environment, "PATH=..." for a fake sudo
+	MaxSessions      int             // per connection; 0 means no limit
+	HangAfterAccept  bool            // accept and say nothing
+	PasswordOnly     bool            // offer no public key login
+	NoForwarding     bool            // refuse direct-tcpip, as AllowTcpForwarding no
+	IgnoreKeepAlive  bool            // answer no global request
+	DropFirst        int             // close that many connections before the handshake, as MaxStartups
+	RefuseAllKeys    bool            // no key may log in
+	AuthorizedKeys   []ssh.PublicKey // may log in beside Server.ClientKey
+	DropSessionsOpen int             // close the connection at each of the first that many session requests
 }
 
 // Server is a running server. It ends with the test.
@@ -196,7 +199,7 @@ func (s *Server) config() *ssh.ServerConfig {
 		cfg.PasswordCallback = func(ssh.ConnMetadata, []byte) (*ssh.Permissions, error) { return nil, errRefused }
 	} else {
 		cfg.PublicKeyCallback = func(_ ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
-			if s.cfg.RefuseAllKeys || string(key.Marshal()) != string(s.signer.PublicKey().Marshal()) {
+			if s.cfg.RefuseAllKeys || !s.authorized(key) {
 				return nil, fmt.Errorf("%w: %s", errRefused, ssh.FingerprintSHA256(key))
 			}
 			return nil, nil
@@ -206,6 +209,12 @@ func (s *Server) config() *ssh.ServerConfig {
 		cfg.AddHostKey(k)
 	}
 	return cfg
+}
+
+func (s *Server) authorized(key ssh.PublicKey) bool {
+	return slices.ContainsFunc(append(s.cfg.AuthorizedKeys, s.signer.PublicKey()), func(k ssh.PublicKey) bool {
+		return bytes.Equal(k.Marshal(), key.Marshal())
+	})
 }
 
 // HostKey is the public half of the first host key.
