@@ -282,7 +282,7 @@ func (r *rig) kubectlSays(t *testing.T, args ...string) string {
 }
 
 // noAnswer is what kubectl says of a request whose connection was refused or lost, or
-// of which the apiserver does not know what became of it in etcd.
+// one that the apiserver sent to etcd and got no answer for.
 var noAnswer = regexp.MustCompile(`Unable to connect to the server|The connection to the server|"https://|reading response body|` +
 	`etcdserver: request timed out|etcdserver: leader changed|unable to return a response in the time allotted`)
 

@@ -46,7 +46,7 @@ func (r *rig) repairs(t *testing.T, file string, edit func(string) string) {
 }
 
 // TestOneMasterByEveryLoginThenGrownToThree brings one master up as a user
-// whose sudo asks for a password, repairs it as the others, and grows it.
+// whose sudo asks for a password, repairs it by the other logins, and adds two masters.
 func TestOneMasterByEveryLoginThenGrownToThree(t *testing.T) {
 	inTurn(t)
 	r := newRig(t, lab.Config{Name: named("grow"), Masters: 3, Bastion: true})

@@ -52,7 +52,7 @@ type writer struct {
 	names        []string // acknowledged
 }
 
-// write tries one write. One whose answer is lost is not counted as acknowledged,
+// write tries one write. If its answer is lost it does not count as acknowledged,
 // and the next one has another name.
 func (w *writer) write(t *testing.T, r *rig) error {
 	t.Helper()

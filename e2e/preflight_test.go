@@ -66,8 +66,8 @@ func unseen(k preflight.Result) int {
 	return n
 }
 
-// expected are the states of all checks on a lab's hosts: passed, but for what
-// this machine, whose kernel and disk they share, is or is not.
+// expected are the states of all checks on the hosts of a lab: passed, except where
+// the machine decides, since the hosts share its kernel and disk.
 func (r *rig) expected(t *testing.T) map[string]preflight.State {
 	t.Helper()
 	want := map[string]preflight.State{}

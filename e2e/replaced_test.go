@@ -85,8 +85,8 @@ func TestEtcdDataWipedOnAMaster(t *testing.T) {
 }
 
 // TestReplacedMasterJoinsAgainUnderAnotherName takes a dead master out of the
-// inventory and puts another machine into it: the member of the dead one, because
-// of which etcd takes in no other, goes by the plan, and not while it is alive.
+// inventory and puts another machine into it. While the member of the dead master is in
+// the list, etcd takes in no other: the plan removes it, but not while it is alive.
 func TestReplacedMasterJoinsAgainUnderAnotherName(t *testing.T) {
 	inTurn(t)
 	r := newRig(t, lab.Config{Name: named("renamed"), Masters: 4})

@@ -34,7 +34,19 @@ func newRig(t *testing.T, c lab.Config) *rig {
 
 func bootRig(t *testing.T, c lab.Config) *rig {
 	t.Helper()
+	if err := makeRoom(); err != nil {
+		t.Fatalf("remove a spare cluster: %v", err)
+	}
+	booted := false
+	defer func() {
+		if !booted { // bootLab has ended the test
+			spare.Lock()
+			spare.labs--
+			spare.Unlock()
+		}
+	}()
 	r := &rig{bin: hactlBinary(t), Lab: bootLab(t, c)}
+	booted = true
 	r.runs = r.Path("runs")
 	if err := os.MkdirAll(r.runs, 0o700); err != nil {
 		t.Fatal(err)
@@ -53,9 +65,16 @@ func (r *rig) dispose(t *testing.T) {
 			t.Logf("copy the runs to the artifacts: %v", err)
 		}
 	}
-	if err := removeOrKeep(r.Lab); err != nil {
+	if err := r.giveUp(); err != nil {
 		t.Errorf("lab down: %v", err)
 	}
+}
+
+func (r *rig) giveUp() error {
+	spare.Lock()
+	spare.labs--
+	spare.Unlock()
+	return removeOrKeep(r.Lab)
 }
 
 // artifacts is the folder in which reports of a run are kept: E2E_ARTIFACTS, or out
@@ -73,6 +92,23 @@ func artifacts() string {
 var spare struct {
 	sync.Mutex
 	rigs []*rig
+	labs int // of all rigs that there are, spare or not
+}
+
+// makeRoom counts one more lab, and removes a spare one if there are as many as
+// scenarios that run at a time. Each lab costs memory and processor time, and the
+// kernel may have real-time priority for two labs only.
+func makeRoom() error {
+	spare.Lock()
+	spare.labs++
+	full := spare.labs > turns.places
+	spare.Unlock()
+	if full {
+		if r := takeSpare(); r != nil {
+			return r.giveUp()
+		}
+	}
+	return nil
 }
 
 // bareCluster is the hosts of such a cluster as they come from the installer. If the
@@ -115,14 +151,13 @@ func takeSpare() *rig {
 // passOn keeps the cluster for the next test. After a failure it goes: the next
 // test must not fail by what this one left.
 func (r *rig) passOn(t *testing.T) {
-	const most = 3 // a cluster takes 2 GiB, also while no test uses it
-	spare.Lock()
-	defer spare.Unlock()
-	if t.Failed() || t.Skipped() || len(spare.rigs) == most {
+	if t.Failed() || t.Skipped() {
 		r.dispose(t)
 		return
 	}
 	r.reset()
+	spare.Lock()
+	defer spare.Unlock()
 	spare.rigs = append(spare.rigs, r)
 }
 
@@ -130,7 +165,7 @@ func (r *rig) passOn(t *testing.T) {
 func closeSpares() error {
 	var errs []error
 	for r := takeSpare(); r != nil; r = takeSpare() {
-		errs = append(errs, removeOrKeep(r.Lab))
+		errs = append(errs, r.giveUp())
 	}
 	return errors.Join(errs...)
 }

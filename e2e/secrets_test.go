@@ -18,7 +18,7 @@ import (
 // bootstrapToken is the form of kubeadm's tokens.
 var bootstrapToken = regexp.MustCompile(`\b[a-z0-9]{6}\.[a-z0-9]{16}\b`)
 
-// secrets are the strings of which none may be seen: every line of every
+// secrets are the strings that must not be seen anywhere: every line of every
 // private key of the store and of the ssh folder, the operator's key as the
 // kubeconfig has it, the sudo password.
 func (r *rig) secrets(t *testing.T) []string {

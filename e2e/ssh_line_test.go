@@ -48,7 +48,7 @@ func newLine(t *testing.T, c lab.Config) *line {
 }
 
 // hubNetwork is the lab's hub, where hactl runs. A socket belongs to the
-// network of the thread that made it, whoever uses it then.
+// network of the thread that made it, also when another thread uses it.
 func (r *rig) hubNetwork() faultproxy.Network {
 	listen := func(addr string) (ln net.Listener, err error) {
 		done := make(chan struct{})
@@ -99,7 +99,7 @@ func (l *line) through(t *testing.T, from string) {
 	})
 }
 
-// asPlanned runs plan, whose result must be the one given, by step.
+// asPlanned runs plan. Its result must be the one given.
 func (l *line) asPlanned(t *testing.T, want string) result {
 	t.Helper()
 	res := l.must(t, 2, "plan", "-o", "json")

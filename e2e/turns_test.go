@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"sync"
 	"testing"
+	"time"
 )
 
 // labsEnv is how many scenarios run at a time, each with a lab of its own. Two fit
@@ -23,6 +24,7 @@ var turns = &queue{}
 
 type queue struct {
 	mu      sync.Mutex
+	places  int
 	free    int
 	changed *sync.Cond
 	waiting []int // ranks
@@ -30,7 +32,7 @@ type queue struct {
 
 // open sets the number of places.
 func (q *queue) open() error {
-	q.free, q.changed = 2, sync.NewCond(&q.mu)
+	q.places, q.free, q.changed = 2, 2, sync.NewCond(&q.mu)
 	v := os.Getenv(labsEnv)
 	if v == "" {
 		return nil
@@ -39,7 +41,7 @@ func (q *queue) open() error {
 	if err != nil || n < 1 {
 		return fmt.Errorf("%s=%q is not a number above 0", labsEnv, v)
 	}
-	q.free = n
+	q.places, q.free = n, n
 	return nil
 }
 
@@ -54,7 +56,12 @@ func inTurn(t *testing.T) {
 	turns.announce(rank)
 	t.Parallel()
 	turns.enter(rank)
-	t.Cleanup(turns.leave)
+	begun := time.Now()
+	t.Cleanup(func() {
+		turns.leave()
+		// go test counts the wait for the turn, too.
+		took(t, "scenario "+t.Name(), time.Since(begun))
+	})
 }
 
 // inTurnPart is inTurn for the parts of a test.

@@ -219,7 +219,7 @@ func lockFile(ctx context.Context, path string, waiting func()) (unlock func(), 
 			if isAt(f, path) {
 				return func() { f.Close() }, nil
 			}
-			f.Close() // whoever held it removed the file: lock the one that others see
+			f.Close() // the holder removed the file: lock the one that is there now
 			return lockFile(ctx, path, waiting)
 		}
 		if !told {

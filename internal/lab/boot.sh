@@ -4,7 +4,7 @@
 set -eu
 disk=$1 base=$2
 if [ -z "${LAB_IN_CGROUP-}" ]; then
-	read -r _ || exit 1 # whoever started us died before the cgroups were ready
+	read -r _ || exit 1 # the process that started us died before the cgroups were ready
 	exec unshare --cgroup env LAB_IN_CGROUP=1 sh -c "$LAB_SCRIPT" boot "$@"
 fi
 

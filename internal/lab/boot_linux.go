@@ -19,7 +19,7 @@ import (
 //go:embed boot.sh
 var bootScript string
 
-// boot starts a host whose network stands and returns when its init runs; it
+// boot starts a host, which has its network already, and returns when its init runs; it
 // does not wait for sshd. The host has no tie to this process or its terminal.
 func (l *Lab) boot(h hostState) error {
 	groups, err := hierarchies()
@@ -101,7 +101,7 @@ func (l *Lab) consoleTail(name string) string {
 }
 
 // recordPID notes the host's init with its start time: a number alone may
-// belong to somebody else after a restart of the machine.
+// belong to another process after a restart of the machine.
 func (l *Lab) recordPID(name string, pid int) error {
 	start, _, err := procStat(pid)
 	if err != nil {

@@ -228,7 +228,7 @@ var realTimeBudgets = [...]int{400_000, 60_000}
 
 // allowRealTime matters where the kernel was built to share out real-time too
 // (CONFIG_RT_GROUP_SCHED): there a new cgroup may use none. Elsewhere the file
-// does not exist and nobody has to ask. While a lab that was just removed still has
+// does not exist and no budget is needed. While a lab that was just removed still has
 // its share there may be too little left (EINVAL): it is tried again until the given
 // time. A host without a budget runs all the same.
 func allowRealTime(dir string, micros int, until time.Time) {
@@ -253,7 +253,7 @@ func groupProcs(groups []hierarchy, cgroup string) []int {
 			if err != nil || d.IsDir() || d.Name() != "cgroup.procs" {
 				return nil
 			}
-			b, _ := os.ReadFile(path) //nolint:gosec // the kernel's own tree: nobody puts links there
+			b, _ := os.ReadFile(path) //nolint:gosec // the kernel's own tree has no links
 			for _, f := range strings.Fields(string(b)) {
 				if pid, err := strconv.Atoi(f); err == nil && pid > 0 {
 					seen[pid] = true

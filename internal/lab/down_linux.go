@@ -85,8 +85,8 @@ func (l *Lab) Down(ctx context.Context) error {
 }
 
 // sweep ends all that runs of a host and removes its network and cgroups; its
-// disk stays. The network goes first, so that the rest of the lab sees a host
-// that fell silent, not one whose kernel still closes its connections.
+// disk stays. The network goes first, so that the other hosts see silence: the kernel of
+// the dead processes must not close their connections.
 func (l *Lab) sweep(ctx context.Context, name string) error {
 	l.unplug(ctx, name)
 	if pid, alive := l.pid(name); alive {

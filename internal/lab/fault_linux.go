@@ -59,7 +59,7 @@ func (l *Lab) setPort(ctx context.Context, name, to string) error {
 }
 
 // replace puts an empty machine in the host's place: same name and addresses,
-// another disk, machine-id and host key, of which known_hosts is not told.
+// another disk, machine-id and host key. known_hosts keeps the old key.
 func (l *Lab) replace(ctx context.Context, h hostState) error {
 	if err := l.sweep(ctx, h.Name); err != nil {
 		return err

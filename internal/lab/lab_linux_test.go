@@ -102,7 +102,7 @@ func TestLockIsExclusiveAndSurvivesItsFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(path); err != nil {
-		t.Errorf("the lock is held on a file that nobody can see: %v", err)
+		t.Errorf("the lock is held on a file that was removed: %v", err)
 	}
 }
 
