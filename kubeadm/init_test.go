@@ -281,3 +281,43 @@ func TestManifestsAreInSyncOnlyOnceTheApiserverServes(t *testing.T) {
 		t.Errorf("it serves: %v, recorded: %v", err, recorded())
 	}
 }
+
+// The kubelet of a run that was cut off may complete a file by itself. Whatever else
+// differs from what the plan showed is not touched.
+func TestInitMakesAnewOnlyWhatWasShown(t *testing.T) {
+	t.Parallel()
+	const two = "not initialised; made anew: kubelet.conf (its certificate is missing), apiserver.crt (empty)"
+	for name, c := range map[string]struct {
+		was, is string
+		refused bool
+	}{
+		"the same":                   {was: two, is: two},
+		"fewer files":                {was: two, is: "not initialised; made anew: apiserver.crt (empty)"},
+		"no file any more":           {was: two, is: "not initialised"},
+		"another file":               {was: "not initialised; made anew: apiserver.crt (empty)", is: two, refused: true},
+		"a file where none was":      {was: "not initialised", is: "not initialised; made anew: apiserver.crt (empty)", refused: true},
+		"initialised, and half-gone": {was: "not initialised", is: "admin.conf is missing", refused: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			answer, did := c.was, 0
+			st := plan.Script{ID: "init", Host: "m1", Title: "kubeadm init", Look: "x", Op: plan.Create, Summary: "kubeadm init", Acts: initActs}.Step()
+			st.Apply = func(context.Context, plan.Env, *plan.Change) error { did++; answer = "ok"; return nil }
+			h := remote.NewFake("m1", func(call remote.Call) (*remote.Result, error) {
+				_, rest, _ := strings.Cut(call.Cmd.Script, "hactl-")
+				mark := "hactl-" + rest[:24]
+				return &remote.Result{Stdout: []byte(answer + "\n\n" + mark + " 0 0\n")}, nil
+			})
+			hosts := plan.Hosts{"m1": h}
+			p, err := plan.Make(t.Context(), []plan.Stage{{Name: "s", Steps: []plan.Step{st}}}, hosts, plan.Discard)
+			if err != nil || p.Err() != nil || len(p.Pending()) != 1 {
+				t.Fatal(err, p.Err())
+			}
+			answer = c.is
+			_, err = p.Apply(t.Context(), hosts, plan.Discard, nil)
+			if errors.Is(err, plan.ErrChanged) != c.refused || (did == 0) != c.refused {
+				t.Errorf("applied %d times, %v", did, err)
+			}
+		})
+	}
+}

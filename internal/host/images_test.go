@@ -2,6 +2,8 @@ package host
 
 import (
 	"cmp"
+	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -93,6 +95,63 @@ func TestImagesOfAContainerdThatDoesNotRunAreNotSaidToBeMissing(t *testing.T) {
 			}
 			if got := p.Pending()[0].Change.Summary; got != c.want {
 				t.Errorf("%q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+// While containerd does not run, it is not known what it has: once it runs, fewer
+// images are imported, or only their archives are removed. More than was shown is
+// refused.
+func TestImagesBeyondThoseOfThePlanAreNotImported(t *testing.T) {
+	a := bundle.Artifact{Name: "pause", Kind: bundle.Image, File: "images/pause.tar", Version: "v1", Image: "example.invalid/pause:v1", SHA256: strings.Repeat("5", 64)}
+	b := bundle.Artifact{Name: "kube-apiserver", Kind: bundle.Image, File: "images/api.tar", Version: "v1", Image: "example.invalid/api:v1", SHA256: strings.Repeat("6", 64)}
+	h := Host{Inv: &inventory.Inventory{}, Host: &inventory.Host{Name: "m1", Role: inventory.ControlPlane}, Bundle: &bundle.Bundle{Manifest: bundle.Manifest{Artifacts: []bundle.Artifact{a, b}}}}
+	has := func(as ...bundle.Artifact) string {
+		var out strings.Builder
+		for _, a := range as {
+			out.WriteString(a.Image + " " + archiveLabel + "=" + shortSum(a) + "\n")
+		}
+		return out.String()
+	}
+	type world struct{ images, archives string }
+	for name, c := range map[string]struct {
+		was, is world
+		refused bool
+	}{
+		"containerd has some by now":     {was: world{images: notRunning + "\n"}, is: world{images: has(a)}},
+		"it has all, an archive is left": {was: world{images: notRunning + "\n"}, is: world{images: has(a, b), archives: "pause.tar\n"}},
+		"it lost one":                    {was: world{images: has(a)}, is: world{}, refused: true},
+		"an archive of an image it has":  {was: world{images: has(a)}, is: world{images: has(a), archives: "pause.tar\n"}, refused: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			now, did := c.was, 0
+			st := h.FirstImages()
+			st.Apply = func(context.Context, plan.Env, *plan.Change) error { did++; now = world{images: has(a, b)}; return nil }
+			for i, l := range st.Look {
+				st.Look[i] = plan.Look{Key: l.Key, Script: "cat " + l.Key}
+			}
+			dir := t.TempDir()
+			host := remote.NewFake("m1", func(c remote.Call) (*remote.Result, error) {
+				for file, text := range map[string]string{"images": now.images, "archives": now.archives} {
+					if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0o600); err != nil {
+						return nil, err
+					}
+				}
+				sh := exec.CommandContext(t.Context(), "/bin/sh", "-c", c.Cmd.Script)
+				sh.Dir = dir
+				out, err := sh.Output()
+				return &remote.Result{Stdout: out}, err
+			})
+			hosts := plan.Hosts{"m1": host}
+			p, err := plan.Make(t.Context(), []plan.Stage{{Name: "images", Steps: []plan.Step{st}}}, hosts, plan.Discard)
+			if err != nil || p.Err() != nil || len(p.Pending()) != 1 {
+				t.Fatal(err, p.Err())
+			}
+			now = c.is
+			_, err = p.Apply(t.Context(), hosts, plan.Discard, nil)
+			if errors.Is(err, plan.ErrChanged) != c.refused || (did == 0) != c.refused {
+				t.Errorf("applied %d times, %v", did, err)
 			}
 		})
 	}
