@@ -30,8 +30,10 @@ func (a *app) drillCommand() *cobra.Command {
 		Use:   "drill [SCENARIO...]",
 		Short: "Break the cluster on purpose and time what its clients see",
 		Long: `Break the cluster on purpose, one scenario after the other, while requests are
-sent through the VIP, to every apiserver and to etcd, and compare the largest gap
-that a client saw with its bound. Every acknowledged write is read back.
+sent through the VIP, to every apiserver and to etcd, and compare the fault's part
+of the largest gap that a client saw with its bound: requests past the VIP, echoes of
+every host and this process's own clock tell when it was the machine that stood still.
+Every acknowledged write is read back.
 
 It starts only on a healthy cluster, shows what it is about to do, and asks. Each
 fault's undo is armed on the host itself before the fault: the cluster heals even
@@ -40,7 +42,8 @@ here switches it on (--power-on-command), or it starts again by itself (reboot -
 
 Exit code 0: every bound was met; 3: a host could not be reached; 6: a bound was
 missed, or something did not recover; 7: refused, not safe to start; 8: another
-run holds the lock; 130: interrupted, what was broken is undone.`,
+run holds the lock; 9: no bound was missed, but the machine was too busy to tell
+about some; 130: interrupted, what was broken is undone.`,
 		Example: `  hactl drill --list
   hactl drill owner-cut-off apiserver-killed --repeat 20
   hactl drill --all --yes --report drill-report
@@ -78,8 +81,10 @@ func (o *drillOptions) flags(c *cobra.Command) {
 	f.BoolVarP(&o.yes, "yes", "y", false, "do not ask before breaking things")
 	f.BoolVar(&o.force, "force-unlock", false, "break the lock of another run, saying whose it was")
 	f.IntVar(&o.Repeat, "repeat", 1, "run each scenario `N` times")
+	f.IntVar(&o.UntilClear, "until-clear", 0, "do an unclear run again, `N` times at most; a miss is never repeated")
+	f.Lookup("until-clear").NoOptDefVal = "5"
 	f.DurationVar(&o.Settle, "settle", drill.DefaultSettle, "wait this long for health between runs")
-	f.DurationVar(&o.Interval, "interval", drill.DefaultInterval, "time between two requests of a kind; what only explains others is sent a fifth as often")
+	f.DurationVar(&o.Interval, "interval", 0, "time between two requests of a kind, 5ms to 1s (default: so that they take a fifth of the busiest host's processors)")
 	f.DurationVar(&o.Hold, "hold", 0, "let each fault last this long instead of the scenario's own time")
 	f.DurationVar(&o.Armed, "armed", drill.DefaultArmed, "hosts undo a fault by themselves this long after hactl should have")
 	f.StringVar(&o.report, "report", "", "write drill.json, drill.xml (JUnit) and drill.html into `folder`")
@@ -101,7 +106,9 @@ func (o *drillOptions) choose(names []string) ([]drill.Scenario, error) {
 		return nil, usagef("--power-off-command and --power-on-command go together")
 	case o.Repeat < 1 || o.Repeat > 1000:
 		return nil, usagef("--repeat must be 1 to 1000")
-	case o.Interval < 5*time.Millisecond || o.Interval > time.Second:
+	case o.UntilClear < 0 || o.UntilClear > 20:
+		return nil, usagef("--until-clear must be 0 to 20")
+	case o.Interval != 0 && (o.Interval < 5*time.Millisecond || o.Interval > time.Second):
 		return nil, usagef("--interval must be 5ms to 1s")
 	case o.Armed < 10*time.Second:
 		return nil, usagef("--armed must be 10s or more")

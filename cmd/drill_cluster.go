@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -48,7 +49,8 @@ func (s *session) drillCluster(ctx context.Context, o *drillOptions) (*drill.Clu
 // cluster is what the inventory and the flags tell of the cluster; with nil hosts
 // nothing can be done to it yet.
 func (o *drillOptions) cluster(inv *inventory.Inventory, hosts plan.Hosts) *drill.Cluster {
-	c := &drill.Cluster{Name: inv.Cluster, VIP: inv.VIP.Address, API: hostPort(inv.VIP.Address, inv.VIP.Port)}
+	c := &drill.Cluster{Settings: drill.Settings{Advert: inv.VIP.AdvertInterval, Heartbeat: time.Duration(inv.Etcd.HeartbeatInterval), Election: time.Duration(inv.Etcd.ElectionTimeout)},
+		Name: inv.Cluster, VIP: inv.VIP.Address, API: hostPort(inv.VIP.Address, inv.VIP.Port)}
 	if inv.Artifacts.Demo != nil && *inv.Artifacts.Demo {
 		c.Demo = bundle.DemoImage
 	}
@@ -65,6 +67,9 @@ func drillMember(h *inventory.Host, conn remote.Host, apiPort int) *drill.Member
 	m := &drill.Member{Name: h.Name, Addr: h.PrivateAddress, Master: h.Role == inventory.ControlPlane, Host: conn, SSHPorts: []int{22}}
 	if h.SSH.Port != 22 {
 		m.SSHPorts = append(m.SSHPorts, h.SSH.Port) // behind a forwarded port sshd may still be on 22
+	}
+	if conn != nil {
+		m.Echo = remote.EchoOf(conn)
 	}
 	if m.Master {
 		m.API = hostPort(h.PrivateAddress, apiPort)

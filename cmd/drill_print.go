@@ -32,7 +32,7 @@ func (a *app) listDrills() error {
 // scenario's worst run, and what went wrong.
 func (a *app) printDrill(rep *drill.Report) {
 	st := a.style()
-	t := ui.Table{Header: []string{"SCENARIO", "CHECK", "RUNS", "BEFORE", "AT FAULT", "P50", "P95", "MAX", "BOUND", "FAILED", "VERDICT"}, Color: func(column, cell string) func(string) string {
+	t := ui.Table{Header: []string{"SCENARIO", "CHECK", "RUNS", "BEFORE", "SEEN", "NOISE", "P50", "P95", "MAX", "BOUND", "FAILED", "VERDICT"}, Color: func(column, cell string) func(string) string {
 		if column != "VERDICT" {
 			return nil
 		}
@@ -40,20 +40,17 @@ func (a *app) printDrill(rep *drill.Report) {
 	}}
 	for _, r := range rep.Scenarios {
 		if len(r.Checks) == 0 {
-			t.Add(r.Name, ui.Truncate(r.Why(), whyWidth), "", "", "", "", "", "", "", "", r.Verdict)
+			t.Add(r.Name, ui.Truncate(r.Why(), whyWidth), "", "", "", "", "", "", "", "", "", r.Verdict)
 		}
 		for i, c := range r.Checks {
-			name, verdict := "", drill.Met
+			name, verdict := "", c.Verdict
 			if i == 0 {
 				name = r.Name
-			}
-			if !c.Met {
-				verdict = drill.Missed
 			}
 			if i == 0 && r.Verdict == drill.Failed {
 				verdict = drill.Failed
 			}
-			t.Add(name, c.Check, fmt.Sprint(len(c.Values)), ofGap(c, c.Before), ofGap(c, c.AtFault), c.Format(c.P50), c.Format(c.P95), c.Format(c.Max), c.Format(c.Bound), c.Requests(), verdict)
+			t.Add(name, c.Check, fmt.Sprint(len(c.Values)), ofGap(c, c.Before), different(c), noiseOf(c), c.Format(c.P50), c.Format(c.P95), c.Format(c.Max), c.Format(c.Bound), c.Requests(), verdict)
 		}
 	}
 	if slices.ContainsFunc(rep.Scenarios, (*drill.Result).Broke) {
@@ -70,6 +67,11 @@ func (a *app) printDrill(rep *drill.Report) {
 		fmt.Fprintf(a.stdout, "\n%s acknowledged while things were broken, %d lost\n", ui.Count(acked, "write"), lost)
 	}
 	for _, r := range rep.Scenarios {
+		for _, c := range r.Checks {
+			if c.Verdict == drill.Unclear {
+				fmt.Fprintf(a.stdout, "%s %s, %s: %s\n", st.Yellow("unclear:"), r.Name, c.Check, remote.Clean(c.Why))
+			}
+		}
 		if r.Verdict == drill.Failed && r.Reason != "" {
 			fmt.Fprintf(a.stdout, "%s %s: %s\n", st.Red("problem:"), r.Name, remote.Clean(r.Reason))
 		}
@@ -94,12 +96,29 @@ func ofGap(c drill.Outcome, v float64) string {
 	return c.Format(v)
 }
 
+// different is what was seen, where that is not what the fault did.
+func different(c drill.Outcome) string {
+	if c.Seen == c.Max {
+		return ""
+	}
+	return c.Format(c.Seen)
+}
+
+func noiseOf(c drill.Outcome) string {
+	if c.Noise == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%.0f ms", c.Noise)
+}
+
 func verdictColour(st ui.Style, verdict string) func(string) string {
 	switch verdict {
 	case drill.Met:
 		return st.Green
 	case drill.Skipped:
 		return st.Dim
+	case drill.Unclear:
+		return st.Yellow
 	}
 	return st.Red
 }

@@ -23,6 +23,7 @@ const (
 	ExitBoundMissed = 6
 	ExitUnsafe      = 7
 	ExitLocked      = 8
+	ExitUnclear     = 9
 	ExitInterrupted = 130
 )
 
@@ -40,6 +41,7 @@ var exitCodes = []struct {
 	{ExitBoundMissed, "drill: a recovery took longer than its bound"},
 	{ExitUnsafe, "refused: not safe to start (quorum, health, a guard)"},
 	{ExitLocked, "another run holds the lock"},
+	{ExitUnclear, "drill: no bound was missed, but the machine was too busy to tell about some"},
 	{ExitInterrupted, "interrupted, or not confirmed; what was running has been finished unless aborted"},
 }
 

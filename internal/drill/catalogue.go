@@ -41,11 +41,7 @@ func Catalogue() []Entry {
 			e.Needs = append(e.Needs, "--allow=reboot or power commands")
 		}
 		for _, c := range s.Checks {
-			bound := short(c.Bound)
-			if c.Kind == Failures || c.Kind == Stays {
-				bound = "0"
-			}
-			e.Checks = append(e.Checks, EntryCheck{c.Name(), bound})
+			e.Checks = append(e.Checks, EntryCheck{c.Name(), c.Limit()})
 		}
 		out = append(out, e)
 	}

@@ -21,6 +21,9 @@ type Member struct {
 	SSHPorts []int      // stay open when the host is cut off
 	Master   bool
 	Host     remote.Host
+	// Echo has the host's sshd answer, for which no program starts; nil when the
+	// connection cannot.
+	Echo func(ctx context.Context) error
 }
 
 // Etcd is what a drill asks of etcd. Calls are bounded by their contexts.
@@ -46,14 +49,15 @@ type Power interface {
 
 // Cluster is everything a drill knows of its victim.
 type Cluster struct {
-	Name    string
-	Members []*Member  // masters first
-	VIP     netip.Addr // the address the masters' interfaces carry
-	API     string     // host:port behind the VIP
-	TLS     *tls.Config
-	Etcd    Etcd
-	Power   Power  // nil: only reboot -f
-	Demo    string // image of the demo workload, on every host; "" when it is not
+	Name     string
+	Members  []*Member  // masters first
+	VIP      netip.Addr // the address the masters' interfaces carry
+	API      string     // host:port behind the VIP
+	TLS      *tls.Config
+	Etcd     Etcd
+	Settings Settings
+	Power    Power  // nil: only reboot -f
+	Demo     string // image of the demo workload, on every host; "" when it is not
 	// PlanEmpty returns nil when the hosts are exactly as the inventory wants.
 	PlanEmpty func(ctx context.Context) error
 	// DialDirect connects from this machine; nil means net.Dialer.
@@ -62,6 +66,8 @@ type Cluster struct {
 	// transport replaces HTTP over TLS in tests, where thousands of requests are not
 	// the point; nil is the real one.
 	transport func(dial dialFunc, kept bool) http.RoundTripper
+	// ownClock replaces this process's own clock in tests; nil is the real one.
+	ownClock clockFunc
 }
 
 // Masters returns the control-plane members in order.

@@ -18,6 +18,8 @@ type Drill struct {
 	Options   Options
 	Scenarios []Scenario
 	Observer  Observer
+
+	restarts restarts
 }
 
 // Run does all scenarios in order and returns the report, which is complete up
@@ -27,6 +29,7 @@ type Drill struct {
 // progress was undone.
 func (d *Drill) Run(ctx context.Context) (*Report, error) {
 	d.Options.fill()
+	d.restarts = restarts{}
 	rep := &Report{
 		Schema: Schema, Cluster: d.Cluster.Name, Started: time.Now(),
 		IntervalMS: millis(d.Options.Interval), DeadlineMS: millis(d.Options.Deadline),
@@ -35,13 +38,21 @@ func (d *Drill) Run(ctx context.Context) (*Report, error) {
 	refused, err := d.all(ctx, rep)
 	err = orStopped(ctx, err)
 	rep.TookMS = millis(time.Since(rep.Started))
-	var bad []string
+	var bad, unclear []string
 	rep.Verdict = Met
 	for _, r := range rep.Scenarios {
-		if r.Verdict == Missed || r.Verdict == Failed {
+		switch r.Verdict {
+		case Missed, Failed:
 			bad = append(bad, r.Name)
-			rep.Verdict = Missed
+		case Unclear:
+			unclear = append(unclear, r.Name)
 		}
+	}
+	switch {
+	case bad != nil:
+		rep.Verdict = Missed
+	case unclear != nil:
+		rep.Verdict = Unclear
 	}
 	switch {
 	case err != nil:
@@ -55,6 +66,8 @@ func (d *Drill) Run(ctx context.Context) (*Report, error) {
 	case refused != nil:
 		rep.Verdict = Failed
 		return rep, errors.Join(refused...)
+	case unclear != nil:
+		return rep, &UnclearError{unclear}
 	}
 	return rep, nil
 }
@@ -79,7 +92,7 @@ func (d *Drill) all(ctx context.Context, rep *Report) (refused []error, err erro
 		return nil, &UnsafeError{Err: err}
 	}
 	for i, sc := range d.Scenarios {
-		sc = sc.bounded(d.Options.Bounds)
+		sc = sc.bounded(d.Cluster.Settings, d.Options.Bounds)
 		res := &Result{Name: sc.Name, Summary: sc.Summary}
 		rep.Scenarios = append(rep.Scenarios, res)
 		if why := not[sc.Name]; why != nil {
@@ -132,15 +145,27 @@ func (d *Drill) repeat(ctx context.Context, sc Scenario, res *Result) error {
 		if d.Options.Repeat > 1 {
 			d.Observer.say("%s: run %d of %d", sc.Name, i+1, d.Options.Repeat)
 		}
-		run, err := d.run(ctx, sc)
-		if run != nil {
-			res.Runs = append(res.Runs, run)
-		}
-		if err != nil {
+		if err := d.untilClear(ctx, sc, res); err != nil {
 			return orStopped(ctx, err)
 		}
 	}
 	return nil
+}
+
+// untilClear does one run, and with --until-clear another one in its place while it is
+// unclear. A miss is a miss: it is never repeated.
+func (d *Drill) untilClear(ctx context.Context, sc Scenario, res *Result) error {
+	for again := d.Options.UntilClear; ; again-- {
+		run, err := d.run(ctx, sc)
+		if run != nil {
+			res.Runs = append(res.Runs, run)
+		}
+		if err != nil || again <= 0 || run == nil || !run.unclear() {
+			return err
+		}
+		run.SetAside = true
+		d.Observer.say("%s: unclear, it is done again", sc.Name)
+	}
 }
 
 // tries is how often a run is begun until its victims are still the same when they
@@ -149,7 +174,7 @@ const tries = 3
 
 func (d *Drill) run(ctx context.Context, sc Scenario) (*Run, error) {
 	for n := 1; ; n++ {
-		run, err := runOnce(ctx, d.Cluster, &d.Options, sc, d.Observer)
+		run, err := d.runOnce(ctx, sc)
 		var moved *movedError
 		if !errors.As(err, &moved) || n == tries {
 			return run, err

@@ -46,7 +46,7 @@ func TestMeasuredGapIsTheInjectedOutage(t *testing.T) {
 				t.Errorf("%s: before the fault %.0f ms, at the fault %.0f ms, at most %.0f ms", c.Check, c.Before, c.AtFault, c.Max)
 			}
 		}
-		if held := longest(spansOf(run.Owners), 0, time.Hour, func(n int) bool { return n > 1 }); held > 0 {
+		if held := longest(spansOf(run.Owners), 0, time.Hour, func(n int) bool { return n > 1 }); held.Len() > 0 {
 			t.Errorf("two owners for %v", held)
 		}
 		if run.Acked == 0 || len(run.Lost) != 0 {
@@ -433,8 +433,11 @@ func TestKeysOfChecksDiffer(t *testing.T) {
 
 func TestHeadlineIsWhatWasMissed(t *testing.T) {
 	t.Parallel()
-	met, missed := Outcome{Check: "met", Met: true}, Outcome{Check: "missed"}
-	if got := headline([]Outcome{met, missed}).Check; got != "missed" {
+	met, missed, unclear := Outcome{Check: "met", Verdict: Met}, Outcome{Check: "missed", Verdict: Missed}, Outcome{Check: "unclear", Verdict: Unclear}
+	if got := headline([]Outcome{met, unclear, missed}).Check; got != "missed" {
+		t.Errorf("got %s", got)
+	}
+	if got := headline([]Outcome{met, unclear}).Check; got != "unclear" {
 		t.Errorf("got %s", got)
 	}
 	if got := headline([]Outcome{met, met}).Check; got != "met" {
@@ -446,14 +449,14 @@ func TestHeadlineIsWhatWasMissed(t *testing.T) {
 // where they go out every 100 ms.
 func TestStreamsAskedLessOftenAreNotOutMoreOften(t *testing.T) {
 	t.Parallel()
-	r := &runner{opt: &Options{Interval: DefaultInterval}, end: 600 * time.Millisecond}
-	for every, want := range map[int]int{1: 5, besides: 0} {
-		s := &Stream{every: every}
-		for at := time.Duration(0); at <= r.end; at += 120 * time.Millisecond {
-			s.record(Sample{Start: at, End: at, OK: true}, nil)
+	o := &Observations{End: 600 * ms}
+	for pace, want := range map[time.Duration]int{20 * ms: 5, 100 * ms: 0} {
+		track := &Track{Pace: pace}
+		for at := time.Duration(0); at <= o.End; at += 120 * ms {
+			track.Samples = append(track.Samples, Sample{Start: at, End: at, OK: true})
 		}
-		if got := r.streamReport(s).Outages; len(got) != want {
-			t.Errorf("asked every %d intervals: %v, want %d outages", every, got, want)
+		if got := o.streamReport(track, nil).Outages; len(got) != want {
+			t.Errorf("asked every %v: %v, want %d outages", pace, got, want)
 		}
 	}
 }

@@ -35,6 +35,8 @@ type Fault struct {
 	// operator's power commands or reboot -f, and the proof is that the host
 	// does not answer or has started anew; once it is back, it must have.
 	Power bool
+	// Restarts is the static pod that the kubelet has to start again, or "".
+	Restarts string
 	// Etcd means that the host's etcd member is not there while it lasts.
 	Etcd bool
 }
@@ -127,7 +129,9 @@ func signalMatching(name, mark, signal string) Fault {
 		Proof:  "gone $BEFORE",
 		Undo:   "systemctl start --no-block " + kubeletUnit, // who starts it again
 	}
-	if signal == "STOP" {
+	if signal != "STOP" {
+		f.Restarts = name
+	} else {
 		f.Proof = "hung $BEFORE"
 		f.Undo = shellFunctions + "for p in " + find + "; do kill -CONT \"$p\"; done"
 	}

@@ -75,7 +75,12 @@ func barWidth(o Outcome, v float64) float64 {
 // one that was missed, or the first one.
 func headline(checks []Outcome) Outcome {
 	for _, c := range checks {
-		if !c.Met {
+		if c.Verdict == Missed {
+			return c
+		}
+	}
+	for _, c := range checks {
+		if c.Verdict == Unclear {
 			return c
 		}
 	}

@@ -2,210 +2,70 @@ package drill
 
 import (
 	"fmt"
-	"maps"
 	"slices"
-	"time"
 )
 
-// report turns the finished run into what is kept of it, judged.
-func (r *runner) report() *Run {
-	owners, leaders := r.owners.until(r.end), r.leaders.until(r.end)
-	run := &Run{
-		ID: r.id, Started: r.zero, From: r.from,
-		FaultMS: millis(r.fault), ProvedMS: millis(r.proved), UndoMS: millis(r.undone),
-		HealedMS: millis(r.healed), EndMS: millis(r.end),
-		Owners: lanesOf(r.c, owners), Leaders: lanesOf(r.c, leaders),
-		Acked: r.ledger.count(), Lost: r.lost, Values: map[string]Value{}, Problems: r.problems,
+// judge is every check on what was observed of one run. It is a pure function: the same
+// observations get the same verdicts.
+func judge(checks []Check, o *Observations) map[string]Value {
+	out := map[string]Value{}
+	for _, c := range checks {
+		out[c.Name()] = c.judge(o)
 	}
-	for _, k := range r.strikes {
-		run.Victims = append(run.Victims, Victim{k.Member.Name, k.Fault.What})
-	}
-	for _, s := range r.traffic.Streams {
-		run.Streams = append(run.Streams, r.streamReport(s))
-	}
-	if r.proved == 0 {
-		return run
-	}
-	if n := len(r.lost); n > 0 {
-		run.Problems = append(run.Problems, fmt.Sprintf("%d acknowledged writes were lost, the first: %s", n, r.lost[0]))
-	}
-	for _, c := range r.sc.Checks {
-		run.Values[c.Name()] = r.measure(c, owners)
-	}
-	return run
+	return out
 }
 
-// onset is how long after a fault a gap may begin that the fault has made.
-const onset = time.Second
-
-// never stands for something that did not come back before the run's end.
-const never = time.Hour
-
-// measure is one check on this run. Gap times are compared as they were
-// measured, without tolerance.
-func (r *runner) measure(c Check, owners map[string][]Span) Value {
-	from := r.fault
-	if c.Healed {
-		from = r.undoBegan // what follows healing may be over before the undo is known to be done
+// judge compares the fault's part with the bound, without tolerance: met when all of
+// it that there can be is within the bound, missed when all that is certain is beyond
+// it, unclear in between.
+func (c Check) judge(o *Observations) Value {
+	m := c.measure(c, o)
+	v := Value{
+		Measured: m.Most, Least: m.Least, Seen: m.Seen, Noise: round1(m.Noise),
+		Before: m.Before, AtFault: m.AtFault, Failed: m.Failed, Sent: m.Sent,
 	}
-	if c.Spared {
-		owners = maps.Clone(owners)
-		for _, k := range r.strikes {
-			delete(owners, k.Member.Name)
-		}
+	switch limit := c.limit(); {
+	case m.Why != "":
+		v.Verdict, v.Why = Unclear, m.Why
+	case m.Most <= limit:
+		v.Verdict = Met
+	case m.Least > limit:
+		v.Verdict = Missed
+	default:
+		v.Verdict, v.Why = Unclear, c.doubt(m, o)
 	}
-	if c.Kind == Refused {
-		from = max(r.fault, r.proved) // stopping a member takes seconds, in which it still serves
-	}
-	switch c.Kind {
-	case Failures:
-		n := failures(r.samples(c.Of), from, r.end)
-		return Value{Measured: float64(n), Met: n == 0}
-	case Stays:
-		n := moves(owners, from, r.end)
-		if c.Healed {
-			n += left(owners, from, r.end)
-		}
-		return Value{Measured: float64(n), Met: n == 0}
-	case Gap, Back, Refused, Owners, Held, NewLeader, Rescheduled:
-	}
-	d := r.duration(c, from, owners)
-	v := Value{Measured: millis(d), Met: d <= c.Bound}
-	samples := r.samples(c.Of)
-	if c.Kind == Gap {
-		v.Failed, v.Sent = failures(samples, 0, r.end), len(samples)
-	}
-	if c.Kind == Gap && !c.Healed {
-		if begin, ok := firstSuccess(samples, 0); ok {
-			v.Before = millis(longestGap(samples, begin, r.fault).Len())
-		}
-		for _, g := range gaps(samples, r.fault, r.end, 0) {
-			if g.From <= r.fault+onset {
-				v.AtFault = max(v.AtFault, millis(g.Len()))
-			}
-		}
-	}
+	v.Met = v.Verdict == Met
 	return v
 }
 
-func (r *runner) duration(c Check, from time.Duration, owners map[string][]Span) time.Duration {
-	switch c.Kind {
-	case Gap:
-		return longestGap(r.samples(c.Of), from, r.end).Len()
-	case Back:
-		if at, ok := firstSuccess(r.samples(c.Of), r.undoBegan); ok {
-			return at - r.undoBegan
-		}
-		return never
-	case Refused:
-		// The traffic goes on while the undo runs; what succeeds in the last
-		// moment before it is known to be done is the recovery.
-		if at, ok := lastSuccess(r.samples(c.Of), from, r.undoBegan); ok {
-			return at - from
-		}
-		return 0
-	case Owners:
-		return longest(owners, from, r.end, func(n int) bool { return n > 1 })
-	case Held:
-		return longest(owners, from, r.end, func(n int) bool { return n == 0 })
-	case NewLeader, Rescheduled:
-		if at, ok := r.found[c.Name()]; ok {
-			return at - from
-		}
-		return never
-	case Failures, Stays:
+// doubt is why a check is unclear.
+func (c Check) doubt(m Measured, o *Observations) string {
+	switch {
+	case c.Unit == InTime && m.Noise > 0:
+		return fmt.Sprintf("the machine stood still for %.0f of the %.0f ms", m.Noise, m.Seen)
+	case c.Unit == InTime && m.Before > c.limit()/2:
+		return fmt.Sprintf("the same requests had gaps of %.0f ms before the fault", m.Before)
+	case c.Unit == InTime && c.Kind == Gap:
+		return fmt.Sprintf("requests tell outages apart by %.0f ms", millis(o.resolution(o.track(c.Of))))
+	case m.Noise > 0:
+		return fmt.Sprintf("the machine stood still for %.0f ms in that time", m.Noise)
 	}
-	return never
-}
-
-func (r *runner) samples(stream string) []Sample {
-	if s := r.traffic.stream(stream); s != nil {
-		return s.Samples()
-	}
-	return nil
-}
-
-// streamReport sums a stream up: its requests of the whole run, its gap since the
-// fault.
-func (r *runner) streamReport(s *Stream) StreamReport {
-	samples := s.Samples()
-	worst := longestGap(samples, r.fault, r.end)
-	out := StreamReport{
-		Name: s.Name, Sent: len(samples), Failed: failures(samples, 0, r.end),
-		GapMS: millis(worst.Len()), GapAtMS: millis(worst.From),
-		Outages: []SpanMS{}, Failures: []SpanMS{},
-	}
-	var took []float64
-	for _, x := range samples {
-		if x.OK {
-			took = append(took, millis(x.End-x.Start))
-		}
-	}
-	out.P50MS, out.P99MS = percentile(took, 50), percentile(took, 99)
-	pace := r.opt.Interval * time.Duration(s.every)
-	for _, g := range gaps(samples, 0, r.end, outageFrom(pace)) {
-		out.Outages = append(out.Outages, spanMS(g))
-	}
-	out.Failures = failing(samples, 4*pace)
-	if err := s.err(); err != nil {
-		out.LastErr = err.Error()
-	}
-	return out
-}
-
-// outageFrom is the shortest gap that pictures show as an outage: below it,
-// a late answer or two look the same.
-func outageFrom(pace time.Duration) time.Duration { return max(5*pace, 80*time.Millisecond) }
-
-// failing merges failed requests closer than join into stretches.
-func failing(samples []Sample, join time.Duration) []SpanMS {
-	bad := slices.DeleteFunc(slices.Clone(samples), func(s Sample) bool { return s.OK })
-	slices.SortFunc(bad, func(a, b Sample) int { return int(a.Start - b.Start) })
-	out := []SpanMS{}
-	var at Span
-	for i, s := range bad {
-		if i == 0 || s.Start-at.To > join {
-			if i > 0 {
-				out = append(out, spanMS(at))
-			}
-			at = Span{s.Start, s.Start}
-		}
-		at.To = s.Start
-	}
-	if len(bad) > 0 {
-		out = append(out, spanMS(at))
-	}
-	return out
-}
-
-func spanMS(s Span) SpanMS { return SpanMS{millis(s.From), millis(s.To)} }
-
-func lanesOf(c *Cluster, spans map[string][]Span) []Lane {
-	out := []Lane{}
-	for _, m := range c.Masters() {
-		l := Lane{Host: m.Name, Spans: []SpanMS{}}
-		for _, s := range spans[m.Name] {
-			l.Spans = append(l.Spans, spanMS(s))
-		}
-		out = append(out, l)
-	}
-	return out
+	return "what was slow may have been the machine"
 }
 
 // outcomes puts the runs of a scenario together, check by check. What no run
-// measured, since none got as far as the fault, is left out.
+// measured, since none got as far as the fault, is left out, and so are runs that
+// were repeated since they were unclear.
 func outcomes(sc Scenario, runs []*Run) []Outcome {
 	var out []Outcome
 	for _, c := range sc.Checks {
-		o := Outcome{Check: c.Name(), Unit: "ms", Bound: millis(c.Bound), Met: true}
-		if c.Kind == Failures || c.Kind == Stays {
-			o.Unit, o.Bound = "count", 0
-		}
+		o := Outcome{Check: c.Name(), Unit: c.Unit, Bound: c.limit(), Verdict: Met}
 		for _, r := range runs {
-			if v, ok := r.Values[c.Name()]; ok {
+			if v, ok := r.Values[c.Name()]; ok && !r.SetAside {
 				o.add(v)
 			}
 		}
+		o.Met = o.Verdict == Met
 		o.P50, o.P95, o.Max = percentile(o.Values, 50), percentile(o.Values, 95), percentile(o.Values, 100)
 		if o.Values != nil {
 			out = append(out, o)
@@ -217,21 +77,42 @@ func outcomes(sc Scenario, runs []*Run) []Outcome {
 func (o *Outcome) add(v Value) {
 	o.Values = append(o.Values, v.Measured)
 	o.Before, o.AtFault = max(o.Before, v.Before), max(o.AtFault, v.AtFault)
+	o.Seen, o.Noise = max(o.Seen, v.Seen), max(o.Noise, v.Noise)
 	if o.Sent == 0 || v.Failed*o.Sent > o.Failed*v.Sent { // the largest share of all runs
 		o.Failed, o.Sent = v.Failed, v.Sent
 	}
-	o.Met = o.Met && v.Met
+	if worse(v.Verdict, o.Verdict) {
+		o.Verdict, o.Why = v.Verdict, v.Why
+	}
+}
+
+// worse orders verdicts: a miss is one whatever else was seen, a doubt outweighs a met.
+func worse(a, b string) bool {
+	order := []string{Met, Unclear, Missed, Failed}
+	return slices.Index(order, a) > slices.Index(order, b)
 }
 
 // verdict of a scenario: what went wrong outside of the bounds weighs more.
 func verdict(res *Result) string {
-	switch {
-	case res.problem() != "":
-		return Failed
-	case slices.ContainsFunc(res.Checks, func(o Outcome) bool { return !o.Met }):
-		return Missed
-	case len(res.Checks) == 0: // no run got as far as the fault
+	if res.problem() != "" || len(res.Checks) == 0 { // no run got as far as the fault
 		return Failed
 	}
-	return Met
+	out := Met
+	for _, o := range res.Checks {
+		if worse(o.Verdict, out) {
+			out = o.Verdict
+		}
+	}
+	return out
+}
+
+// unclear reports whether a run decided nothing: no check was missed, one is unclear.
+func (r *Run) unclear() bool {
+	worst := Met
+	for _, v := range r.Values {
+		if worse(v.Verdict, worst) {
+			worst = v.Verdict
+		}
+	}
+	return worst == Unclear && len(r.Problems) == 0
 }

@@ -108,7 +108,10 @@ func (s *Result) cases() []junitCase {
 		if o.Unit == "ms" {
 			c.Time = fmt.Sprintf("%.3f", o.Max/1000)
 		}
-		if !o.Met {
+		if o.Verdict == Unclear {
+			c.Skipped = &junitText{Message: "unclear: " + o.Why, Text: fmt.Sprintf("every run: %v", o.Values)}
+		}
+		if o.Verdict == Missed {
 			c.Failure = &junitText{Message: fmt.Sprintf("max %s, bound %s", o.Format(o.Max), o.Format(o.Bound)), Text: fmt.Sprintf("every run: %v", o.Values)}
 		}
 		out = append(out, c)

@@ -13,7 +13,7 @@ type lane struct {
 	spans map[string][]Span // closed ones; an open one ends at open
 	since map[string]time.Duration
 	last  map[string]time.Duration // time of the latest change
-	heard map[string]bool          // whoever was reported on
+	heard map[string]bool          // hosts that were reported on
 }
 
 func newLane() *lane {
@@ -78,7 +78,7 @@ func (l *lane) holders() []string {
 
 // longest is the longest stretch in [from, to] in which the number of holders
 // satisfies want.
-func longest(spans map[string][]Span, from, to time.Duration, want func(n int) bool) time.Duration {
+func longest(spans map[string][]Span, from, to time.Duration, want func(n int) bool) Span {
 	edges := []time.Duration{from, to}
 	for _, ss := range spans {
 		for _, s := range ss {
@@ -86,17 +86,19 @@ func longest(spans map[string][]Span, from, to time.Duration, want func(n int) b
 		}
 	}
 	slices.Sort(edges)
-	var worst, run time.Duration
+	worst, run := Span{from, from}, Span{from, from}
 	for i := 1; i < len(edges); i++ {
 		if edges[i] == edges[i-1] {
 			continue
 		}
 		if !want(holdersAt(spans, edges[i-1])) {
-			run = 0
+			run = Span{edges[i], edges[i]}
 			continue
 		}
-		run += edges[i] - edges[i-1]
-		worst = max(worst, run)
+		run.To = edges[i]
+		if run.Len() > worst.Len() {
+			worst = run
+		}
 	}
 	return worst
 }
@@ -111,22 +113,22 @@ func holdersAt(spans map[string][]Span, at time.Duration) int {
 	return n
 }
 
-// moves counts the times in [from, to] at which somebody new began to hold it.
-func moves(spans map[string][]Span, from, to time.Duration) int {
-	n := 0
+// moves are the times in [from, to] at which another host began to hold it.
+func moves(spans map[string][]Span, from, to time.Duration) []time.Duration {
+	var out []time.Duration
 	for _, ss := range spans {
 		for _, s := range ss {
 			if s.From > from && s.From <= to {
-				n++
+				out = append(out, s.From)
 			}
 		}
 	}
-	return n
+	return out
 }
 
-// left is 1 when the host that took over last before from does not hold
-// without a break until to. One that was cut off holds all the time, unseen.
-func left(spans map[string][]Span, from, to time.Duration) int {
+// left reports whether the host that took over last before from did not hold without a
+// break until to. One that was cut off holds all the time, unseen.
+func left(spans map[string][]Span, from, to time.Duration) bool {
 	var last Span
 	for _, ss := range spans {
 		for _, s := range ss {
@@ -135,8 +137,5 @@ func left(spans map[string][]Span, from, to time.Duration) int {
 			}
 		}
 	}
-	if last.To < to {
-		return 1
-	}
-	return 0
+	return last.To < to
 }

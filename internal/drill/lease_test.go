@@ -11,7 +11,7 @@ import (
 // killHolder is controller-manager-killed with the sim's fault.
 func killHolder() Scenario {
 	const name = "kube-controller-manager"
-	sc := testScenario(30*s1, Check{Kind: NewLeader, Of: name, Bound: 40 * s1})
+	sc := testScenario(30*s1, newLeader(name))
 	sc.Hits = holder(name)
 	return sc
 }

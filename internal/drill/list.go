@@ -30,68 +30,90 @@ const DriftRisk = "drift"
 const (
 	ms = time.Millisecond
 	s1 = time.Second
-	// noise is what a request may be late on a busy machine while nothing is
-	// wrong with the cluster: the bound of scenarios that must not be noticed.
-	noise = 250 * ms
+	// unnoticed is what a scenario that clients must not notice may cost them: one
+	// request that is late, not an outage.
+	unnoticed = 250 * ms
 	// throughAPI is how much later than what they need (an apiserver behind the
-	// VIP, etcd) reads and writes through the API may be back: noise of their own
-	// and the apiservers' etcd clients turning to another member.
-	throughAPI = 2 * noise
+	// VIP, etcd) reads and writes through the API may be back: the apiservers' etcd
+	// clients turn to another member.
+	throughAPI = 500 * ms
 	// crashBackOff is how long the kubelet may take to start a static pod again
 	// that was killed several times in a row: it waits up to five minutes.
 	crashBackOff = 6 * time.Minute
-	// corruptCheck is how long members that start at the same time wait for each
-	// other's hash before they serve (etcd's InitialCorruptCheck: 5 s and two
-	// election timeouts of 1 s, its server's request timeout).
-	corruptCheck = 7 * s1
 	// twoOwners is how well two hosts' clocks can be told apart: up to there an
 	// overlap of two owners is not seen as one.
 	twoOwners = 100 * ms
 )
 
+// election and its like are bounds that follow from the cluster's settings.
+func election(s Settings) time.Duration { return s.elected() }
+
+func electionThroughAPI(s Settings) time.Duration { return s.elected() + throughAPI }
+
+// The leader steps down by itself when it has not heard of a quorum for an election
+// timeout, which it looks at once per timeout.
+func stepsDown(s Settings) time.Duration { return 2 * s.Election }
+
+func quorumBack(s Settings) time.Duration { return s.corruptCheck() + s.elected() + s1 }
+
+// plus is a bound and some more.
+func plus(bound func(Settings) time.Duration, more time.Duration) func(Settings) time.Duration {
+	return func(s Settings) time.Duration { return bound(s) + more }
+}
+
 // Scenarios is the list, in an order that is safe for --all: what changes
-// least comes first, what takes everything away last.
+// least comes first, what takes everything away last. Bounds that depend on the
+// cluster are those of a cluster with the default settings.
 func Scenarios() []Scenario {
+	out := scenarios()
+	for i := range out {
+		out[i] = out[i].bounded(Settings{}, nil)
+	}
+	return out
+}
+
+func scenarios() []Scenario {
+	given, taken := Settings.given, Settings.taken
 	return []Scenario{
 		{
 			Name: "keepalived-stopped", Summary: "keepalived is stopped on the VIP's owner",
 			Hits: owner(stopUnit(keepalivedUnit)), Undone: "start keepalived", Hold: 4 * s1, Masters: 3,
-			Checks: []Check{gap(vipReady, 200*ms), oneOwner()},
+			Checks: []Check{gapBy(vipReady, given), lossless(vipReady, ""), oneOwner()},
 		},
 		{
 			Name: "keepalived-killed", Summary: "every keepalived process on the VIP's owner is killed; the address stays behind",
-			Hits: owner2(killKeepalived), Undone: "systemd restarts it", Hold: 5 * s1, Heals: true, Masters: 3,
-			Checks: []Check{{Kind: Owners, Bound: 3 * s1}, gap(vipReady, 3*s1)},
+			Hits: ownerWith(killKeepalived), Undone: "systemd restarts it", Hold: 5 * s1, Heals: true, Masters: 3,
+			Checks: []Check{owners(3 * s1), gap(vipReady, 3*s1), lossless(vipReady, "")},
 		},
 		{
 			Name: "apiserver-stopped", Summary: "the apiserver on the VIP's owner is asked to stop: new connections notice nothing",
-			Hits: owner2(stopAPIServer), Undone: "the kubelet restarts it", Hold: 3 * s1, Heals: true, Recover: crashBackOff, Masters: 3,
-			Checks: []Check{{Kind: Failures, Of: vipReady}, {Kind: Failures, Of: vipRead}, {Kind: Failures, Of: vipWrite}, oneOwner()},
+			Hits: ownerWith(stopAPIServer), Undone: "the kubelet restarts it", Hold: 3 * s1, Heals: true, Recover: crashBackOff, Masters: 3,
+			Checks: []Check{noFailure(vipReady), noFailure(vipRead), noFailure(vipWrite), oneOwner()},
 		},
 		{
 			Name: "apiserver-killed", Summary: "the apiserver on the VIP's owner is killed",
 			Hits: owner(signalProcess("kube-apiserver", "KILL")), Undone: "the kubelet restarts it", Hold: 6 * s1, Heals: true, Recover: crashBackOff, Masters: 3,
-			Checks: []Check{gap(vipReady, 400*ms), gap(vipRead, 1500*ms), gap(vipWrite, 1500*ms), oneOwner()},
+			Checks: []Check{gapBy(vipReady, plus(given, 200*ms)), gap(vipRead, 1500*ms), gap(vipWrite, 1500*ms), lossless(vipReady, ""), restart(time.Minute), oneOwner()},
 		},
 		{
 			Name: "apiserver-hung", Summary: "the apiserver on the VIP's owner hangs (SIGSTOP): it answers nothing",
 			Hits: owner(signalProcess("kube-apiserver", "STOP")), Undone: "SIGCONT", Hold: 10 * s1, Masters: 3,
-			Checks: []Check{gap(vipReady, 1500*ms), gap(vipRead, 1500*ms+throughAPI), gap(vipWrite, 1500*ms+throughAPI), oneOwner()},
+			Checks: []Check{gap(vipReady, 1500*ms), gap(vipRead, 1500*ms+throughAPI), gap(vipWrite, 1500*ms+throughAPI), lossless(vipReady, ""), oneOwner()},
 		},
 		{
 			Name: "controller-manager-killed", Summary: "the leading kube-controller-manager is killed",
 			Hits: holder("kube-controller-manager"), Undone: "the kubelet restarts it", Hold: 45 * s1, Heals: true, Recover: crashBackOff, Masters: 3,
-			Checks: []Check{{Kind: NewLeader, Of: "kube-controller-manager", Bound: 40 * s1}, gap(vipReady, noise), gap(vipWrite, noise), stays()},
+			Checks: []Check{newLeader("kube-controller-manager"), gap(vipReady, unnoticed), gap(vipWrite, unnoticed), stays()},
 		},
 		{
 			Name: "scheduler-killed", Summary: "the leading kube-scheduler is killed",
 			Hits: holder("kube-scheduler"), Undone: "the kubelet restarts it", Hold: 45 * s1, Heals: true, Recover: crashBackOff, Masters: 3,
-			Checks: []Check{{Kind: NewLeader, Of: "kube-scheduler", Bound: 40 * s1}, gap(vipReady, noise), gap(vipWrite, noise), stays()},
+			Checks: []Check{newLeader("kube-scheduler"), gap(vipReady, unnoticed), gap(vipWrite, unnoticed), stays()},
 		},
 		{
 			Name: "etcd-follower-killed", Summary: "an etcd member that does not lead is killed",
 			Hits: follower(killUnit(etcdUnit)), Undone: "systemd restarts it", Hold: 6 * s1, Heals: true, Masters: 3,
-			Checks: []Check{gap(etcdWrite, noise), gap(vipWrite, noise), stays()},
+			Checks: []Check{gap(etcdWrite, unnoticed), gap(vipWrite, unnoticed), stays()},
 		},
 		{
 			Name: "etcd-leader-stopped", Summary: "the leading etcd member is stopped; it hands leadership over first",
@@ -101,77 +123,61 @@ func Scenarios() []Scenario {
 		{
 			Name: "etcd-leader-killed", Summary: "the leading etcd member is killed: the others elect",
 			Hits: leader(killUnit(etcdUnit)), Undone: "systemd restarts it", Hold: 6 * s1, Heals: true, Masters: 3,
-			Checks: []Check{gap(etcdWrite, 1600*ms), gap(vipWrite, 3*s1), stays()},
+			Checks: []Check{gapBy(etcdWrite, election), gapBy(vipWrite, electionThroughAPI), stays()},
 		},
 		{
 			Name: "etcd-leader-hung", Summary: "the leading etcd member hangs (SIGSTOP)",
 			Hits: leader(hangUnit(etcdUnit)), Undone: "SIGCONT", Hold: 8 * s1, Masters: 3,
-			Checks: []Check{gap(etcdWrite, 2500*ms), gap(vipRead, 2500*ms+throughAPI), gap(vipWrite, 2500*ms+throughAPI), stays()},
+			Checks: []Check{gapBy(etcdWrite, plus(election, 500*ms)), gapBy(vipRead, plus(electionThroughAPI, 500*ms)), gapBy(vipWrite, plus(electionThroughAPI, 500*ms)), stays()},
 		},
 		{
 			Name: "owner-cut-off", Summary: "the VIP's owner loses the network",
-			Hits: owner2(cutOffHit), Undone: "delete the filter", Hold: 8 * s1, Masters: 3,
-			Checks: []Check{gap(vipReady, 500*ms), gap(vipRead, 2*s1), gap(vipWrite, 2*s1), oneElsewhere(), healedOwner()},
+			Hits: ownerWith(cutOffHit), Undone: "delete the filter", Hold: 8 * s1, Masters: 3,
+			Checks: []Check{gapBy(vipReady, taken), gapBy(vipRead, electionThroughAPI), gapBy(vipWrite, electionThroughAPI), lossless(vipReady, ""), oneElsewhere(), healedOwner()},
 		},
 		{
 			Name: "node-back", Summary: "a host that lost the VIP comes back: the VIP does not move",
-			Hits: owner2(cutOffHit), Undone: "delete the filter", Hold: 5 * s1, Masters: 3,
-			Checks: []Check{{Kind: Stays, Healed: true}, {Kind: Gap, Of: vipReady, Bound: 500 * ms, Healed: true}, oneElsewhere(), healedOwner()},
+			Hits: ownerWith(cutOffHit), Undone: "delete the filter", Hold: 5 * s1, Masters: 3,
+			Checks: []Check{healed(stays()), healed(gap(vipReady, 500*ms)), oneElsewhere(), healedOwner()},
 		},
 		{
 			Name: "owner-isolated", Summary: "the VIP's owner is cut off with a minority of the masters, and is written to",
 			Hits: minority, Undone: "delete the filters", Hold: 8 * s1, Masters: 3, Inside: true,
-			Checks: []Check{gap(vipReady, s1), gap(vipWrite, 2*s1), {Kind: Refused, Of: inWrite, Bound: 2 * s1}, oneElsewhere(), healedOwner()},
+			Checks: []Check{gapBy(vipReady, plus(taken, 500*ms)), gapBy(vipWrite, electionThroughAPI), refused(inWrite, stepsDown), lossless(vipReady, ""), oneElsewhere(), healedOwner()},
 		},
 		{
 			Name: "owner-powered-off", Summary: "the VIP's owner loses its power",
-			Hits: owner2(powerHit), Undone: "power on", Hold: 10 * s1, Masters: 3, Reboots: true,
-			Checks: []Check{gap(vipReady, 500*ms), gap(vipRead, 2*s1), gap(vipWrite, 2*s1), {Kind: Stays, Healed: true}, oneElsewhere()},
+			Hits: ownerWith(powerHit), Undone: "power on", Hold: 10 * s1, Masters: 3, Reboots: true,
+			Checks: []Check{gapBy(vipReady, taken), gapBy(vipRead, electionThroughAPI), gapBy(vipWrite, electionThroughAPI), lossless(vipReady, ""), healed(stays()), oneElsewhere()},
 		},
 		{
 			Name: "worker-lost", Summary: "a worker is cut off; ten replicas behind a service keep answering and come back elsewhere",
 			Hits: worker, Undone: "delete the filter", Hold: 150 * s1, Masters: 1, Workers: 1, Workload: true,
-			Checks: []Check{gap(service, 3*s1), {Kind: Rescheduled, Bound: 120 * s1}, gap(vipReady, noise), stays()},
+			Checks: []Check{gap(service, 3*s1), rescheduled(120 * s1), lossless(service, string(Rescheduled)), gap(vipReady, unnoticed), stays()},
 		},
 		{
 			Name: "apiservers-down", Summary: "every apiserver is killed at once: the VIP stays somewhere",
 			Hits: everyMaster(signalProcess("kube-apiserver", "KILL")), Undone: "the kubelets restart them", Hold: 30 * s1, Heals: true, Recover: crashBackOff, Masters: 1, Risk: QuorumRisk,
-			Checks: []Check{gap(vipReady, 30*s1), {Kind: Held, Bound: s1}, oneOwner()},
+			Checks: []Check{gap(vipReady, 30*s1), held(s1), oneOwner()},
 		},
 		{
 			Name: "etcd-no-quorum", Summary: "the majority of etcd is stopped: writes are refused, the VIP stays",
 			Hits: majority, Undone: "start etcd", Hold: 6 * s1, Masters: 3, Risk: QuorumRisk,
-			Checks: []Check{
-				{Kind: Back, Of: etcdWrite, Bound: corruptCheck + 3*s1}, {Kind: Refused, Of: etcdWrite, Bound: s1},
-				{Kind: Back, Of: vipWrite, Bound: 10 * s1}, stays(), {Kind: Held, Bound: s1},
-			},
+			Checks: []Check{back(etcdWrite, quorumBack), refused(etcdWrite, fixed(s1)), back(vipWrite, plus(quorumBack, throughAPI)), stays(), held(s1)},
 		},
 		{
 			Name: "all-rebooted", Summary: "every host is powered off at once and comes back",
 			Hits: everyHost(powerOff()), Undone: "power on", Hold: 5 * s1, Recover: 5 * time.Minute, Masters: 1, Risk: QuorumRisk, Reboots: true,
-			Checks: []Check{{Kind: Back, Of: vipReady, Bound: 180 * s1}, healedOwner()},
+			Checks: []Check{back(vipReady, fixed(180*s1)), healedOwner()},
 		},
 	}
 }
 
-func gap(of string, bound time.Duration) Check { return Check{Kind: Gap, Of: of, Bound: bound} }
-
-func stays() Check { return Check{Kind: Stays} }
-
-func oneOwner() Check { return Check{Kind: Owners, Bound: twoOwners} }
-
-// healedOwner is for hosts that are cut off: they cannot know that they lost
-// the VIP before they hear of the others again.
-func healedOwner() Check { return Check{Kind: Owners, Bound: s1, Healed: true} }
-
-// oneElsewhere is for the others meanwhile: one of them at a time has the VIP.
-func oneElsewhere() Check { return Check{Kind: Owners, Bound: twoOwners, Spared: true} }
-
 func owner(f Fault) func(*Cluster, *State) ([]Hit, error) {
-	return owner2(func(_ *Cluster, m *Member) Hit { return Hit{m, f} })
+	return ownerWith(func(_ *Cluster, m *Member) Hit { return Hit{m, f} })
 }
 
-func owner2(hit func(*Cluster, *Member) Hit) func(*Cluster, *State) ([]Hit, error) {
+func ownerWith(hit func(*Cluster, *Member) Hit) func(*Cluster, *State) ([]Hit, error) {
 	return func(c *Cluster, s *State) ([]Hit, error) { return []Hit{hit(c, c.Member(s.Owner))}, nil }
 }
 
@@ -192,11 +198,11 @@ func follower(f Fault) func(*Cluster, *State) ([]Hit, error) {
 
 func followers(c *Cluster, s *State) []*Member {
 	out := others(c.Masters(), s.Leader)
-	slices.SortStableFunc(out, func(a, b *Member) int { return held(a, s) - held(b, s) })
+	slices.SortStableFunc(out, func(a, b *Member) int { return ownerLast(a, s) - ownerLast(b, s) })
 	return out
 }
 
-func held(m *Member, s *State) int {
+func ownerLast(m *Member, s *State) int {
 	if m.Name == s.Owner {
 		return 1
 	}

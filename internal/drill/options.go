@@ -19,6 +19,7 @@ type Options struct {
 	Deadline   time.Duration // of one request
 	Armed      time.Duration // after the hold, when the hosts undo by themselves, at least 10s
 	Hold       time.Duration // overrides the scenarios' own when more than 0
+	UntilClear int           // how often an unclear run is done again, 0 to 20
 	AcceptRisk []string      // "quorum", "drift"
 	Allow      []string      // "reboot"
 	Bounds     map[string]time.Duration
@@ -58,6 +59,16 @@ func (e *MissedError) Error() string { return "missed: " + strings.Join(e.Scenar
 // ExitCode is 6.
 func (e *MissedError) ExitCode() int { return 6 }
 
+// UnclearError says that nothing was missed, but that the machine was too busy to tell
+// about some; exit code 9.
+type UnclearError struct{ Scenarios []string }
+
+// Error names the scenarios.
+func (e *UnclearError) Error() string { return "unclear: " + strings.Join(e.Scenarios, ", ") }
+
+// ExitCode is 9.
+func (e *UnclearError) ExitCode() int { return 9 }
+
 // UnsafeError says that the drill was not started, or not gone on with; exit code 7.
 type UnsafeError struct {
 	Err       error
@@ -92,7 +103,7 @@ func (o *Options) permitted(c *Cluster, s *Scenario) error {
 	case s.Workload && c.Demo == "":
 		return remote.Hint(fmt.Errorf("%w: the demo's images are not on the hosts", errCannot), "set artifacts.demo: true in the inventory and run hactl up")
 	}
-	if err := o.vacuous(s); err != nil {
+	if err := o.vacuous(s, c.Settings); err != nil {
 		return err
 	}
 	var why, hints []string
@@ -111,12 +122,11 @@ func (o *Options) permitted(c *Cluster, s *Scenario) error {
 
 // vacuous says which check of the scenario could not be missed for what the operator
 // chose: a bound no shorter than the fault lasts before hactl undoes it.
-func (o *Options) vacuous(s *Scenario) error {
+func (o *Options) vacuous(s *Scenario, settings Settings) error {
 	hold := cmp.Or(o.Hold, s.Hold)
-	for i, c := range s.bounded(o.Bounds).Checks {
-		lasts := c.Kind == Gap || c.Kind == Refused || c.Kind == Held
+	for i, c := range s.bounded(settings, o.Bounds).Checks {
 		chosen := o.Hold > 0 || c.Bound != s.Checks[i].Bound
-		if chosen && lasts && !c.Healed && !s.Heals && c.Bound >= hold {
+		if chosen && c.lasts && !c.Healed && !s.Heals && c.Bound >= hold {
 			return remote.Hint(fmt.Errorf("%w: the fault lasts %s: too short to miss a bound of %s (%s)", errCannot, hold, c.Bound, c.Name()),
 				"give --hold more than %s, or the inventory's drill.bounds a shorter one", c.Bound)
 		}

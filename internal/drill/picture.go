@@ -130,7 +130,7 @@ func (d drawing) stream(s StreamReport, y float64) pictureRow {
 	}
 	o := Outcome{Unit: "ms"}
 	row.Value = o.Format(s.GapMS)
-	if v, ok := d.run.Values[Check{Kind: Failures, Of: s.Name}.Name()]; ok && !v.Met {
+	if v, ok := d.run.Values[noFailure(s.Name).Name()]; ok && v.Verdict == Missed {
 		row.Value = fmt.Sprintf("%.0f failed", v.Measured)
 	}
 	row.Bad = d.run.missed(s.Name)
@@ -140,7 +140,7 @@ func (d drawing) stream(s StreamReport, y float64) pictureRow {
 // missed reports whether a bound of a stream was missed.
 func (r *Run) missed(stream string) bool {
 	for name, v := range r.Values {
-		if !v.Met && slices.Contains(strings.Fields(name), stream) {
+		if v.Verdict == Missed && slices.Contains(strings.Fields(name), stream) {
 			return true
 		}
 	}

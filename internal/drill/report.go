@@ -8,12 +8,13 @@ import (
 
 // Schema is the version of the JSON report; it grows when a field changes its
 // meaning or goes away.
-const Schema = 1
+const Schema = 2
 
 // Verdicts.
 const (
 	Met     = "met"
 	Missed  = "missed"
+	Unclear = "unclear" // the machine could have hidden a miss, or made one
 	Failed  = "failed"  // something went wrong: refused, the fault did nothing, a write was lost, no recovery
 	Skipped = "skipped" // not permitted or not possible here, and not asked for by name
 )
@@ -60,7 +61,11 @@ type Outcome struct {
 	Check  string    `json:"check"`
 	Unit   string    `json:"unit"`
 	Bound  float64   `json:"bound"`
-	Values []float64 `json:"values"` // one a run
+	Values []float64 `json:"values"` // the fault's part, one a run
+	// Seen is the largest figure without any difference made, Noise the most
+	// milliseconds of one in which the machine stood still.
+	Seen  float64 `json:"seen"`
+	Noise float64 `json:"noise_ms,omitempty"`
 	// Before is the largest gap of the same requests between their start and the
 	// fault, in any run: what the machine does by itself. AtFault is the largest
 	// that began within a second of the fault: what the fault did, without what
@@ -77,6 +82,9 @@ type Outcome struct {
 	P95    float64 `json:"p95"`
 	Max    float64 `json:"max"`
 	Met    bool    `json:"met"`
+	// Verdict is met, missed or unclear, and Why the reason of an unclear one.
+	Verdict string `json:"verdict"`
+	Why     string `json:"why,omitempty"`
 }
 
 // Run is one repetition.
@@ -97,6 +105,14 @@ type Run struct {
 	Lost     []string         `json:"lost_writes"`
 	Values   map[string]Value `json:"values"`
 	Problems []string         `json:"problems,omitempty"`
+	// ResolutionMS is how well the requests through the VIP tell an outage's length.
+	ResolutionMS float64 `json:"resolution_ms"`
+	// Noise is when the machine stood still, or hosts that were not hit were slow.
+	Noise []SpanMS `json:"noise"`
+	// SetAside means that the run was unclear and another one took its place.
+	SetAside bool `json:"set_aside,omitempty"`
+
+	observations *Observations
 }
 
 // Victim is a host and what was done to it.
@@ -107,7 +123,12 @@ type Victim struct {
 
 // Value is what one run measured for one check.
 type Value struct {
-	Measured float64 `json:"measured"`
+	Measured float64 `json:"measured"` // the most that the fault's part can be
+	Least    float64 `json:"least"`    // the least
+	Seen     float64 `json:"seen"`     // without any difference made
+	Noise    float64 `json:"noise_ms,omitempty"`
+	Verdict  string  `json:"verdict"`
+	Why      string  `json:"why,omitempty"`
 	Met      bool    `json:"met"`
 	Before   float64 `json:"before,omitempty"` // as in [Outcome]
 	AtFault  float64 `json:"at_fault,omitempty"`
@@ -119,6 +140,7 @@ type Value struct {
 // the fault.
 type StreamReport struct {
 	Name     string   `json:"name"`
+	Role     Role     `json:"role,omitempty"`
 	Sent     int      `json:"sent"`
 	Failed   int      `json:"failed"` // of those sent
 	GapMS    float64  `json:"gap_ms"`

@@ -37,7 +37,7 @@ func sampleReport() *Report {
 	cut.Victims = []Victim{{"master-1", "drop every packet but ssh"}}
 	cut.Owners = []Lane{{"master-1", []SpanMS{{0, 9790}}}, {"master-2", []SpanMS{{1905, 13200}}}, {"master-3", []SpanMS{}}}
 	cut.Leaders = []Lane{{"master-1", []SpanMS{{0, 2700}}}, {"master-2", []SpanMS{}}, {"master-3", []SpanMS{{2810, 13200}}}}
-	cut.Values = map[string]Value{"gap vip/ready/new": {Measured: 322, Met: true, Before: 64, AtFault: 322}, "gap vip/write/new": {Measured: 1280, Met: true}, "owners after the undo": {Measured: 90, Met: true}}
+	cut.Values = map[string]Value{"gap vip/ready/new": {Measured: 322, Met: true, Verdict: Met, Before: 64, AtFault: 322}, "gap vip/write/new": {Measured: 1280, Met: true, Verdict: Met}, "owners after the undo": {Measured: 90, Met: true, Verdict: Met}}
 	lost := sampleRun("apiserver-killed-99aabbcc", start, 1550, 8000, 8400, 10500)
 	lost.Victims = []Victim{{"master-2", "SIGKILL kube-apiserver"}}
 	for i := range lost.Streams {
@@ -49,7 +49,7 @@ func sampleReport() *Report {
 	lost.Leaders = []Lane{{"master-1", []SpanMS{{0, 10500}}}, {"master-2", []SpanMS{}}, {"master-3", []SpanMS{}}}
 	lost.Lost = []string{"master-3: apiserver-killed-99aabbcc-new-000173"}
 	lost.Problems = []string{"1 acknowledged writes were lost, the first: master-3: apiserver-killed-99aabbcc-new-000173"}
-	lost.Values = map[string]Value{"gap vip/ready/new": {Measured: 940}}
+	lost.Values = map[string]Value{"gap vip/ready/new": {Measured: 940, Verdict: Missed}}
 	idle := sampleRun("owner-powered-off-0a1b2c3d", start, 1520, 31600, 0, 32000)
 	idle.ProvedMS = 0
 	idle.Victims = []Victim{{"master-1", "power off"}}
@@ -58,13 +58,13 @@ func sampleReport() *Report {
 		Schema: Schema, Cluster: "prod-eu <1>", Started: start, TookMS: 84210, IntervalMS: 20, DeadlineMS: 1000, Verdict: Missed,
 		Scenarios: []*Result{
 			{Name: "owner-cut-off", Summary: "the VIP's owner loses the network", Verdict: Met, Runs: []*Run{cut}, Checks: []Outcome{
-				{Check: "gap vip/ready/new", Unit: "ms", Bound: 500, Values: []float64{322, 310, 391}, Before: 81, AtFault: 322, Failed: 16, Sent: 660, P50: 322, P95: 391, Max: 391, Met: true},
-				{Check: "gap vip/write/new", Unit: "ms", Bound: 2000, Values: []float64{1280, 1190, 1320}, Sent: 660, P50: 1280, P95: 1320, Max: 1320, Met: true},
-				{Check: "owners after the undo", Unit: "ms", Bound: 1000, Values: []float64{90, 60, 71}, P50: 71, P95: 90, Max: 90, Met: true},
+				{Check: "gap vip/ready/new", Unit: "ms", Bound: 500, Values: []float64{322, 310, 391}, Before: 81, AtFault: 322, Failed: 16, Sent: 660, P50: 322, P95: 391, Max: 391, Met: true, Verdict: Met},
+				{Check: "gap vip/write/new", Unit: "ms", Bound: 2000, Values: []float64{1280, 1190, 1320}, Sent: 660, P50: 1280, P95: 1320, Max: 1320, Met: true, Verdict: Met},
+				{Check: "owners after the undo", Unit: "ms", Bound: 1000, Values: []float64{90, 60, 71}, P50: 71, P95: 90, Max: 90, Met: true, Verdict: Met},
 			}},
 			{Name: "apiserver-killed", Summary: "the apiserver on the VIP's owner is killed", Verdict: Failed, Runs: []*Run{lost}, Checks: []Outcome{
-				{Check: "gap vip/ready/new", Unit: "ms", Bound: 400, Values: []float64{940}, Failed: 147, Sent: 660, P50: 940, P95: 940, Max: 940},
-				{Check: "stays", Unit: "count", Values: []float64{1}, P50: 1, P95: 1, Max: 1},
+				{Check: "gap vip/ready/new", Unit: "ms", Bound: 400, Values: []float64{940}, Failed: 147, Sent: 660, P50: 940, P95: 940, Max: 940, Verdict: Missed},
+				{Check: "stays", Unit: "count", Values: []float64{1}, P50: 1, P95: 1, Max: 1, Verdict: Missed},
 			}},
 			{Name: "owner-powered-off", Summary: "the VIP's owner loses its power", Verdict: Failed, Runs: []*Run{idle}},
 			{Name: "worker-lost", Summary: "a worker is cut off", Verdict: Failed, Reason: "not safe to start: none of the demo's 10 replicas is on worker-1: its loss would test nothing"},
@@ -205,7 +205,7 @@ func TestScenarioThatNeverRanShowsItsReasonAndNoFigures(t *testing.T) {
 			t.Errorf("%s: %+v", name, got)
 		}
 	}
-	measured := &Run{ID: "a", ProvedMS: 1, Values: map[string]Value{"gap vip/ready/new": {Measured: 5, Met: true}, "stays": {Met: true}}}
+	measured := &Run{ID: "a", ProvedMS: 1, Values: map[string]Value{"gap vip/ready/new": {Measured: 5, Met: true, Verdict: Met}, "stays": {Met: true, Verdict: Met}}}
 	if got := outcomes(sc, []*Run{measured, {ID: "b"}}); len(got) != 2 || !got[0].Met || len(got[0].Values) != 1 {
 		t.Errorf("the second of two runs was refused: %+v", got)
 	}
@@ -254,7 +254,7 @@ func TestJSONComesBackAsItWas(t *testing.T) {
 func TestPictureShowsWhatWasMissed(t *testing.T) {
 	t.Parallel()
 	for check, want := range map[string]string{"failures " + vipWrite: "1 failed", "gap " + vipWrite: "280 ms"} {
-		run := &Run{Values: map[string]Value{check: {Measured: 1}}}
+		run := &Run{Values: map[string]Value{check: {Measured: 1, Verdict: Missed}}}
 		row := drawing{run: run, end: 1000}.stream(StreamReport{Name: vipWrite, Failed: 1, GapMS: 280}, 0)
 		if row.Value != want || !row.Bad {
 			t.Errorf("%s missed: %q, bad %t", check, row.Value, row.Bad)

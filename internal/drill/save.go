@@ -72,8 +72,10 @@ func (r *Report) Writes() (acked, lost int) {
 // Format writes one of the outcome's numbers for a person.
 func (o *Outcome) Format(v float64) string {
 	switch {
-	case o.Unit == "count":
+	case o.Unit == InCounts:
 		return fmt.Sprintf("%.0f", v)
+	case o.Unit == InPercent:
+		return fmt.Sprintf("%g %%", v)
 	case v >= millis(never):
 		return "never"
 	case v >= 10000:

@@ -45,46 +45,6 @@ type Hit struct {
 	Fault  Fault
 }
 
-// Kind says what a check measures.
-type Kind string
-
-// The kinds of checks. All but Stays are compared with a bound in time.
-const (
-	Gap         Kind = "gap"         // longest time without a successful answer
-	Failures    Kind = "failures"    // number of failed requests, must be 0
-	Back        Kind = "back"        // from the undo to the first successful answer
-	Refused     Kind = "refused"     // this long after the fault is in effect nothing may succeed
-	Owners      Kind = "owners"      // longest time with two owners of the VIP
-	Held        Kind = "held"        // longest time without an owner of the VIP
-	Stays       Kind = "stays"       // number of moves of the VIP, must be 0
-	NewLeader   Kind = "new-leader"  // from the fault to a new holder of a lease
-	Rescheduled Kind = "rescheduled" // from the fault to ten ready replicas elsewhere
-)
-
-// Check is one thing that is measured and judged.
-type Check struct {
-	Kind   Kind
-	Of     string        // stream or lease; empty for checks of the VIP
-	Bound  time.Duration // unused for Failures and Stays
-	Healed bool          // look only at what comes after the undo
-	Spared bool          // look only at hosts that the fault did not hit
-}
-
-// Name is how the check is called in reports and in the inventory.
-func (c Check) Name() string {
-	n := string(c.Kind)
-	if c.Of != "" {
-		n += " " + c.Of
-	}
-	if c.Spared {
-		n += " elsewhere"
-	}
-	if c.Healed {
-		n += " after the undo"
-	}
-	return n
-}
-
 // Find returns the scenarios of those names, as Named, in the order of the list,
 // which is the safe one. Every unknown name is reported at once.
 func Find(names ...string) ([]Scenario, error) {
@@ -108,54 +68,40 @@ func Find(names ...string) ([]Scenario, error) {
 	return out, nil
 }
 
-// Key is the check's part of a bound's name in the inventory: the stream, with
-// the kind before it unless that is the gap.
-func (c Check) Key() string {
-	switch {
-	case c.Kind == Gap || c.Kind == Failures:
-		return c.Of
-	case c.Spared:
-		return string(c.Kind) + "/elsewhere"
-	case c.Of == "":
-		return string(c.Kind)
-	}
-	return string(c.Kind) + "/" + c.Of
-}
-
-// bounded returns the scenario with bounds from the inventory: its own name
-// sets the first check, name/Key any of them. For a check that allows
-// no failed request a bound above 0 allows a gap of that length.
-func (s Scenario) bounded(bounds map[string]time.Duration) Scenario {
+// bounded returns the scenario with bounds from the cluster's settings and from the
+// inventory, where its own name sets the first check, name/Key any of them.
+func (s Scenario) bounded(settings Settings, bounds map[string]time.Duration) Scenario {
+	settings = settings.filled()
 	s.Checks = slices.Clone(s.Checks)
 	for i := range s.Checks {
 		c := &s.Checks[i]
+		if c.bound != nil {
+			c.Bound = c.bound(settings)
+		}
+		if c.silence > 0 {
+			c.silence = 4 * settings.Advert
+		}
 		b, ok := bounds[s.Name+"/"+c.Key()]
 		if i == 0 && !ok {
 			b, ok = bounds[s.Name]
 		}
-		switch {
-		case !ok || c.Kind == Stays:
-		case c.Kind == Gap && b == 0:
-			c.Kind = Failures
-		case c.Kind == Failures && b > 0:
-			c.Kind, c.Bound = Gap, b
-		default:
-			c.Bound = b
+		if ok && c.set != nil {
+			*c = c.set(*c, b)
 		}
 	}
 	return s
 }
 
-// BoundNames is what a bound of the inventory may be called: every scenario,
-// each with its checks behind it. Whether the VIP stays is no question of time.
+// BoundNames is what a bound of the inventory may be called: every scenario, each with
+// its checks behind it. Counts and shares have none.
 func BoundNames() []string {
 	var out []string
 	for _, s := range Scenarios() {
-		if s.Checks[0].Kind != Stays {
+		if s.Checks[0].set != nil {
 			out = append(out, s.Name)
 		}
 		for _, c := range s.Checks {
-			if c.Kind != Stays {
+			if c.set != nil {
 				out = append(out, s.Name+"/"+c.Key())
 			}
 		}

@@ -21,9 +21,11 @@ type Sample struct {
 type Stream struct {
 	Name  string
 	probe probe
-	every int  // intervals between two requests, at least 1
-	slots int  // requests that may wait for an answer at the same time
-	must  bool // it has to flow before the fault
+	role  Role
+	host  string // that answers; "" for what has no fixed host
+	every int    // intervals between two requests, at least 1
+	slots int    // requests that may wait for an answer at the same time
+	must  bool   // it has to flow before the fault
 
 	mu      sync.Mutex
 	samples []Sample
@@ -34,9 +36,10 @@ type Stream struct {
 // next ones count as failed without being sent.
 const maxInFlight = 200
 
-// besides is how many times less often than the judged streams those are sent
-// that only explain them: the drill must not be the load that it measures.
-const besides = 5
+// beside is how many times less often than the judged streams the controls are sent:
+// the drill must not be the load that it measures, and a control that is asked too
+// seldom does not see the stall that the judged streams see.
+const beside = 2
 
 // Traffic is the set of streams of one run.
 type Traffic struct {
@@ -68,9 +71,15 @@ func (t *Traffic) addKept(name string, every int, p probe) {
 	t.Streams = append(t.Streams, &Stream{Name: name, probe: p, every: every, slots: 1})
 }
 
-// addBeside adds a stream that explains others.
-func (t *Traffic) addBeside(name string, p probe) {
-	t.Streams = append(t.Streams, &Stream{Name: name, probe: p, every: besides, slots: maxInFlight})
+// addControl adds a stream to one host's apiserver.
+func (t *Traffic) addControl(name, host string, p probe) {
+	t.Streams = append(t.Streams, &Stream{Name: name, role: Control, host: host, probe: p, every: beside, slots: maxInFlight})
+}
+
+// addEcho adds a stream of answers of a host's sshd. Like those on a kept connection,
+// they wait for one another.
+func (t *Traffic) addEcho(name, host string, p probe) {
+	t.Streams = append(t.Streams, &Stream{Name: name, role: Echo, host: host, probe: p, every: beside, slots: 1})
 }
 
 // start begins all streams, spread over one interval.

@@ -65,7 +65,7 @@ func TestPowerCutThatNeverHappenedFails(t *testing.T) {
 			simTest(t, func(t *testing.T, s *sim) {
 				s.cluster.Power, s.onProof = simPower{s, c.works}, c.proof
 				sc := testScenario(300*time.Millisecond, gap(vipReady, s1))
-				sc.Hits, sc.Reboots = owner2(powerHit), true
+				sc.Hits, sc.Reboots = ownerWith(powerHit), true
 				d := s.drill(sc)
 				d.Options.Interval = 200 * time.Millisecond // the traffic is not the point here
 				rep, err := d.Run(t.Context())
@@ -217,14 +217,14 @@ func TestRefusalOnASickClusterIsNoMiss(t *testing.T) {
 // Two owners are two from the first moment on, also while the undo is on its way.
 func TestWhatFollowsTheUndoBeginsWithIt(t *testing.T) {
 	t.Parallel()
-	r := &runner{fault: s1, undoBegan: 5 * s1, undone: 6 * s1, end: 10 * s1, traffic: newTraffic(time.Time{}, ms, s1)}
-	owners := map[string][]Span{"m1": {{0, 5400 * ms}}, "m2": {{2 * s1, 10 * s1}}}
-	if v := r.measure(healedOwner(), owners); v.Measured != 400 {
+	o := &Observations{Fault: s1, UndoBegan: 5 * s1, Undone: 6 * s1, End: 10 * s1,
+		Owners: map[string][]Span{"m1": {{0, 5400 * ms}}, "m2": {{2 * s1, 10 * s1}}},
+		Tracks: []Track{{Name: etcdWrite, Samples: []Sample{{Start: 6900 * ms, End: 7 * s1, OK: true}}}},
+	}
+	if v := healedOwner().judge(o); v.Measured != 400 {
 		t.Errorf("%+v, wanted 400 ms", v)
 	}
-	r.traffic.add(etcdWrite, 1, nil)
-	r.traffic.Streams[0].record(Sample{Start: 6900 * ms, End: 7 * s1, OK: true}, nil)
-	if v := r.measure(Check{Kind: Back, Of: etcdWrite, Bound: 3 * s1}, owners); v.Measured != 2000 || !v.Met {
+	if v := setBound(back(etcdWrite, nil), 3*s1).judge(o); v.Measured != 2000 || !v.Met {
 		t.Errorf("%+v, wanted 2 s", v)
 	}
 }
@@ -344,12 +344,12 @@ func TestInterruptWhileWaitingIsNoRefusal(t *testing.T) {
 // Who is cut off holds the address for itself; of the others one at a time may.
 func TestOwnersElsewhereLeaveTheVictimOut(t *testing.T) {
 	t.Parallel()
-	r := &runner{strikes: []*strike{{Hit: Hit{Member: &Member{Name: "m1"}}}}, traffic: newTraffic(time.Time{}, ms, s1), fault: s1, end: 10 * s1}
-	owners := map[string][]Span{"m1": {{0, 10 * s1}}, "m2": {{2 * s1, 5 * s1}}, "m3": {{4600 * ms, 10 * s1}}}
-	if v := r.measure(oneElsewhere(), owners); v.Measured != 400 || v.Met {
+	o := &Observations{Victims: []string{"m1"}, Fault: s1, End: 10 * s1,
+		Owners: map[string][]Span{"m1": {{0, 10 * s1}}, "m2": {{2 * s1, 5 * s1}}, "m3": {{4600 * ms, 10 * s1}}}}
+	if v := oneElsewhere().judge(o); v.Measured != 400 || v.Met {
 		t.Errorf("%+v, wanted 400 ms", v)
 	}
-	if v := r.measure(oneOwner(), owners); v.Measured != 8000 {
+	if v := oneOwner().judge(o); v.Measured != 8000 {
 		t.Errorf("%+v, wanted 8 s", v)
 	}
 }

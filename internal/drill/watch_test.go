@@ -123,19 +123,19 @@ func TestWatchScriptTellsAnAddressComingAndGoing(t *testing.T) {
 // Every fourth request fails, before the fault, too: no gap to speak of.
 func TestPartialOutageShowsInTheFailedRequests(t *testing.T) {
 	t.Parallel()
-	s := &Stream{Name: vipReady}
+	track := Track{Name: vipReady, Pace: 20 * ms}
 	for i := range 40 {
 		at := time.Duration(i) * 20 * ms
-		s.record(Sample{Start: at, End: at, OK: i%4 != 3}, nil)
+		track.Samples = append(track.Samples, Sample{Start: at, End: at, OK: i%4 != 3})
 	}
-	r := &runner{traffic: &Traffic{Streams: []*Stream{s}}, fault: 200 * ms, end: 780 * ms}
-	for _, c := range []Check{gap(vipReady, 50*ms), {Kind: Gap, Of: vipReady, Bound: 50 * ms, Healed: true}} {
-		if got := r.measure(c, nil); !got.Met || got.Failed != 10 || got.Sent != 40 {
+	o := &Observations{Tracks: []Track{track}, Fault: 200 * ms, End: 780 * ms}
+	for _, c := range []Check{gap(vipReady, 50*ms), healed(gap(vipReady, 50*ms))} {
+		if got := c.judge(o); !got.Met || got.Failed != 10 || got.Sent != 40 {
 			t.Errorf("%s: %+v", c.Name(), got)
 		}
 	}
-	if got := r.measure(Check{Kind: Failures, Of: vipReady}, nil); got.Sent != 0 {
-		t.Errorf("no gap: %+v", got)
+	if got := lossless(vipReady, "").judge(o); got.Verdict != Missed || got.Measured < 20 {
+		t.Errorf("a quarter is lost: %+v", got)
 	}
 }
 

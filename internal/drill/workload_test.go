@@ -22,7 +22,7 @@ func (s *sim) movePods(nodes ...string) {
 
 // lostWorker is worker-lost with a short hold.
 func lostWorker(hold time.Duration) Scenario {
-	sc := testScenario(hold, gap(service, s1), Check{Kind: Rescheduled, Bound: 2 * s1})
+	sc := testScenario(hold, gap(service, s1), rescheduled(2*s1))
 	sc.Hits, sc.Workers, sc.Workload = worker, 1, true
 	return sc
 }
