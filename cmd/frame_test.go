@@ -159,7 +159,8 @@ func TestRegisteredSecretIsInNeitherErrorNorLogNorEvents(t *testing.T) {
 		must(t, err)
 		r.Redact.Add(secret)
 		r.Report(plan.Event{Kind: plan.Note, Text: "made " + secret})
-		r.remoteLog(true)("m1", "cat", "it is "+secret)
+		r.Log.Remote("m1", "cat", "it is "+secret)
+		r.commandBegan(true)("m1", "show "+secret, "echo "+secret)
 		return remote.Hint(errors.New("no good: "+secret), "forget "+secret)
 	})
 	logs, err := filepath.Glob(filepath.Join(dir, "hactl", "logs", "*-try.log"))
@@ -248,5 +249,36 @@ func TestHostNamesComplete(t *testing.T) {
 	}
 	if all, _ := a.completeHosts()(nil, nil, ""); len(all) != 4 {
 		t.Errorf("got %q", all)
+	}
+}
+
+// A failed command can be understood from the log file alone: its script is in it
+// in full. The person gets it with -v.
+func TestScriptsAreInTheLogAndWithVerboseOnTheScreen(t *testing.T) {
+	script := "set -e\n" + strings.Repeat("echo a long script\n", 500) + "cat <<X\n-----BEGIN\nkey\nEND-----\nX\nexit 3"
+	for _, verbose := range []bool{false, true} {
+		dir := t.TempDir()
+		_, _, stderr := runWith(t, dir, []string{"try"}, func(a *app, c *cobra.Command) error {
+			r, err := a.start(c, resultsOnly)
+			must(t, err)
+			r.Redact.Add("-----BEGIN\nkey\nEND-----")
+			r.commandBegan(verbose)("m1", "do it", script)
+			return nil
+		})
+		logs, err := filepath.Glob(filepath.Join(dir, "hactl", "logs", "*-try.log"))
+		if err != nil || len(logs) != 1 {
+			t.Fatalf("log files: %v, %v", logs, err)
+		}
+		log, err := os.ReadFile(logs[0])
+		must(t, err)
+		shown := map[string]int{string(log): 500, stderr: 0}
+		if verbose {
+			shown[stderr] = 500
+		}
+		for text, want := range shown {
+			if n := strings.Count(text, "echo a long script"); n != want || strings.Contains(text, "exit 3") != (want > 0) || strings.Contains(text, "BEGIN") {
+				t.Errorf("verbose=%v: %d of %d lines of the script in\n%.600s", verbose, n, want, text)
+			}
+		}
 	}
 }

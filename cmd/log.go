@@ -93,13 +93,9 @@ func (l *runLog) Printf(format string, args ...any) {
 	_, _ = fmt.Fprintf(l.text, "%s %s\n", time.Now().UTC().Format("15:04:05.000"), msg)
 }
 
-// Remote logs what the connection to a host does; it fits remote.Options.Log.
-// An empty line announces the command, others are its output and its outcome.
+// Remote logs a line of a command's output, on stdout or stderr, or what happens
+// to the connection; it fits remote.Options.Log.
 func (l *runLog) Remote(host, title, line string) {
-	if line == "" {
-		l.Printf("%s: run %q", host, title)
-		return
-	}
 	l.Printf("%s: %s: %s", host, title, line)
 }
 

@@ -117,7 +117,7 @@ breaking it on purpose and timing the recovery.`,
 	f.VarP(choice{&a.output, "format", []string{"text", "json"}}, "output", "o", "what stdout gets: text or json")
 	f.BoolVar(&a.noColor, "no-color", false, "never colour; NO_COLOR in the environment does the same")
 	f.StringVar(&a.logFile, "log-file", "", "write this run's log to `file` instead of a new one in ~/.local/state/hactl/logs")
-	f.BoolVarP(&a.verbose, "verbose", "v", false, "show every command that is run on a host")
+	f.BoolVarP(&a.verbose, "verbose", "v", false, "show every script that is run on a host")
 	_ = root.RegisterFlagCompletionFunc("inventory", cobra.FixedCompletions(nil, cobra.ShellCompDirectiveDefault))
 	_ = root.MarkPersistentFlagFilename("inventory", "yaml", "yml")
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))

@@ -58,13 +58,19 @@ func (r *verbRun) note(text string) {
 	r.Report(plan.Event{Time: time.Now(), Kind: plan.Note, Text: text})
 }
 
-// remoteLog is for remote.Options.Log: everything goes to the log file, and
-// with -v the title of every command is shown.
-func (r *verbRun) remoteLog(verbose bool) func(host, title, line string) {
-	return func(host, title, line string) {
-		r.Log.Remote(host, title, line)
-		if verbose && line == "" {
-			r.shown.Report(plan.Event{Time: time.Now(), Kind: plan.Note, Host: host, Text: r.Redact.String("run " + title)})
+// commandBegan is for remote.Options.Began: the script of every command on a host
+// goes to the log file, and with -v to the person as well. Secrets are masked in
+// the whole script: a secret may have several lines.
+func (r *verbRun) commandBegan(verbose bool) func(host, title, script string) {
+	return func(host, title, script string) {
+		script = strings.TrimSpace(r.Redact.String(script))
+		r.Log.Printf("%s: run %q\n%s", host, title, script)
+		if !verbose {
+			return
+		}
+		r.shown.Report(plan.Event{Time: time.Now(), Kind: plan.Note, Host: host, Text: "run " + r.Redact.String(title)})
+		for line := range strings.SplitSeq(script, "\n") {
+			r.shown.Report(plan.Event{Time: time.Now(), Kind: plan.Note, Host: host, Text: "| " + line})
 		}
 	}
 }

@@ -21,7 +21,10 @@ type Options struct {
 	Passphrase func(file string) ([]byte, error)
 	// Dial replaces the TCP dial to hosts without a bastion and to bastions.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
-	// Log sees every command's title (line empty) and every line of output,
+	// Began gets the title and the whole script of every command that begins,
+	// without control characters. It may be called from several goroutines.
+	Began func(host, title, script string)
+	// Log gets every line of a command's output and what happens to connections,
 	// without control characters. It may be called from several goroutines.
 	Log func(host, title, line string)
 
@@ -88,6 +91,12 @@ func (o Options) withDefaults() Options {
 		o.bastions = newBastions()
 	}
 	return o
+}
+
+func (o Options) began(host, title, script string) {
+	if o.Began != nil {
+		o.Began(host, title, Clean(script))
+	}
 }
 
 func (o Options) log(host, title, line string) {

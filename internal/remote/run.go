@@ -143,7 +143,7 @@ type running struct {
 }
 
 func (c *Conn) inSession(ctx context.Context, l *link, s *ssh.Session, cl call) (*outcome, error) {
-	c.opts.log(c.t.name, cl.title, "")
+	c.opts.began(c.t.name, cl.title, cl.script)
 	mark := "hactl-" + rand.Text()
 	r := &running{c: c, l: l, s: s, cl: cl, overrun: make(chan struct{}), fed: make(chan error, 1)}
 	r.capture(mark)

@@ -77,6 +77,7 @@ func TestLoginNoiseIsNotOutput(t *testing.T) {
 	w := newWorld(t, sshdtest.Config{Banner: "KEEP OUT\x1b[31m\n", Profile: "echo welcome; echo 'no newline' >&2; printf 'quote of the day'"})
 	var mu sync.Mutex
 	var lines []string
+	w.opts.Began = func(_, title, script string) { w.opts.Log("", title, "$ "+script) }
 	w.opts.Log = func(_, title, line string) {
 		mu.Lock()
 		defer mu.Unlock()
@@ -90,7 +91,7 @@ func TestLoginNoiseIsNotOutput(t *testing.T) {
 	mu.Lock()
 	defer mu.Unlock()
 	all := strings.Join(lines, "\n")
-	if !strings.Contains(all, "banner|KEEP OUT") || strings.Contains(all, "\x1b") || strings.Contains(all, "welcome") || !strings.Contains(all, "t|out") {
+	if !strings.Contains(all, "banner|KEEP OUT") || strings.Contains(all, "\x1b") || strings.Contains(all, "welcome") || !strings.Contains(all, "t|out") || !strings.Contains(all, "t|err") || !strings.Contains(all, "t|$ echo out; echo err >&2") {
 		t.Errorf("log:\n%s", all)
 	}
 }
