@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/gofrs/flock"
+
 	"hactl/internal/lab"
 )
 
@@ -63,7 +65,7 @@ func run(m *testing.M) (code int, err error) {
 	if err != nil {
 		return 1, err
 	}
-	defer os.Remove(held.Name())
+	defer os.Remove(held.Path())
 	code = m.Run()
 	return code, errors.Join(closeSpares(), writeFigures())
 }
@@ -106,20 +108,17 @@ func removeLabsOfDeadRuns() {
 			_, err = lab.Down(context.Background(), name, "")
 		}
 		fmt.Fprintf(os.Stderr, "e2e: removed lab %s of a run that was killed (%v)\n", name, err)
-		os.Remove(held.Name())
-		held.Close()
+		os.Remove(held.Path())
+		_ = held.Close()
 	}
 }
 
-// tryLock takes the lock at once or returns an error. The lock ends with the process.
-func tryLock(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|syscall.O_NOFOLLOW, 0o600)
-	if err != nil {
-		return nil, err
+// tryLock takes the lock at once or not at all; it ends with the process.
+func tryLock(path string) (*flock.Flock, error) {
+	l := flock.New(path, flock.SetFlag(os.O_CREATE|os.O_RDWR|syscall.O_NOFOLLOW), flock.SetPermissions(0o600))
+	free, err := l.TryLock()
+	if err == nil && !free {
+		err = fmt.Errorf("%s is locked by another run", path)
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		f.Close()
-		return nil, err
-	}
-	return f, nil
+	return l, err
 }

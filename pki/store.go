@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/gofrs/flock"
+
 	"hactl/internal/remote"
 	"hactl/inventory"
 )
@@ -122,37 +124,34 @@ func (s *Store) makeFolder() error {
 }
 
 // lock takes the store's lock, which ends with the process at the latest.
-// Readers of a store that nobody has written to yet need none.
+// Readers of a store that was never written to need none.
 func (s *Store) lock(ctx context.Context, root *os.Root, exclusive bool) (unlock func(), err error) {
-	how, flags := syscall.LOCK_SH, os.O_RDONLY
-	if exclusive {
-		how, flags = syscall.LOCK_EX, os.O_RDWR|os.O_CREATE
-	}
-	f, err := root.OpenFile(lockFile, flags, 0o600)
-	if errors.Is(err, fs.ErrNotExist) {
-		return func() {}, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("open lock of PKI store: %w", err)
-	}
+	const retry = 50 * time.Millisecond
 	ctx, cancel := context.WithTimeout(ctx, lockWait)
 	defer cancel()
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		err := syscall.Flock(int(f.Fd()), how|syscall.LOCK_NB)
-		if err == nil {
-			return func() { _ = f.Close() }, nil
-		}
-		if !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR) {
-			return nil, errors.Join(fmt.Errorf("lock PKI store %s: %w", s.dir, err), f.Close())
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			_ = f.Close()
-			return nil, remote.Hint(fmt.Errorf("wait for the lock of PKI store %s (at most %s): %w", s.dir, lockWait, ctx.Err()),
-				"another hactl is working with this store; run again when it is done")
-		}
+	var l *flock.Flock
+	path := filepath.Join(s.dir, lockFile)
+	if exclusive {
+		l = flock.New(path, flock.SetFlag(os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW), flock.SetPermissions(0o600))
+		_, err = l.TryLockContext(ctx, retry)
+	} else {
+		l = flock.New(path, flock.SetFlag(os.O_RDONLY|syscall.O_NOFOLLOW))
+		_, err = l.TryRLockContext(ctx, retry)
 	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && !exclusive:
+		return func() {}, nil
+	case err != nil && ctx.Err() != nil:
+		return nil, remote.Hint(fmt.Errorf("wait for the lock of PKI store %s (at most %s): %w", s.dir, lockWait, err),
+			"another hactl is working with this store; run again when it is done")
+	case err != nil:
+		return nil, fmt.Errorf("lock PKI store %s: %w", s.dir, err)
+	}
+	unlock = func() { _ = l.Close() }
+	held, err := l.Stat()
+	if inStore, statErr := root.Lstat(lockFile); err != nil || statErr != nil || !os.SameFile(held, inStore) {
+		unlock()
+		return nil, fmt.Errorf("PKI store %s was replaced while it was locked", s.dir)
+	}
+	return unlock, nil
 }

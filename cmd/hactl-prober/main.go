@@ -18,6 +18,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/coreos/go-systemd/v22/daemon"
+
 	"hactl/internal/prober"
 )
 
@@ -83,13 +85,12 @@ func run() error {
 
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	say := notifier()
-	say("READY=1")
+	notify(daemon.SdNotifyReady)
 	last := time.Now()
 	return prober.New(cfg).Run(ctx, func() {
 		if time.Since(last) > time.Second {
 			last = time.Now()
-			say("WATCHDOG=1")
+			notify(daemon.SdNotifyWatchdog)
 		}
 	})
 }
@@ -117,13 +118,6 @@ func client(pool *x509.CertPool, slow time.Duration, local string) (c *http.Clie
 	}, lost
 }
 
-// notifier speaks systemd's readiness protocol (sd_notify(3)); without systemd
-// it does nothing.
-func notifier() func(string) {
-	path := os.Getenv("NOTIFY_SOCKET")
-	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: path, Net: "unixgram"})
-	if path == "" || err != nil {
-		return func(string) {}
-	}
-	return func(s string) { _, _ = conn.Write([]byte(s)) }
-}
+// notify tells systemd the state of the service; without systemd it does nothing.
+// A message that cannot be sent is lost: the watchdog then restarts the service.
+func notify(state string) { _, _ = daemon.SdNotify(false, state) }
