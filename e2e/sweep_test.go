@@ -52,6 +52,9 @@ func TestSweepEveryCut(t *testing.T) {
 	}
 	jobs.Wait()
 	t.Logf("bring-ups cut and completed by the next run: %d", cuts.Load())
+	if cuts.Load() == 0 {
+		t.Error("no run was cut: this test tried nothing")
+	}
 }
 
 // TestSweepRandomInstants kills hactl HACTL_SWEEP_RANDOM times, each time at a
