@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"hactl/internal/remote"
+	"hactl/internal/testneeds"
 )
 
 // TestToolsBringTheirLibraries takes a program of this machine instead of nft,
@@ -15,11 +16,11 @@ import (
 func TestToolsBringTheirLibraries(t *testing.T) {
 	const program = "/usr/bin/find"
 	if !hasAll("/", []string{program}) {
-		t.Skipf("no %s here", program)
+		testneeds.Missing(t, "no %s here", program)
 	}
 	files, err := closure("/", []string{program})
 	if err != nil {
-		t.Skipf("not a dynamic program in Debian's layout: %v", err)
+		testneeds.Missing(t, "not a dynamic program in Debian's layout: %v", err)
 	}
 	root, loader := t.TempDir(), ""
 	for _, f := range files {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"hactl/internal/remote"
+	"hactl/internal/testneeds"
 )
 
 // local is a host that runs what it is asked on this machine.
@@ -31,9 +32,8 @@ func local(t *testing.T) *remote.Fake {
 }
 
 func TestGatherReadsTheMachineItRunsOnInOneRoundTrip(t *testing.T) {
-	if _, err := exec.LookPath("ip"); err != nil || runtime.GOOS != "linux" {
-		t.Skip("this machine is no Linux with ip")
-	}
+	testneeds.Linux(t)
+	testneeds.Tool(t, "ip")
 	h := local(t)
 	f, err := Gather(t.Context(), h, "/srv/no such*folder")
 	if err != nil {
@@ -87,11 +87,7 @@ func TestGatherPassesOnThatTheHostCouldNotBeLookedAt(t *testing.T) {
 }
 
 func TestScriptIsPOSIXShell(t *testing.T) {
-	sc, err := exec.LookPath("shellcheck")
-	if err != nil {
-		t.Fatal("shellcheck is missing: make deps")
-	}
-	cmd := exec.CommandContext(t.Context(), sc, "-s", "sh", "-e", "SC2010,SC2012,SC2015,SC2154", "-")
+	cmd := exec.CommandContext(t.Context(), testneeds.Path(t, "shellcheck"), "-s", "sh", "-e", "SC2010,SC2012,SC2015,SC2154", "-")
 	cmd.Stdin = strings.NewReader(clockBefore + briefScript + restScript)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("%v\n%s", err, strings.TrimSpace(string(out)))

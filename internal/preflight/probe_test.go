@@ -6,18 +6,18 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
 
 	"hactl/internal/remote"
+	"hactl/internal/testneeds"
 )
 
 func TestProbeMeasuresThisMachineAndLeavesNothing(t *testing.T) {
-	if runtime.GOOS != "linux" {
-		t.Skip("no Linux")
-	}
+	t.Parallel()
+	testneeds.Linux(t)
+	testneeds.Tool(t, "dd", "ip", "perl")
 	dir, tmp := t.TempDir(), t.TempDir()
 	h := remote.NewFake("here", func(c remote.Call) (*remote.Result, error) {
 		var out bytes.Buffer
@@ -46,11 +46,8 @@ func TestProbeMeasuresThisMachineAndLeavesNothing(t *testing.T) {
 }
 
 func TestProbeScriptIsPOSIXShell(t *testing.T) {
-	sc, err := exec.LookPath("shellcheck")
-	if err != nil {
-		t.Fatal("shellcheck is missing: make deps")
-	}
-	if out, err := exec.CommandContext(t.Context(), sc, "-s", "sh", "-e", "SC2153,SC2154,SC2015", "probe.sh").CombinedOutput(); err != nil {
+	t.Parallel()
+	if out, err := exec.CommandContext(t.Context(), testneeds.Path(t, "shellcheck"), "-s", "sh", "-e", "SC2153,SC2154,SC2015", "probe.sh").CombinedOutput(); err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}
 }

