@@ -298,7 +298,7 @@ func TestWaitWrite(t *testing.T) {
 	})
 }
 
-// A member that was started just now may not have joined yet: whoever asks whether
+// A member that was started just now may not have joined yet: a caller that asks whether
 // another can be spared waits for it, and no longer than that.
 func TestGuardWaitsForMembersOnTheirWayBack(t *testing.T) {
 	for name, back := range map[string]bool{"it comes back": true, "it does not": false} {

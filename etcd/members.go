@@ -47,7 +47,7 @@ func (s *Status) refuse(op string, healthy, voters int) error {
 
 // SurvivesStopping returns nil when the cluster keeps its quorum without the
 // member of that inventory name, or when stopping it costs nothing: it is the
-// only voter, or it certainly serves nobody. Otherwise it is a hinted
+// only voter, or it certainly serves no client. Otherwise it is a hinted
 // [*QuorumError]. A member that could not be looked at counts as serving.
 func (c *Cluster) SurvivesStopping(ctx context.Context, name string) error {
 	s := c.Status(ctx)

@@ -44,7 +44,7 @@ type MemberStatus struct {
 	Err       error         `json:"-"`                     // why it did not answer, or does not count
 	Problem   string        `json:"problem,omitempty"`     // Err as text
 
-	unknown bool // could not look, as opposed to: nobody listens
+	unknown bool // could not look; false: nothing listens
 	list    []Listed
 }
 
@@ -82,7 +82,7 @@ func (s *Status) Member(name string) *MemberStatus {
 }
 
 // Strangers are the members of etcd's list that are of no master of the
-// inventory: left over from a host that was taken out of it, or of somebody else.
+// inventory: left over from a host that was taken out of it, or added without hactl.
 func (s *Status) Strangers(inv *inventory.Inventory) []Listed {
 	var out []Listed
 	for _, l := range s.Listed {
@@ -179,8 +179,8 @@ func complaints(texts []string, id uint64) (alarms, errs []string) {
 }
 
 // explain turns a grpc error into the cause that a person can act on. Only one
-// cause proves that the member serves nobody: its host was asked and nobody
-// listens. After every other it is unknown what others see of it.
+// cause proves that the member serves no client: its host was asked and no
+// process listens. After any other cause, other clients may still reach it.
 func (cn *conn) explain(err error) (cause error, unknown bool) { //nolint:revive // the cause is the result, not a failure to find it
 	st, _ := grpcstatus.FromError(err)
 	dial := cn.lastDial()

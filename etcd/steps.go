@@ -49,7 +49,7 @@ func (p *Plan) Token() string {
 
 // Validate finds what no step could repair: a member of another cluster or in
 // another folder, a half-made bootstrap with another set of masters, a cluster
-// of which nothing is left.
+// that has no data left.
 func (p *Plan) Validate() error {
 	var errs []error
 	if p.Established() && !p.alive() {
@@ -75,7 +75,7 @@ func (p *Plan) Validate() error {
 	return errors.Join(errs...)
 }
 
-// moveByHand is for the operator: hactl moves nobody's data.
+// moveByHand is a command for the operator: hactl does not move data.
 func moveByHand(was, now string) string {
 	return fmt.Sprintf("systemctl stop etcd && install -d -o etcd -g etcd -m 700 %[2]s && mv %[1]s/member %[2]s/ && "+
 		"sed -i 's|--data-dir=%[1]s |--data-dir=%[2]s |; s|%[1]s/member/|%[2]s/member/|' %[3]s && systemctl daemon-reload && systemctl start etcd", was, now, unitFile)

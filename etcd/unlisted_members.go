@@ -29,7 +29,7 @@ func (p *Plan) first() string {
 // strangers returns the step that removes members of masters that are in the
 // inventory no more. While one of them is there and does not answer, etcd adds
 // no other (ErrUnhealthy), so that a dead master cannot be replaced under another
-// name. One that answers is nobody's to remove: its host may have been taken out
+// name. One that answers is not removed: its host may have been taken out
 // of the inventory by mistake.
 func (p *Plan) strangers(m *inventory.Host, dial dialer) plan.Step {
 	st := plan.Step{ID: id(m, "strangers"), Host: m.Name, Title: "members that are not in the inventory", Lane: Lane}
@@ -40,8 +40,8 @@ func (p *Plan) strangers(m *inventory.Host, dial dialer) plan.Step {
 		}
 		defer c.Close()
 		s := c.Status(ctx)
-		// Without a quorum nobody can be removed. What can bring one about, which is
-		// to start members, must go on; verification names the strangers.
+		// Without a quorum etcd removes no member. Steps that start members may
+		// bring the quorum back, so they go on; verification names unlisted members.
 		if out := s.Strangers(p.Inv); len(out) > 0 && s.Quorum {
 			return use(c, s, out)
 		}

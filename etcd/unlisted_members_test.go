@@ -12,7 +12,7 @@ import (
 	"hactl/inventory"
 )
 
-// taken is a cluster of n members of which so many masters are in the inventory.
+// taken is a cluster of n members; so many masters of them are in the inventory.
 func taken(t *testing.T, n, left int) (*fakeEtcd, *Plan, dialer) {
 	t.Helper()
 	m := material(t, n)
@@ -90,7 +90,7 @@ func TestMembersAreRemovedOnlyWhenTheyAreNobodys(t *testing.T) {
 		err   string // part of it; "" is in sync
 		code  int
 	}{
-		"nobody left": {func(_ *fakeEtcd, p *Plan) { p.Inv = mastersOf(p.Inv, 5) }, "", 0},
+		"none left": {func(_ *fakeEtcd, p *Plan) { p.Inv = mastersOf(p.Inv, 5) }, "", 0},
 		"skipped masters are not strangers": {func(f *fakeEtcd, p *Plan) {
 			p.Inv = mastersOf(p.Inv, 5)
 			f.kill("m4")
@@ -155,7 +155,7 @@ func hints(err error) string {
 	return out
 }
 
-// A silent member is dead only when somebody who was there all the time says so.
+// A silent member is dead only when a master that was up all the time reports it.
 func TestSilenceOfAMemberCountsFromAMasterThatIsThere(t *testing.T) {
 	f, _, dial := taken(t, 3, 1)
 	c, err := dial(t.Context())

@@ -47,7 +47,7 @@ func (d *decoder) reportAt(pos position, path, what, instead string) {
 	switch {
 	case d.known(path):
 	case len(d.problems) == mostProblems:
-		d.more = true // reading on serves nobody
+		d.more = true // more of them help no reader
 	default:
 		d.problems = append(d.problems, Problem{File: d.file, Line: pos.line, Column: pos.column, Path: path, What: what, Instead: instead})
 	}

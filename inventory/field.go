@@ -93,7 +93,7 @@ func kindOf(t reflect.Type) string {
 	}
 }
 
-// wantNode says of which kind n is, in the words of kindOf.
+// wantNode is the kind of n, in the words of kindOf.
 func wantNode(n *yaml.Node) string {
 	switch {
 	case n.Kind == yaml.MappingNode:

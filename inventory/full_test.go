@@ -138,7 +138,7 @@ func copyNode(n *yaml.Node) *yaml.Node {
 	return &c
 }
 
-// wrongKinds are YAML values of which each field takes one kind at most.
+// wrongKinds are YAML values; each field takes one kind of them at most.
 var wrongKinds = map[string]string{
 	"number": "7", "float": "1.5", "bool": "true", "text": "'?'", "list": "[[1]]", "block": "{zz: {}}", "null": "null", "binary": "!!binary aGk=", "tagged": "!mine x",
 }

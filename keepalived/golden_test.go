@@ -92,7 +92,7 @@ done
 		answers     string
 		exit, asked int
 	}{
-		"its own apiserver": {own, 0, 1}, "the last peer's alone": {inv.Masters()[4].PrivateAddress.String(), 1, 5}, "nobody's": {"nobody", 0, 5},
+		"its own apiserver": {own, 0, 1}, "the last peer's alone": {inv.Masters()[4].PrivateAddress.String(), 1, 5}, "no apiserver": {"none", 0, 5},
 	} {
 		asked := t.TempDir()
 		cmd := exec.CommandContext(t.Context(), filepath.Join(dir, "check"))

@@ -7,7 +7,7 @@ import (
 	"hactl/inventory"
 )
 
-// Whoever sees a minority stands behind everybody who does not, and nobody's
+// A host that sees a minority ranks below every host that does not, and no
 // priority is the same as another's.
 func TestMinorityIsBelowEverybody(t *testing.T) {
 	for _, n := range []int{3, 5, 7} {

@@ -25,7 +25,7 @@ const (
 )
 
 // renewable is what "kubeadm certs renew all" renews on a master, below kubeDir.
-// Somebody may have removed super-admin.conf, as Kubernetes recommends.
+// The operator may have removed super-admin.conf, as Kubernetes recommends.
 var renewable = []string{
 	"pki/apiserver.crt", "pki/apiserver-kubelet-client.crt", "pki/front-proxy-client.crt",
 	"controller-manager.conf", "scheduler.conf", "admin.conf", "super-admin.conf",
@@ -50,7 +50,7 @@ for f in ` + strings.Join(files, " ") + `; do [ ! -e "$f" ] || { echo "has $f"; 
 }
 
 // parseCertificates reads what readCertificates printed. A file without a readable
-// certificate is an error: nobody knows when its time is up.
+// certificate is an error: its end is not known.
 func parseCertificates(out string) ([]Certificate, error) {
 	var has []string
 	text, file := map[string]string{}, ""
@@ -126,7 +126,7 @@ func due(certs []Certificate, now time.Time) string {
 // renew has kubeadm make the certificates anew, each with a new key, and then the
 // kubelet the static pods: a process that ends is started again with the files
 // that are there. It has 30 s to end, as from the kubelet: an apiserver waits a
-// minute for watches that nobody ends. The apiserver is the last one, so that the
+// minute for watches that are not ended. The apiserver is the last one, so that the
 // others, which begin by asking it, find it.
 const renew = `set -e
 cd ` + kubeDir + `

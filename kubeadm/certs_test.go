@@ -285,7 +285,7 @@ func TestCertificateThatCannotBeReadIsUnknownAndNoKeyIsSent(t *testing.T) {
 	}
 	// Neither is a host without the programs.
 	if _, err := renewal(plan.Answer{Out: "has pki/apiserver.crt", Exit: 0}, time.Now()); err == nil {
-		t.Error("a file that nobody has read is fine")
+		t.Error("a file that was not read is fine")
 	}
 	if _, err := renewal(plan.Answer{Exit: 127}, time.Now()); err == nil {
 		t.Error("a look that failed is fine")
@@ -310,7 +310,7 @@ func (d *disk) kubelet(t *testing.T, ended chan<- string) {
 		go func() {
 			_ = p.Wait()
 			_ = os.RemoveAll(dir)
-			is(1<<23 + i) // nobody's
+			is(1<<23 + i) // of no user
 			ended <- name
 		}()
 	}

@@ -14,8 +14,8 @@ import (
 )
 
 // settingsPath is the last thing that is written of what a cluster has once (phase
-// upload-config of kubeadm init). kubeadm join and upgrade need it, so nobody takes
-// it away.
+// upload-config of kubeadm init). kubeadm join and upgrade need it, so it
+// stays.
 const settingsPath = "/api/v1/namespaces/kube-system/configmaps/kubeadm-config"
 
 // onceWait bounds how long [Cluster.Once] waits for an apiserver that answers.
@@ -24,7 +24,7 @@ const onceWait = time.Minute
 // Once returns the step that makes what a cluster has once: kubeadm's settings,
 // what workers find it by, kube-proxy and CoreDNS. The first master's [Cluster.Init]
 // does; where that host was lost on the way and up goes on without it, the next one
-// has initialised already, and this step sees that nobody did. It is left alone in
+// has initialised already, and this step finds them missing. It is left alone in
 // a cluster that has kubeadm's settings. on is a master.
 //
 // Without an apiserver that answers the step is pending, as [Cluster.Labels] is.

@@ -12,7 +12,7 @@ import (
 )
 
 // What the first master would have made is made by the one that is there, once,
-// and only where nobody did.
+// and only where they are missing.
 func TestWhatAClusterHasOnceIsMadeWhereNobodyDid(t *testing.T) {
 	w := newNodeWorld(t).joined(t)
 	status := http.StatusNotFound
@@ -47,7 +47,7 @@ func TestWhatAClusterHasOnceIsMadeWhereNobodyDid(t *testing.T) {
 	if err := st.Apply(t.Context(), env, nil); err != nil {
 		t.Fatal(err)
 	}
-	// Each phase is skipped in all calls but its own, those that nobody wants in both.
+	// Each phase is skipped in all calls but its own, those that are not wanted in both.
 	calls := strings.Split(ran[0], "--skip-phases ")[1:]
 	if len(calls) != 2 {
 		t.Fatalf("%s", ran[0])

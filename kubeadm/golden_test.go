@@ -151,7 +151,7 @@ func readBack(t *testing.T, files map[string]goldentest.Put) {
 				t.Errorf("%s: %+v, %v", path, c, err)
 			}
 		default:
-			t.Errorf("nobody reads %s", path)
+			t.Errorf("no checker reads %s", path)
 		}
 	}
 }

@@ -284,7 +284,7 @@ func TestNodeThatIsNotMadeYetIsNotFixed(t *testing.T) {
 	}
 }
 
-// Clusters were in sync before anybody compared: what was edited by hand, or
+// Clusters were in sync before this comparison existed: what was edited by hand, or
 // left half-way by an earlier hactl, has a way out.
 func TestEarlierClustersAreNotRefusedForNothing(t *testing.T) {
 	changed := func(i *inventory.Inventory) {

@@ -16,8 +16,8 @@ import (
 )
 
 // Phases of kubeadm init in the order of a bring-up. The apiserver comes first
-// and alone: a controller manager or scheduler that starts beside it finds
-// nobody, backs off for seconds and takes the processor from the apiserver that
+// and alone: a controller manager or scheduler that starts beside it gets
+// no answer, backs off for seconds and takes the processor from the apiserver that
 // it waits for. The phases of each call are what the other calls skip.
 var (
 	toFiles     = []string{"preflight", "certs", "kubeconfig"}
@@ -50,8 +50,8 @@ sed -i "s#^\( *client-\(certificate\|key\)\)-data: .*#\1: ` + kubeletPair + `#" 
 `
 
 // restart starts a kubelet again. A master's kubelet asks the apiserver of its own
-// host, which it has to start first: it has asked in vain, asks again later and
-// later, after up to 30 s, and starts no pod of the cluster until then.
+// host, which it has to start first. Its requests have failed by then; it repeats them
+// at growing intervals of up to 30 s, and starts no pod of the cluster until then.
 const restart = "set -e\n" + ownPair + "systemctl restart kubelet.service\n"
 
 // initPhases runs the phases of kubeadm init that are in one of wanted.
@@ -77,7 +77,7 @@ const (
 	// apiWait bounds how long a new apiserver may take, as kubeadm does.
 	apiWait = 4 * time.Minute
 	// firstWait bounds how long the other masters let the first one's apiserver
-	// come up alone. It needs nobody, nor do they: after that they go on.
+	// come up alone. It needs no peer, nor do they: after that they go on.
 	firstWait = 30 * time.Second
 	// initTimeout bounds each part of kubeadm init.
 	initTimeout = 8 * time.Minute
@@ -92,7 +92,7 @@ func (c Cluster) apiAddress(m *inventory.Host) string {
 // while: what follows on the first master (the leaders, kube-proxy, CoreDNS) takes
 // longer than the others' apiservers, which then find in etcd what three at once
 // would all be writing. Their kubelets start when they are needed: before, they would
-// take the processor from the first master's where hosts share one, and ask in vain.
+// take the processor from the first master's where hosts share one, and their requests fail.
 //
 // It is run again as it is after a run that was cut off: kubeadm takes the
 // certificates and kubeconfigs it finds, those that a power cut left damaged

@@ -23,7 +23,7 @@ import (
 )
 
 // initWorld is a master on which kubeadm runs, and two apiservers, its own and
-// the first master's, of which a test says what they answer.
+// the first master's; a test sets what they answer.
 type initWorld struct {
 	Cluster
 	host *remote.Fake
@@ -159,7 +159,7 @@ func TestAnotherMasterFollowsTheFirstOnesApiserver(t *testing.T) {
 	)
 }
 
-// The first one's apiserver does not come, and the kubelet asked in vain meanwhile.
+// The first one's apiserver does not come, and the kubelet's requests fail meanwhile.
 func TestAnotherMasterComesUpWithoutTheFirst(t *testing.T) {
 	w := newInitWorld(t, func(w *initWorld, phases []string) {
 		if slices.Contains(phases, "control-plane/apiserver") {
@@ -175,7 +175,7 @@ func TestAnotherMasterComesUpWithoutTheFirst(t *testing.T) {
 	)
 }
 
-// What a run waits for in init, of which the critical path has a row each.
+// Each wait of init is a row of the critical path.
 func TestInitNamesItsParts(t *testing.T) {
 	w := newInitWorld(t, func(*initWorld, []string) {})
 	for i, want := range []string{

@@ -149,15 +149,15 @@ func (c Cluster) initConfig(h *inventory.Host, taints []inventory.Taint, labels 
 			// /readyz fails first and connections drain: a planned stop loses
 			// no request.
 			"shutdown-delay-duration": "5s",
-			// After that it goes on listening until what is on its way is done, and
-			// asks whoever still comes to come again. Watches are ended: without
-			// that one that stops waits a minute for them.
+			// After that it finishes the requests that it has, and answers new ones
+			// with 429 and Retry-After. It ends its watches: by default a stopping
+			// apiserver waits a minute for them.
 			"shutdown-send-retry-after":               "true",
 			"shutdown-watch-termination-grace-period": "3s",
 			// The lease reconciler removes a dead apiserver from the service.
 			"endpoint-reconciler-type": "lease",
-			// Logs and exec go through whoever says he is the kubelet, unless his
-			// certificate is asked for: hactl gives every node one of this CA.
+			// Without this, any process at the node's address could pose as its kubelet
+			// for logs and exec. hactl gives every node a certificate of this CA.
 			"kubelet-certificate-authority": pkiDir + "/ca.crt",
 		}, inv.Kubernetes.APIServerExtraArgs),
 		"ServingDir": servingDir,
@@ -175,7 +175,7 @@ func (c Cluster) initConfig(h *inventory.Host, taints []inventory.Taint, labels 
 
 // servingArgs adds the pair to serve with. A component without one makes an RSA
 // key at every start, before it does anything else (up to a second on a busy host,
-// in which a new leader does nothing), and a certificate that nobody can verify.
+// in which a new leader does nothing), and a certificate that no client can verify.
 func servingArgs(to map[string]string) map[string]string {
 	to["tls-cert-file"], to["tls-private-key-file"] = servingDir+"/server.crt", servingDir+"/server.key"
 	return to

@@ -113,7 +113,7 @@ func labelActs(edits []*edit) []string {
 }
 
 // apply waits for nodes that have just joined and changes what differs. A node
-// that somebody else wrote to since it was read is read again: nothing was
+// that was written to since it was read is read again: nothing was
 // changed then.
 func (w labelling) apply(ctx context.Context, env plan.Env, c *plan.Change) error {
 	ctx, cancel := context.WithTimeout(ctx, nodesWait)

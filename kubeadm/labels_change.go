@@ -20,8 +20,8 @@ type edit struct {
 }
 
 // editOf compares the node of h with the inventory; nil when nothing is to do.
-// Only what the inventory names is set, and only what hactl set, and nobody
-// changed since, is removed.
+// Only what the inventory names is set, and only what hactl set and
+// what still has hactl's value is removed.
 func (c Cluster) editOf(h *inventory.Host, n *markedNode) *edit {
 	own := marksOf(h)
 	if n == nil {

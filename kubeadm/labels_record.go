@@ -11,8 +11,8 @@ import (
 )
 
 // Annotations of a node that hold the labels and taints that hactl set there
-// and the values it gave them: without them nobody could tell a label that has
-// left the inventory from one that somebody else put on the node.
+// and the values it gave them: without them, a label that has left the
+// inventory could not be told from one that others put on the node.
 const (
 	labelsRecord = "hactl.io/labels"
 	taintsRecord = "hactl.io/taints"
@@ -76,8 +76,8 @@ func (m marks) record(annotation string) string {
 	return strings.Join(out, ",")
 }
 
-// readRecord is the opposite of record, for both annotations. What it cannot
-// read it leaves out: that is nobody's to remove.
+// readRecord is the opposite of record, for both annotations. It leaves out
+// what it cannot read: that is never removed.
 func readRecord(annotations map[string]string) marks {
 	out := marks{}
 	for s := range strings.SplitSeq(annotations[labelsRecord], ",") {
@@ -103,7 +103,7 @@ func (m marks) lines(node string) string {
 	return b.String()
 }
 
-// markedNode is what of a node matters here.
+// markedNode is the part of a node that labels and taints need.
 type markedNode struct {
 	Metadata struct {
 		Name, ResourceVersion string

@@ -170,7 +170,7 @@ func TestDriftOfLabelsAndTaintsIsNamedAndUndoneAndNothingElse(t *testing.T) {
 		"a taint changed":                      {"worker-1", `{"spec":{"taints":[{"key":"dedicated","value":"x","effect":"NoSchedule"}]}}`, `worker-1: taint dedicated=gpu:NoSchedule in place of "x"`},
 		"the record removed":                   {"worker-1", `{"metadata":{"annotations":{"hactl.io/labels":null}}}`, "worker-1: record which labels and taints are hactl's"},
 		"a master untainted":                   {"master-2", `{"spec":{"taints":null}}`, "master-2: taint node-role.kubernetes.io/control-plane:NoSchedule"},
-		"somebody else's":                      {"worker-1", `{"metadata":{"labels":{"team":"theirs"},"annotations":{"note":"x"}}}`, ""},
+		"set by others":                        {"worker-1", `{"metadata":{"labels":{"team":"theirs"},"annotations":{"note":"x"}}}`, ""},
 		"another's taint":                      {"master-1", `{"spec":{"taints":[{"key":"node-role.kubernetes.io/control-plane","effect":"NoSchedule"},{"key":"maintenance","effect":"NoExecute"}]}}`, ""},
 		"two of its own key":                   {"worker-1", `{"spec":{"taints":[{"key":"dedicated","value":"gpu","effect":"NoSchedule"},{"key":"dedicated","value":"gpu","effect":"NoExecute"}]}}`, ""},
 		"an unreadable record":                 {"worker-1", `{"metadata":{"annotations":{"hactl.io/labels":"=,,team","hactl.io/taints":":,x"},"labels":{"team":"theirs"}}}`, "worker-1: record which labels and taints are hactl's"},
@@ -223,7 +223,7 @@ func TestOnlyWhatHactlSetIsRemovedWithTheInventory(t *testing.T) {
 	w.worker().Labels = map[string]string{"disk": "ssd", "rack": "7", "row": "1"}
 	w.worker().Taints = []inventory.Taint{{Key: "dedicated", Value: "gpu", Effect: "NoSchedule"}}
 	w.apply(t, w.plan(t))
-	// Since then somebody gave rack a value of theirs: it is no longer hactl's.
+	// Since then rack was given another value: it is no longer hactl's.
 	w.byHand(t, "worker-1", `{"metadata":{"labels":{"rack":"8"}}}`)
 	w.worker().Labels, w.worker().Taints = map[string]string{"row": "1"}, nil
 	p := w.wants(t, "worker-1: remove label disk=ssd, remove taint dedicated=gpu:NoSchedule")
@@ -309,7 +309,7 @@ func TestLabelsWaitForNodesToRegister(t *testing.T) {
 	w.is(t, "worker-1", `[{"disk":"ssd"},{"hactl.io/labels":"disk=ssd"},null]`)
 }
 
-// A list of taints is written as a whole: what somebody else adds between the
+// A list of taints is written as a whole: what others add between the
 // look and the write must not be lost.
 func TestTaintAddedInBetweenIsKept(t *testing.T) {
 	w := newNodeWorld(t).joined(t)
@@ -374,7 +374,7 @@ func TestAnotherMasterIsAskedAndAnsweringOneIsKept(t *testing.T) {
 		}
 	}
 	if err := (&Control{Inv: w.Inv, PKI: w.PKI}).Ask(t.Context(), nil); err == nil {
-		t.Error("nobody was asked, and all is well")
+		t.Error("no apiserver was asked, and all is well")
 	}
 }
 

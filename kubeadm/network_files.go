@@ -27,7 +27,7 @@ const (
 func OwnSubnets(inv *inventory.Inventory) bool { return inv.Network.Preset == "routes" }
 
 // Subnets gives every node a pod subnet: /24, or /64 with IPv6. What a node has
-// already it keeps, so that inserting a host into the inventory moves nobody; one
+// already it keeps, so that a host that is inserted into the inventory moves no other; one
 // that was skipped or reinstalled keeps the one to which the others have a route;
 // the rest take the lowest free ones in file order.
 func Subnets(ctx context.Context, inv *inventory.Inventory, hosts plan.Hosts) (map[string]netip.Prefix, error) {

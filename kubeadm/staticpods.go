@@ -26,7 +26,7 @@ func record(madeFrom string) string {
 		kubeDir + `/manifests/kube-scheduler.yaml; } >` + markerFile + `.new && sync ` + markerFile + `.new && mv ` + markerFile + `.new ` + markerFile
 }
 
-// pidsOf is a shell function that prints the processes of a name, of which the
+// pidsOf is a shell function that prints the processes of a name, and the
 // kernel keeps 15 characters.
 const pidsOf = `pids_of() { for p in /proc/[0-9]*; do read -r c <"$p/comm" && [ "$c" = "$1" ] && echo "${p#/proc/}"; done 2>/dev/null || :; }
 `

@@ -130,7 +130,7 @@ func TestAlgorithms(t *testing.T) {
 			if algorithm == "rsa-4096" {
 				return // more of these keys cost seconds
 			}
-			pair, err := ca.issue(request{name: "someone", cn: "someone", orgs: []string{"a", "b"}, profile: profileClient, lifetime: time.Minute})
+			pair, err := ca.issue(request{name: "client", cn: "client", orgs: []string{"a", "b"}, profile: profileClient, lifetime: time.Minute})
 			if err != nil {
 				t.Fatal(err)
 			}

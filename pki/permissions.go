@@ -13,7 +13,7 @@ import (
 )
 
 // checkFolder refuses a store folder that others can look into, that is a
-// link, or that somebody else owns (they could swap the keys under us).
+// link, or that another user owns (who could swap the keys).
 func checkFolder(dir string, info fs.FileInfo) error {
 	switch {
 	case info.Mode()&fs.ModeSymlink != 0:

@@ -57,7 +57,7 @@ type folder struct {
 }
 
 // Keep saves what Preview made. It holds the store's lock meanwhile, and can be
-// killed at any moment: the next run goes on. It fails when somebody else made
+// killed at any moment: the next run goes on. It fails when another run made
 // the CAs since; those stay as they are.
 func (s *Store) Keep(ctx context.Context, m *Material) error {
 	return s.locked(ctx, true, func(d *disk) error {

@@ -314,7 +314,7 @@ func TestKeepSavesWhatThePreviewMade(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	late, _, err := s.Preview(context.Background()) // of somebody who looked at the same time
+	late, _, err := s.Preview(context.Background()) // of a run that looked at the same time
 	if err != nil {
 		t.Fatal(err)
 	}

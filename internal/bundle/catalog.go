@@ -32,7 +32,7 @@ var masters = []string{string(inventory.ControlPlane)}
 // is that of the manifest: what takes longest to make stands first.
 func catalog() []Artifact {
 	k8s := func(name string) Artifact { return binary(name, versions.Kubernetes, "/usr/bin") }
-	kubectl := k8s("kubectl") // for whoever logs in there; a worker has no kubeconfig for it
+	kubectl := k8s("kubectl") // for people who log in there; a worker has no kubeconfig for it
 	kubectl.Roles = masters
 	etcd := func(name string) Artifact {
 		a := binary(name, versions.Etcd, "/usr/local/bin")

@@ -19,7 +19,7 @@ var briefScript string
 //go:embed gather.sh
 var restScript string
 
-// gatherTimeout bounds the scripts, of which the longer one takes about 0.1 s on
+// gatherTimeout bounds the scripts, and the longer one takes about 0.1 s on
 // an idle host.
 const gatherTimeout = 30 * time.Second
 

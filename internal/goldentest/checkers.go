@@ -37,7 +37,7 @@ func Keepalived(t testing.TB, conf []byte) {
 	keepalived := testneeds.Path(t, "keepalived")
 	args := testneeds.NetworkNamespace(t)
 	if os.Getuid() != 0 {
-		// Programs of this machine's root are nobody's in there, and so not
+		// Programs of this machine's root have no owner in there, and so not
 		// safe to run: that check is for root alone.
 		text = regexp.MustCompile(`(?s)vrrp_script .*?\n}\n`).ReplaceAllString(text, "")
 		text = regexp.MustCompile(`(?s)    track_script \{.*?\n    }\n`).ReplaceAllString(text, "")

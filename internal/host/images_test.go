@@ -60,7 +60,7 @@ func TestImagesFollowTheInventory(t *testing.T) {
 	}
 }
 
-// What a containerd that does not run has is not known: nobody says that it is missing.
+// The images of a containerd that does not run are unknown, not missing.
 func TestImagesOfAContainerdThatDoesNotRunAreNotSaidToBeMissing(t *testing.T) {
 	a := bundle.Artifact{Name: "pause", Kind: bundle.Image, File: "images/pause.tar", Version: "v1", Image: "example.invalid/pause:v1", SHA256: strings.Repeat("5", 64)}
 	h := Host{Inv: &inventory.Inventory{}, Host: &inventory.Host{Name: "m1", Role: inventory.ControlPlane}, Bundle: &bundle.Bundle{Manifest: bundle.Manifest{Artifacts: []bundle.Artifact{a}}}}

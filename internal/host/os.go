@@ -95,8 +95,8 @@ func (h Host) packages() plan.Step {
 func packageScripts(manager, want string) (look, run string) {
 	if manager == "dnf" {
 		return `m=; for p in ` + want + `; do rpm -q --quiet "$p" || m="$m $p"; done; [ -z "$m" ] && echo ok || echo "missing:$m"`,
-			// A configuration that comes with a package is nobody's: left there, it
-			// would be a change since the plan was made.
+			// A configuration that comes with the package is removed: it would count as
+			// a change since the plan was made.
 			`c=/etc/keepalived/keepalived.conf; had=; [ ! -e $c ] || had=1
 dnf install -y --setopt=install_weak_deps=False ` + want + ` && { [ -n "$had" ] || rm -f $c; }`
 	}

@@ -111,7 +111,7 @@ func TestConfigurationThatComesWithAPackageGoes(t *testing.T) {
 		}
 	}
 	if out, err := run(t, script, map[string]string{"dnf": "exit 1"}); err == nil {
-		t.Errorf("dnf failed, and nobody says so: %s", out)
+		t.Errorf("dnf failed, and no error says so: %s", out)
 	}
 }
 

@@ -65,7 +65,7 @@ func (l *Lab) hostFiles(ctx context.Context, h hostState, pair *keyPair) ([]host
 		{path: "etc/machine-id", content: []byte(hex.EncodeToString(id) + "\n"), mode: 0o444},
 		{path: "etc/hostname", content: []byte(h.Name + "\n"), mode: 0o644},
 		{path: "etc/hosts", content: []byte(hosts), mode: 0o644},
-		// Nobody answers there, and says so at once.
+		// That address refuses connections at once.
 		{path: "etc/resolv.conf", content: []byte("nameserver " + plan4.gateway + "\n"), mode: 0o644},
 		{path: "etc/ssh/ssh_host_ed25519_key", content: pair.private, mode: 0o600},
 		{path: "etc/ssh/ssh_host_ed25519_key.pub", content: []byte(pair.public + "\n"), mode: 0o644},

@@ -68,7 +68,7 @@ func drops(fw facts.Firewall) bool {
 }
 
 // refusal returns a rule that drops or rejects what comes to a port, or "". A
-// reject by reset cannot be told from a port on which nobody listens.
+// reject by reset cannot be told from a port without a listener.
 func refusal(fw facts.Firewall, need string) string {
 	for rule := range strings.Lines(fw.Nft + "\n" + fw.IPTables) {
 		nft := nftRefusal.MatchString(rule) && !strings.Contains(rule, "saddr")

@@ -8,7 +8,7 @@ var All = []Check{
 	{"root", "commands run as root, by login or by sudo", Error, "log in as root, or give the user sudo rights and set ssh.sudo", root},
 	{"os", "the operating system is one that hactl sets up", Error, "use Debian 11, Ubuntu 20.04, an Enterprise Linux 8 or later, with systemd", osSupported},
 	{"architecture", "the architecture is amd64 or arm64, and the bundle's", Error, "use hosts of one architecture and a bundle made for it: hactl bundle --arch", architecture},
-	{"capabilities", "PID 1 has the rights that containers need", Error, "run the container that this host is with all capabilities, or use a machine", capabilities},
+	{"capabilities", "PID 1 has the rights that containers need", Error, "if this host is a container, start it privileged; or use a VM", capabilities},
 
 	// Is it strong enough?
 	{"cpus", "masters have 2 CPUs", Error, "give the host 2 CPUs or more", cpus},
@@ -21,7 +21,7 @@ var All = []Check{
 	// Does the kernel have what is needed?
 	{"kernel-version", "the kernel is recent enough", Error, "install a newer kernel", kernelVersion},
 	{"kernel-modules", "the kernel has the modules of containers and pod networks", Error, "install the kernel's extra modules package, or another kernel", kernelModules},
-	{"sysctls", "kernel parameters have, or can be given, the needed values", Error, "set it in /etc/sysctl.d and reboot, or ask whoever runs the container that this host is", sysctls},
+	{"sysctls", "kernel parameters have, or can be given, the needed values", Error, "set it in /etc/sysctl.d and reboot, or, if this host is a container, set it on the machine that runs it", sysctls},
 	{"cgroup", "the kubelet's controllers are in cgroup v2", Warning, "boot with systemd.unified_cgroup_hierarchy=1; Kubernetes is dropping cgroup v1", cgroup},
 	{"selinux", "SELinux lets containers run", Warning, "install container-selinux, or setenforce 0 until it is", selinux},
 
@@ -50,8 +50,8 @@ var All = []Check{
 	{"ports-reachable", "hosts reach one another's ports", Error, "open the port in the firewalls of and between the hosts", portsReachable},
 	{"peer-rtt", "etcd's timers fit the round trip between masters", Warning, "set etcd.heartbeatInterval to 0.5 to 1.5 times the round trip, etcd.electionTimeout to at least ten times", peerRTT},
 	{"vip-network", "the VIP is in the network of every master", Error, "write an address of the masters' network, or name the interface in vip.interface", vipNetwork},
-	{"vip-unused", "nobody but a master has the VIP", Error, "write another address, or find out whose it is", vipUnused},
-	{"vrid", "nobody else uses the virtual router id", Warning, "set vip.virtualRouterID to another number", vridUnused},
+	{"vip-unused", "no machine but a master has the VIP", Error, "write another address, or find the machine that answers for it", vipUnused},
+	{"vrid", "no other cluster uses the virtual router id", Warning, "set vip.virtualRouterID to another number", vridUnused},
 	{"vrrp", "VRRP (IP protocol 112) passes between masters", Warning, "allow IP protocol 112 between the masters", vrrpPasses},
 
 	// What was here before?

@@ -44,7 +44,7 @@ var broken = []struct {
 	{"memory", "a tiny worker", func(c *Cluster) { c.Facts["worker-1"].MemoryBytes = 512 * mib }, Warning, "worker-1", "512 MiB"},
 	{"disk-space", "a full disk for etcd", func(c *Cluster) { c.Facts["master-1"].Disk("/var/lib/etcd").FreeBytes = 200 * mib }, Error, "master-1", "/var/lib/etcd"},
 	{"disk-space", "little room for images", func(c *Cluster) { c.Facts["worker-1"].Disk("/var/lib/containerd").FreeBytes = 5 * gib }, Warning, "worker-1", "5.0 GiB"},
-	{"disk-space", "a disk nobody looked at", func(c *Cluster) { c.Inv.Etcd.DataDir = "/srv/etcd" }, Unknown, "master-1", "/srv/etcd"},
+	{"disk-space", "a disk that was not looked at", func(c *Cluster) { c.Inv.Etcd.DataDir = "/srv/etcd" }, Unknown, "master-1", "/srv/etcd"},
 	{"disk-latency", "two slow writes of a hundred", func(c *Cluster) {
 		w := c.probes["master-2"].Writes
 		w[98], w[99] = 15*time.Millisecond, 40*time.Millisecond
@@ -55,7 +55,7 @@ var broken = []struct {
 	{"mount-options", "nosuid", func(c *Cluster) {
 		c.Facts["master-1"].Disk("/var/lib/containerd").Options = []string{"rw", "nosuid"}
 	}, Warning, "master-1", "nosuid"},
-	{"mount-options", "a file system nobody looked at", func(c *Cluster) { c.Facts["master-1"].Disks = nil }, Unknown, "master-1", "/usr/local/bin"},
+	{"mount-options", "a file system that was not looked at", func(c *Cluster) { c.Facts["master-1"].Disks = nil }, Unknown, "master-1", "/usr/local/bin"},
 	{"swap", "on", func(c *Cluster) { c.Facts["worker-1"].Swap = true }, Warning, "worker-1", "swap is on"},
 	{"kernel-version", "too old for Kubernetes", func(c *Cluster) { c.Facts["master-1"].Kernel = "4.18.0-553.el8" }, Error, "master-1", "4.19"},
 	{"kernel-version", "too old for nftables", func(c *Cluster) { c.Facts["master-1"].Kernel = "5.10.0-30" }, Error, "master-1", "5.13"},
@@ -136,15 +136,15 @@ var broken = []struct {
 	{"firewall", "a rule against a port", func(c *Cluster) {
 		c.Facts["master-1"].Firewall.Nft = "table inet t {\n\tchain i {\n\t\ttype filter hook input priority filter; policy accept;\n\t\ttcp dport 2379 reject with tcp reset\n\t}"
 	}, Warning, "master-1", "tcp dport 2379 reject"},
-	{"ports-free", "somebody else's process", func(c *Cluster) { listen(c.Facts["master-1"], "nginx", 6443) }, Error, "master-1", "nginx (pid 7443)"},
+	{"ports-free", "a process of another program", func(c *Cluster) { listen(c.Facts["master-1"], "nginx", 6443) }, Error, "master-1", "nginx (pid 7443)"},
 	{"ports-free", "a process that was not found", func(c *Cluster) {
 		c.Facts["worker-1"].Listening = append(c.Facts["worker-1"].Listening, facts.Listener{Addr: netip.MustParseAddrPort("[::]:10250")})
 	}, Error, "worker-1", "not found"},
 	{"ports-reachable", "dropped", func(c *Cluster) { c.dials[0].Reach = silent }, Error, "master-1", "dropped"},
 	{"ports-reachable", "rejected", func(c *Cluster) { c.dials[0].Reach = noRoute }, Error, "master-1", "no route"},
-	{"ports-reachable", "refused where somebody listens", func(c *Cluster) { listen(c.Facts["master-2"], "etcd", 2379) }, Error, "master-1", "rejects"},
+	{"ports-reachable", "refused where a process listens", func(c *Cluster) { listen(c.Facts["master-2"], "etcd", 2379) }, Error, "master-1", "rejects"},
 	{"ports-reachable", "no forwarding in sshd", func(c *Cluster) { c.dials[0].Reach, c.dials[0].Err = untested, errors.New("prohibited") }, Unknown, "master-1", "prohibited"},
-	{"ports-reachable", "nobody to dial from", func(c *Cluster) { c.dials = nil }, Unknown, "", "connected from"},
+	{"ports-reachable", "no host to dial from", func(c *Cluster) { c.dials = nil }, Unknown, "", "connected from"},
 	{"peer-rtt", "a long way", func(c *Cluster) { slow(c, 452*time.Millisecond) }, Warning, "", "heartbeatInterval"},
 	{"peer-rtt", "too long for the election", func(c *Cluster) { slow(c, 152*time.Millisecond) }, Warning, "", "electionTimeout"},
 	{"peer-rtt", "nothing measured", func(c *Cluster) {
@@ -335,7 +335,7 @@ func TestHostWithoutFactsIsUnknownToEveryCheckOfHosts(t *testing.T) {
 	for id, res := range judge(t, c) {
 		about := slices.ContainsFunc(res.Findings, func(f Finding) bool { return f.Host == "master-2" && f.Severity == Unknown })
 		if !about && !slices.Contains(between, id) {
-			t.Errorf("%s says %s of a host that nobody saw", id, res.State)
+			t.Errorf("%s says %s of a host that was not seen", id, res.State)
 		}
 	}
 }

@@ -21,10 +21,10 @@ the severity below. Exit code 0: no errors; 1: an error that is not ignored; 3: 
 For 1.1 seconds the masters send one another probes of IP protocol 112 by unicast, as keepalived will, and listen for adverts on the
 interface of the VIP; masters that do not hear one another go on for up to 3 seconds. They use raw sockets of the perl that every
 Debian and Ubuntu has; nothing is installed. The probes are no adverts (virtual router id 0, version 0, type 0), and a running
-keepalived drops them without a word: its state stays, and so does the VIP. Its own adverts do not count as somebody else's.
+keepalived drops them without a word: its state stays, and so does the VIP. Its own adverts do not count as another cluster's.
 
 What it cannot see: VRRP on hosts without perl (unknown), adverts that come less often than once a second, and unicast adverts between
-other hosts. A port on which nobody listens counts as reachable when the host refuses the connection; a firewall that refuses by a
+other hosts. A port without a listener counts as reachable when the host refuses the connection; a firewall that refuses by a
 reset looks the same, so the rules on the hosts are read as well.
 
 Generated from internal/preflight/list.go; do not edit.

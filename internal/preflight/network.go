@@ -104,7 +104,7 @@ func defaultRoute(_ context.Context, c *Cluster) []Finding {
 
 // networks compares the cluster's networks with the hosts' own. Hosts inside the
 // service network lose every new connection to one another as soon as kube-proxy
-// is up: it drops what goes to service addresses that nobody has, and nothing
+// is up: it drops what goes to service addresses that do not exist, and nothing
 // logs a reason.
 func networks(_ context.Context, c *Cluster) []Finding {
 	pods, services := c.Inv.Network.PodSubnet, c.Inv.Network.ServiceSubnet

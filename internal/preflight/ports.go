@@ -76,7 +76,7 @@ func portsReachable(_ context.Context, c *Cluster) []Finding {
 	return out
 }
 
-// listens reports whether somebody on the target serves the dialled address.
+// listens reports whether a process on the target listens on the dialled address.
 func listens(f *facts.Facts, d dial, c *Cluster) bool {
 	to := c.Inv.Host(d.To).PrivateAddress
 	return slices.ContainsFunc(f.Listening, func(l facts.Listener) bool {

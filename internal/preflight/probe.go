@@ -33,7 +33,7 @@ type probe struct {
 	Versions map[string]version
 	VRRP     heard
 	AskedVIP bool   // it was asked who answers for the VIP
-	Answers  string // hardware address that answered, "" when nobody did
+	Answers  string // hardware address that answered, "" when none did
 	Clock    clock
 }
 
@@ -152,7 +152,7 @@ func (p *probe) sync(s string) error {
 }
 
 // neighbour reads "192.0.2.10 dev eth0 lladdr 02:00:00:00:00:01 REACHABLE": only
-// with a hardware address did somebody answer.
+// with a hardware address did a machine answer.
 func (p *probe) neighbour(s string) {
 	w := strings.Fields(remote.Clean(s))
 	for i := range len(w) - 1 {

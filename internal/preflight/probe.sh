@@ -25,7 +25,7 @@ if [ -n "$OWN" ]; then
 	fi
 fi
 
-# Whether somebody answers for the VIP, unless it is here: asking for its hardware address needs no
+# Whether a machine answers for the VIP, unless it is here: asking for its hardware address needs no
 # open port. Only the neighbour table tells, whatever became of the connection; what
 # it remembers of a former owner says nothing, so it is made to ask anew.
 if [ -n "$VIP" ] && [ -z "$(ip -o address show to "$VIP")" ]; then
@@ -36,8 +36,8 @@ if [ -n "$VIP" ] && [ -z "$(ip -o address show to "$VIP")" ]; then
 	fi
 fi
 
-# Versions of what is at work, or has data. Of what merely lies there nobody wants
-# to know, and such a program takes its time to say.
+# Versions of what is at work, or has data. A program that merely lies there
+# does not matter, and takes time to print its version.
 version() { command -v "$1" >/dev/null && echo "version $1 $("$1" --version 2>&1 | head -n 1 | head -c 200)"; }
 {
 	grep -qsx kubelet /proc/[0-9]*/comm && version kubelet

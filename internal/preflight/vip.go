@@ -29,7 +29,7 @@ func vipNetwork(_ context.Context, c *Cluster) []Finding {
 	})
 }
 
-// vipUnused asks whose the VIP is: one master's with keepalived, or nobody's.
+// vipUnused finds who has the VIP: it must be one master with keepalived, or none.
 func vipUnused(_ context.Context, c *Cluster) []Finding {
 	vip := c.Inv.VIP.Address
 	holders := c.holders()

@@ -44,7 +44,7 @@ sub wire {
 }
 my %wire = (AF_INET, wire(0x0800, 9), AF_INET6, wire(0x86dd, 6));
 
-# Network cards and switches hand on what somebody asked for: 224.0.0.18, ff02::12.
+# Network cards and switches hand on only what was asked for: 224.0.0.18, ff02::12.
 my @joined;
 for ([AF_INET, 0, 35, pack('a4 x4 i', inet_pton(AF_INET, '224.0.0.18'), $index)],
 	[AF_INET6, 41, 20, pack('a16 i', inet_pton(AF_INET6, 'ff02::12'), $index)]) {

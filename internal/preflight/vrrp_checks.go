@@ -130,7 +130,7 @@ func (c *Cluster) foreign(h *inventory.Host) []vrrpAdvert {
 
 // vridUnused asks who else uses the id. Masters speak to one another by unicast
 // and drop what strangers say, so it costs no more than their log lines; a lone
-// master speaks by multicast, and yields to whoever has a higher priority.
+// master speaks by multicast, and yields to any higher priority.
 func vridUnused(_ context.Context, c *Cluster) []Finding {
 	severity := Warning
 	if len(c.Inv.Masters()) == 1 {

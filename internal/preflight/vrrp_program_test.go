@@ -26,7 +26,7 @@ send() {
 		sub a { my $ip = inet_pton($f, shift); $six ? pack_sockaddr_in6(0, $ip) : pack_sockaddr_in(0, $ip) }
 		my $s; socket($s, $f, SOCK_RAW, 112) && bind($s, a($own)) or die $!;
 		sub listening { open my $f, "<", "/proc/net/packet" or die $!; scalar grep / 86dd /, <$f> }
-		my $tries = 500; while (listening() < $listeners) { $tries-- or die "nobody listens"; select(undef, undef, undef, 0.02) }
+		my $tries = 500; while (listening() < $listeners) { $tries-- or die "no process listens"; select(undef, undef, undef, 0.02) }
 		for (1 .. 4) { select(undef, undef, undef, 0.1); defined send($s, pack("H*", tr/_//dr), 0, a($six ? "2001:db8::1" : "192.0.2.1")) or die $! for @ARGV }' "$@" &
 }
 `

@@ -109,7 +109,7 @@ func strangerChecks(st *etcd.Status, inv *inventory.Inventory) []Check {
 	return out
 }
 
-// missingMembers are masters without a connection: nobody could look.
+// missingMembers are the masters without a connection: unknown.
 func missingMembers(c Cluster) []Check {
 	var out []Check
 	for _, m := range c.Inv.Masters() {

@@ -30,7 +30,7 @@ import (
 type State string
 
 // The outcomes. Unknown is "could not look" and never counts as healthy; Skipped
-// is a host of which nobody wants to know now, and does not count.
+// is a host that was left out on purpose, and does not count.
 const (
 	OK      State = "ok"
 	Bad     State = "bad"
@@ -93,7 +93,7 @@ func Look(ctx context.Context, c Cluster) *Report {
 	return v.report()
 }
 
-// look looks at the parts of which what was seen before is wanted anew, all at the
+// look looks again at the parts that were not in order, all at the
 // same time.
 func (v *view) look(ctx context.Context, anew func([]Check) bool) {
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
@@ -230,7 +230,7 @@ func vipChecks(ctx context.Context, c Cluster) []Check {
 	case unknown > 0:
 		k.State, k.Detail = Unknown, fmt.Sprintf("%d of %d masters could not be asked", unknown, len(members))
 	default:
-		k.State, k.Detail = Bad, "held by nobody"
+		k.State, k.Detail = Bad, "held by no master"
 	}
 	return append([]Check{k}, members...)
 }
@@ -344,7 +344,7 @@ type expires struct {
 }
 
 // certificates reports the next to expire, of the store's and of those that
-// kubeadm and the kubelets made on the hosts, and hosts that nobody could ask. A
+// kubeadm and the kubelets made on the hosts, and hosts that could not be asked. A
 // kubelet makes its own anew long before the end: one that does not loses its node.
 func certificates(ctx context.Context, c Cluster) []Check {
 	nodes := append(c.Inv.Masters(), c.Inv.Workers()...)

@@ -41,10 +41,10 @@ func TestVIPIsOKOnlyWithOneOwner(t *testing.T) {
 	}{
 		"one owner":                {[]string{nowhere, here, nowhere}, OK},
 		"two owners":               {[]string{here, here, nowhere}, Bad},
-		"nobody":                   {[]string{nowhere, nowhere, nowhere}, Bad},
-		"nobody, one not asked":    {[]string{nowhere, "", nowhere}, Unknown},
+		"no owner":                 {[]string{nowhere, nowhere, nowhere}, Bad},
+		"no owner, one not asked":  {[]string{nowhere, "", nowhere}, Unknown},
 		"one owner, one not asked": {[]string{nowhere, "", here}, OK},
-		"nobody could be asked":    {[]string{"", "", ""}, Unknown},
+		"none could be asked":      {[]string{"", "", ""}, Unknown},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cl := Cluster{Inv: inventorytest.Three(t), Hosts: plan.Hosts{}}
@@ -71,7 +71,7 @@ func TestVIPIsOKOnlyWithOneOwner(t *testing.T) {
 }
 
 // A master whose keepalived is down does not take the address over: the cluster is
-// one failure away from an outage, whoever holds it now.
+// one failure away from an outage, no matter which master holds it.
 func TestMasterWithoutKeepalivedIsNotHealthy(t *testing.T) {
 	cl := clusterOf(t, plan.Hosts{"master-2": remote.NewFake("master-2", func(remote.Call) (*remote.Result, error) {
 		return &remote.Result{Stdout: []byte("\nId=keepalived.service\nActiveState=failed\n\nId=hactl-prober.service\nActiveState=active\n\nend\n")}, nil
@@ -188,7 +188,7 @@ func TestQuorumIsBadOnlyWhenUnknownMembersCouldNotMakeIt(t *testing.T) {
 	}
 }
 
-// They count for the quorum, and nobody looks after them.
+// They count for the quorum, and hactl does not restart them.
 func TestMembersThatAreNotInTheInventoryAreBad(t *testing.T) {
 	inv := inventorytest.Three(t)
 	member := func(name, ip string) etcd.Listed {
