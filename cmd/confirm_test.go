@@ -53,7 +53,7 @@ func applying(a *app) func(*cobra.Command) {
 			if err != nil {
 				return err
 			}
-			if err := a.confirmPlan(c.Context(), p, false); err != nil {
+			if err := a.confirmPlan(c.Context(), p, upOptions{}); err != nil {
 				return err
 			}
 			_, err = p.Apply(c.Context(), hosts, run, nil)

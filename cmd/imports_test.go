@@ -24,7 +24,7 @@ var allowed = map[string]struct{ imports, because string }{
 	"internal/goldentest":          {"internal/plan internal/remote internal/testneeds", "golden files and real checkers, for tests"},
 	"internal/kubeapi":             {"internal/remote", "requests and answers; who asks, and for what, is elsewhere"},
 	"internal/kubeapi/kubeapitest": {"", "an apiserver for tests"},
-	"internal/ui":                  {"internal/plan internal/remote", "renders events, connects to nothing"},
+	"internal/ui":                  {"internal/plan internal/remote inventory", "renders events and names hosts, connects to nothing"},
 	"internal/facts":               {"internal/remote", "what a host says of itself, without judging"},
 	"internal/bundle":              {"internal/remote internal/versions inventory", "files and hashes, no hosts"},
 	"internal/lab":                 {"internal/remote", "hands back an inventory; nothing else may know that a host is a lab host"},

@@ -2,6 +2,7 @@ package cmd
 
 import (
 	"encoding/json"
+	"io"
 
 	"github.com/spf13/cobra"
 
@@ -10,17 +11,34 @@ import (
 	"hactl/internal/ui"
 )
 
+// planOptions say what a plan shows.
+type planOptions struct {
+	diffs bool     // the lines that change
+	full  bool     // every step, not the short form
+	skip  []string // hosts that may be missing
+}
+
 func (a *app) planCommand() *cobra.Command {
-	return &cobra.Command{
+	var o planOptions
+	c := &cobra.Command{
 		Use:   "plan",
 		Short: "Show what up would change, and change nothing",
-		Long: `Look at every host and show what hactl up would change. Nothing is changed.
+		Long: `Look at every host and show what hactl up would change: what, in how many steps,
+on which hosts. --full and -o json list every step. Nothing is changed.
 Exit code 0: in sync; 2: changes are pending; 3: a host could not be looked at.`,
 		Example: `  hactl plan
+  hactl plan --full
   hactl plan -i inventory.yaml -o json`,
 		Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return a.plan(c, false, nil) },
+		RunE: func(c *cobra.Command, _ []string) error { return a.plan(c, o) },
 	}
+	fullFlag(c, &o.full)
+	return c
+}
+
+// fullFlag is --full of every verb that shows a plan.
+func fullFlag(c *cobra.Command, full *bool) {
+	c.Flags().BoolVar(full, "full", false, "show every step of the plan, one a line")
 }
 
 func (a *app) diffCommand() *cobra.Command {
@@ -32,17 +50,17 @@ inventory says. Secrets are masked. Nothing is changed. Exit codes as of plan.`,
 		Example: `  hactl diff
   hactl diff -o json`,
 		Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return a.plan(c, true, nil) },
+		RunE: func(c *cobra.Command, _ []string) error { return a.plan(c, planOptions{diffs: true}) },
 	}
 }
 
-// plan looks and shows; diffs adds the lines, hosts in skip may be missing.
-func (a *app) plan(c *cobra.Command, diffs bool, skip []string) error {
+// plan looks at the hosts and shows what would change.
+func (a *app) plan(c *cobra.Command, o planOptions) error {
 	inv, err := a.loadInventory()
 	if err != nil {
 		return err
 	}
-	if err := a.checkHosts(inv, skip); err != nil {
+	if err := a.checkHosts(inv, o.skip); err != nil {
 		return err
 	}
 	s, err := a.connect(c, resultsOnly, inv)
@@ -50,7 +68,7 @@ func (a *app) plan(c *cobra.Command, diffs bool, skip []string) error {
 		return err
 	}
 	defer s.close()
-	if err := s.everyHost(skip); err != nil {
+	if err := s.everyHost(o.skip); err != nil {
 		return err
 	}
 	p, err := s.makePlan(c.Context(), nil)
@@ -60,16 +78,24 @@ func (a *app) plan(c *cobra.Command, diffs bool, skip []string) error {
 	s.endProgress()
 	switch {
 	case a.json():
-		err = a.printJSON(ui.Document(p, diffs))
-	case diffs:
+		err = a.printJSON(ui.Document(p, o.diffs))
+	case o.diffs:
 		err = ui.WriteDiff(a.stdout, p, a.style())
 	default:
-		err = ui.WritePlan(a.stdout, p, a.style())
+		err = writePlan(a.stdout, p, o.full, a.style())
 	}
 	if err != nil {
 		return err
 	}
 	return planCode(p)
+}
+
+// writePlan prints p in its short form, or every step of it.
+func writePlan(w io.Writer, p *plan.Plan, full bool, st ui.Style) error {
+	if full {
+		return ui.WritePlan(w, p, st)
+	}
+	return ui.WriteShortPlan(w, p, st)
 }
 
 // planCode is 0 in sync, 2 pending, 3 unknown, 7 where up would refuse.

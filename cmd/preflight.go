@@ -2,7 +2,6 @@ package cmd
 
 import (
 	"fmt"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -10,6 +9,7 @@ import (
 	"hactl/internal/bundle"
 	"hactl/internal/preflight"
 	"hactl/internal/ui"
+	"hactl/inventory"
 	"hactl/pki"
 )
 
@@ -61,7 +61,7 @@ func (a *app) preflight(c *cobra.Command, ignore []string) error {
 	if a.json() {
 		err = a.printJSON(rep)
 	} else {
-		err = a.printPreflight(rep)
+		err = a.printPreflight(rep, len(inv.Hosts))
 	}
 	if err != nil {
 		return err
@@ -73,6 +73,18 @@ func (a *app) preflight(c *cobra.Command, ignore []string) error {
 		return withCode(ExitUnknown, nil)
 	}
 	return nil
+}
+
+// manyHosts is from how many hosts on a list of some says how many they are.
+const manyHosts = 10
+
+// hostList writes some of all hosts: "master-1..3", or "12 of 53 hosts:
+// worker-1..12" in a large cluster.
+func hostList(some []string, all int) string {
+	if all < manyHosts || len(some) < 2 {
+		return inventory.Ranges(some)
+	}
+	return inventory.CountOf(some, all)
 }
 
 // checkIgnored refuses what --ignore names and no check is called.
@@ -102,14 +114,14 @@ func (s *session) addKnown(in *preflight.Cluster) {
 }
 
 // printPreflight shows one line a check, and under it what was found, hosts with
-// the same finding together.
-func (a *app) printPreflight(rep *preflight.Report) error {
+// the same finding together; hosts is how many the inventory has.
+func (a *app) printPreflight(rep *preflight.Report, hosts int) error {
 	st := a.style()
 	paint := map[preflight.State]func(string) string{
 		preflight.Passed: st.Green, preflight.Failed: st.Red, preflight.Weak: st.Yellow,
 		preflight.NotSeen: st.Cyan, preflight.Ignored: st.Dim,
 	}
-	t := ui.Table{Header: []string{"CHECK", "STATE", "HOST", "WHAT"}, Color: func(column, cell string) func(string) string {
+	t := ui.Table{Header: []string{"CHECK", "STATE", "HOSTS", "WHAT"}, Color: func(column, cell string) func(string) string {
 		if column != "STATE" {
 			return nil
 		}
@@ -125,7 +137,7 @@ func (a *app) printPreflight(rep *preflight.Report) error {
 			if r.State == preflight.Ignored {
 				state = string(r.State)
 			}
-			t.Add(r.ID, state, strings.Join(g.Hosts, ", "), g.Message)
+			t.Add(r.ID, state, hostList(g.Hosts, hosts), g.Message)
 			// A hint that holds for the next line as well is given once, after it.
 			if last := i == len(groups)-1; g.Hint != "" && (last || groups[i+1].Hint != g.Hint) {
 				t.Add("", "", "", "hint: "+g.Hint)

@@ -8,6 +8,7 @@ import (
 	"hactl/internal/remote"
 	"hactl/internal/ui"
 	"hactl/internal/verify"
+	"hactl/inventory"
 )
 
 func (a *app) statusCommand() *cobra.Command {
@@ -69,7 +70,8 @@ func statusCode(rep *verify.Report) error {
 	return nil
 }
 
-// printReport shows a report as a table.
+// printReport shows a report as a table, hosts of which the same is known in one
+// line.
 func (a *app) printReport(rep *verify.Report) {
 	st := a.style()
 	t := ui.Table{Header: []string{"AREA", "WHAT", "STATE", "DETAIL"}, Color: func(column, cell string) func(string) string {
@@ -83,8 +85,8 @@ func (a *app) printReport(rep *verify.Report) {
 		}
 		return st.Yellow
 	}}
-	for _, k := range rep.Checks {
-		t.Add(k.Area, k.What, string(k.State), k.Detail)
+	for _, k := range rep.Grouped() {
+		t.Add(k.Area, inventory.Ranges(k.Names), string(k.State), k.Detail)
 	}
 	_ = t.Write(a.stdout, st)
 	verdict := st.Green("healthy")

@@ -25,6 +25,7 @@ type upOptions struct {
 	yes      bool
 	dryRun   bool
 	timeline bool
+	full     bool // every step of the plan
 	skip     []string
 	ignore   []string // preflight checks
 	force    bool
@@ -55,7 +56,7 @@ nothing.`,
 			case o.dryRun && o.force:
 				return usagef("--dry-run takes no lock: leave --force-unlock out")
 			case o.dryRun:
-				return a.plan(c, false, o.skip)
+				return a.plan(c, planOptions{full: o.full, skip: o.skip})
 			}
 			return a.up(c, o)
 		},
@@ -63,6 +64,7 @@ nothing.`,
 	f := c.Flags()
 	f.BoolVarP(&o.yes, "yes", "y", false, "do not ask before changing hosts")
 	f.BoolVar(&o.dryRun, "dry-run", false, "only show what would change, as hactl plan does")
+	fullFlag(c, &o.full)
 	f.BoolVar(&o.timeline, "timeline", false, "print the critical path of the run")
 	f.StringSliceVar(&o.skip, "skip", nil, "go on without this `host` if it does not answer; a quorum of masters must be left")
 	f.StringSliceVar(&o.ignore, "ignore", nil, "`id` of a preflight check whose findings do not count; repeat for more")
@@ -107,7 +109,7 @@ func (a *app) up(c *cobra.Command, o upOptions) error {
 		return remote.Hint(err, "nothing was changed; see what is wrong with these hosts, then run hactl up again")
 	}
 	path := []plan.Timing{{Stage: "look and check", Start: s.Started, End: time.Now()}}
-	if err := a.confirmPlan(ctx, p, o.yes); err != nil {
+	if err := a.confirmPlan(ctx, p, o); err != nil {
 		return err
 	}
 	applied, err := p.Apply(ctx, s.hosts, s.verbRun, a.signal.Stop())
@@ -156,7 +158,7 @@ func (s *session) finishUp(ctx context.Context, applied *plan.Applied, skip []st
 		}
 		fmt.Fprintf(s.app.stdout, "\n%s, %s after the start\nkubeconfig: %s\n", what, ui.Took(time.Since(s.Started)), path)
 		if len(skip) > 0 {
-			fmt.Fprintf(s.app.stdout, "left out, as asked: %s; hactl up brings it in once it answers\n", strings.Join(skip, ", "))
+			fmt.Fprintf(s.app.stdout, "left out, as asked: %s; hactl up brings them in once they answer\n", inventory.Ranges(skip))
 		}
 	}
 	if !rep.Healthy {
@@ -249,7 +251,7 @@ func (s *session) mayStart(ctx context.Context, ignore []string) error {
 	rep := preflight.Run(ctx, in, ignore)
 	for _, r := range rep.Results {
 		for _, g := range r.Grouped() {
-			s.note(fmt.Sprintf("preflight %s: %s: %s (%s)", r.ID, g.Severity, g.Message, strings.Join(g.Hosts, ", ")))
+			s.note(fmt.Sprintf("preflight %s: %s: %s%s", r.ID, g.Severity, g.Message, s.hostsOf(g)))
 		}
 	}
 	s.note(fmt.Sprintf("preflight: %s in %s", ui.Count(len(rep.Results), "check"), ui.Took(rep.Took)))
@@ -259,14 +261,22 @@ func (s *session) mayStart(ctx context.Context, ignore []string) error {
 	return nil
 }
 
+// hostsOf is the hosts of a finding after its message: "", or " (worker-1..3)".
+func (s *session) hostsOf(g preflight.Group) string {
+	if len(g.Hosts) == 0 {
+		return ""
+	}
+	return " (" + hostList(g.Hosts, len(s.inv.Hosts)) + ")"
+}
+
 // confirmPlan shows the plan and asks, unless there is nothing to ask about.
-func (a *app) confirmPlan(ctx context.Context, p *plan.Plan, yes bool) error {
+func (a *app) confirmPlan(ctx context.Context, p *plan.Plan, o upOptions) error {
 	n := len(p.Pending())
-	if n == 0 || yes {
+	if n == 0 || o.yes {
 		return nil
 	}
 	return a.confirm(ctx, question{
-		show:       func() error { return ui.WritePlan(a.stderr, p, a.errStyle()) },
+		show:       func() error { return writePlan(a.stderr, p, o.full, a.errStyle()) },
 		text:       "\nApply this?",
 		noTerminal: ui.Count(n, "step") + " would change something, and there is no terminal to ask on",
 		undone:     "nothing was changed",

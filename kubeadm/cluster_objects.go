@@ -48,7 +48,7 @@ func (c Cluster) Once(on *inventory.Host, control *Control) plan.Step {
 				return nil, ctx.Err()
 			case err != nil:
 				cause, _, _ := strings.Cut(err.Error(), "\n")
-				return &plan.Change{Op: plan.Create, Summary: "make " + what + " unless they are there once an apiserver answers (" + remote.Clean(cause) + ")", Acts: acts}, nil
+				return &plan.Change{Op: plan.Create, Summary: "make " + what + " where they are missing, " + onceUp, Cause: remote.Clean(cause), Acts: acts}, nil
 			case there:
 				return nil, nil
 			}

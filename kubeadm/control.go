@@ -21,6 +21,10 @@ const (
 	askAgain = 20 * time.Second
 )
 
+// onceUp is when a step is done that could not look, because no apiserver answers
+// yet.
+const onceUp = "once the control plane is up"
+
 // Control is the control plane as one client: whichever apiserver answers. The
 // connection to that one is kept, so that the next question costs no dial. It
 // is safe for use by several goroutines; Close ends it.

@@ -39,7 +39,7 @@ func (c Cluster) Labels(on *inventory.Host, nodes []*inventory.Host, control *Co
 					return nil, err
 				}
 				cause, _, _ := strings.Cut(err.Error(), "\n")
-				return &plan.Change{Op: plan.Update, Acts: labelActs(nil), Summary: "set labels and taints of nodes once an apiserver answers (" + remote.Clean(cause) + ")"}, nil
+				return &plan.Change{Op: plan.Update, Acts: labelActs(nil), Summary: "set labels and taints of nodes " + onceUp, Cause: remote.Clean(cause)}, nil
 			}
 			return changeOf(edits), nil
 		},

@@ -260,8 +260,8 @@ func TestLabelsThatCouldNotBeReadArePendingAndNothingIsRemovedUnseen(t *testing.
 	}
 	out(true)
 	blind := w.plan(t)
-	if s := blind.Pending()[0].Change.Summary; !strings.HasPrefix(s, "set labels and taints of nodes once an apiserver answers (master-1: ") || strings.Contains(s, "\n") {
-		t.Errorf("%s", s)
+	if c := blind.Pending()[0].Change; c.Summary != "set labels and taints of nodes once the control plane is up" || !strings.HasPrefix(c.Cause, "master-1: ") || strings.Contains(c.Cause, "\n") {
+		t.Errorf("%+v", c)
 	}
 	out(false)
 	w.apply(t, blind)

@@ -115,6 +115,9 @@ const (
 type Change struct {
 	Op      Op     `json:"op"`
 	Summary string `json:"summary"` // "write /etc/…", "restart: running process has an older configuration"
+	// Cause is why the look could not say more, such as the error of a request to
+	// a control plane that is not up yet. A short plan leaves it out.
+	Cause string `json:"cause,omitempty"`
 	// Before and After are the text of a diff; both empty when there is none to
 	// show. With Secret set the texts are never shown.
 	Before string `json:"before,omitempty"`

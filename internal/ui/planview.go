@@ -41,7 +41,8 @@ func opStyle(st Style, op plan.Op) func(string) string {
 	return st.Red
 }
 
-// WritePlan prints what is not in sync, by stage and host, and the counts.
+// WritePlan prints every step that is not in sync, by stage and host, and the
+// counts.
 func WritePlan(w io.Writer, p *plan.Plan, st Style) error {
 	var b strings.Builder
 	for _, stage := range p.Stages {
@@ -81,20 +82,33 @@ func byHost(items []*plan.Item) [][]*plan.Item {
 	return out
 }
 
-// itemLine is "~ rewrite /etc/x", with the title where the summary lacks it.
+// itemLine is "~ rewrite /etc/x", with what kept the look from saying more.
 func itemLine(it *plan.Item, st Style) string {
+	if it.Err != nil {
+		return st.Red("? " + itemText(it))
+	}
+	line := opStyle(st, it.Change.Op)(Glyph(it.Change.Op)) + " " + itemText(it)
+	if it.Change.Cause != "" {
+		line += " (" + oneLine(it.Change.Cause) + ")"
+	}
+	return line
+}
+
+// itemText is the summary of a step, with the title where the summary lacks it,
+// or why the host could not be looked at.
+func itemText(it *plan.Item) string {
 	title := oneLine(it.Step.Title)
 	if title == "" {
 		title = oneLine(string(it.Step.ID))
 	}
 	if it.Err != nil {
-		return st.Red("? " + title + ": " + oneLine(it.Err.Error()))
+		return title + ": " + oneLine(it.Err.Error())
 	}
 	what := oneLine(it.Change.Summary)
 	if !strings.Contains(what, title) {
 		what = join(title, what)
 	}
-	return opStyle(st, it.Change.Op)(Glyph(it.Change.Op)) + " " + what
+	return what
 }
 
 // PlanSummary is "12 to create, 3 to update, 1 to restart on 3 hosts", or "in
@@ -147,6 +161,7 @@ type PlanItem struct {
 	Title   string  `json:"title,omitempty"`
 	Op      plan.Op `json:"op,omitempty"` // empty when unknown
 	Summary string  `json:"summary,omitempty"`
+	Cause   string  `json:"cause,omitempty"` // why the look could not say more
 	Secret  bool    `json:"secret,omitempty"`
 	Diff    string  `json:"diff,omitempty"`  // unified, secrets masked; only for diff
 	Error   string  `json:"error,omitempty"` // why it is unknown
@@ -180,6 +195,7 @@ func planItem(stage string, it *plan.Item, diffs bool) PlanItem {
 	}
 	c := it.Change
 	out.Op, out.Summary, out.Secret = c.Op, oneLine(c.Summary), c.Secret
+	out.Cause = oneLine(c.Cause)
 	if diffs {
 		out.Diff = unified(c)
 	}

@@ -5,8 +5,9 @@ import (
 	"strings"
 )
 
-// Table is rows under a header, each column as wide as its widest cell. Cells
-// are cleaned, so that text from a host may be put in as it came.
+// Table is rows under a header, each column as wide as its widest cell where
+// that fits. Cells are cleaned, so that text from a host may be put in as it
+// came.
 type Table struct {
 	Header []string
 	// Indent stands before every line.
@@ -30,22 +31,79 @@ func (t *Table) Add(cells ...string) {
 // Len is the number of rows.
 func (t *Table) Len() int { return len(t.rows) }
 
-// Write prints the table; lines carry no trailing spaces.
+// Write prints the table no wider than w's terminal, or than 120 columns where w
+// is none: the widest columns are narrowed, and their text goes on in the next
+// line. Lines carry no trailing spaces.
 func (t *Table) Write(w io.Writer, st Style) error {
-	widths := t.widths()
+	_, err := io.WriteString(w, t.text(Columns(w), st))
+	return err
+}
+
+func (t *Table) text(columns int, st Style) string {
+	widths := fit(t.widths(), columns-Width(t.Indent))
 	var b strings.Builder
 	if len(t.Header) > 0 {
-		t.line(&b, t.Header, widths, func(string, string) func(string) string { return st.Bold })
+		t.row(&b, t.Header, widths, func(string, string) func(string) string { return st.Bold })
 	}
 	color := t.Color
 	if color == nil || !st.on {
 		color = func(string, string) func(string) string { return nil }
 	}
 	for _, r := range t.rows {
-		t.line(&b, r, widths, color)
+		t.row(&b, r, widths, color)
 	}
-	_, err := io.WriteString(w, b.String())
-	return err
+	return b.String()
+}
+
+const (
+	gap      = 2  // between two columns
+	narrowed = 12 // no column is made narrower than this
+)
+
+// fit narrows the widest columns until all fit into limit, or none can be
+// narrowed any more.
+func fit(widths []int, limit int) []int {
+	sum := gap * (len(widths) - 1)
+	for _, w := range widths {
+		sum += w
+	}
+	for ; sum > limit; sum-- {
+		widest := 0
+		for i, w := range widths {
+			if w > widths[widest] {
+				widest = i
+			}
+		}
+		if len(widths) == 0 || widths[widest] <= narrowed {
+			break
+		}
+		widths[widest]--
+	}
+	return widths
+}
+
+// row writes a row in as many lines as its longest cell takes.
+func (t *Table) row(b *strings.Builder, cells []string, widths []int, color func(column, cell string) func(string) string) {
+	paints := make([]func(string) string, len(cells))
+	parts, height := make([][]string, len(cells)), 1
+	for i, c := range cells {
+		column := ""
+		if i < len(t.Header) {
+			column = t.Header[i]
+		}
+		paints[i] = color(column, c)
+		parts[i] = wrap(c, widths[i])
+		height = max(height, len(parts[i]))
+	}
+	for n := range height {
+		line := make([]string, len(cells))
+		for i, p := range parts {
+			if n < len(p) {
+				line[i] = p[n]
+			}
+		}
+		t.line(b, line, widths, paints)
+	}
 }
 
 func (t *Table) widths() []int {
@@ -61,26 +119,54 @@ func (t *Table) widths() []int {
 	return out
 }
 
-func (t *Table) line(b *strings.Builder, cells []string, widths []int, color func(string, string) func(string) string) {
+func (t *Table) line(b *strings.Builder, cells []string, widths []int, paints []func(string) string) {
 	last := len(cells) - 1
 	for last >= 0 && cells[last] == "" {
 		last--
 	}
 	b.WriteString(t.Indent)
 	for i := 0; i <= last; i++ {
-		gap := widths[i] - Width(cells[i]) + 2
-		column := ""
-		if i < len(t.Header) {
-			column = t.Header[i]
+		text := cells[i]
+		if paints[i] != nil {
+			text = paints[i](text)
 		}
-		paint := color(column, cells[i])
-		if paint == nil {
-			paint = func(s string) string { return s }
-		}
-		b.WriteString(paint(cells[i]))
+		b.WriteString(text)
 		if i < last {
-			b.WriteString(strings.Repeat(" ", gap))
+			b.WriteString(strings.Repeat(" ", widths[i]-Width(cells[i])+gap))
 		}
 	}
 	b.WriteByte('\n')
+}
+
+// wrap breaks s, a single line, into lines of at most w columns, between words
+// where it can. A word that is too long is broken.
+func wrap(s string, w int) []string {
+	var out []string
+	line := ""
+	for word := range strings.SplitSeq(s, " ") {
+		switch {
+		case line == "":
+			line = word
+		case Width(line)+1+Width(word) <= w:
+			line += " " + word
+		default:
+			out, line = append(out, line), word
+		}
+		for Width(line) > w {
+			head := cut(line, w)
+			out, line = append(out, head), line[len(head):]
+		}
+	}
+	return append(out, line)
+}
+
+// cut is the beginning of s that fits into w columns, at least one rune.
+func cut(s string, w int) string {
+	n := 0
+	for i, r := range s {
+		if n += runeWidth(r); n > w && i > 0 {
+			return s[:i]
+		}
+	}
+	return s
 }

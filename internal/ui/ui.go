@@ -48,14 +48,27 @@ func New(stderr, stdout io.Writer, o Options) Reporter {
 	if !ok || o.Getenv("TERM") == "dumb" {
 		return NewPlain(stderr, o)
 	}
-	size := func() (int, int) {
-		w, h, err := term.GetSize(int(f.Fd()))
-		if err != nil || w <= 0 || h <= 0 {
-			return 80, 24
-		}
-		return w, h
+	return NewLive(stderr, func() (int, int) { return sizeOf(f) }, StyleFor(stderr, o), o)
+}
+
+// sizeOf is the size of a terminal in columns and lines, 80 by 24 where it does
+// not say.
+func sizeOf(f *os.File) (width, height int) {
+	w, h, err := term.GetSize(int(f.Fd()))
+	if err != nil || w <= 0 || h <= 0 {
+		return 80, 24
 	}
-	return NewLive(stderr, size, StyleFor(stderr, o), o)
+	return w, h
+}
+
+// Columns is how wide text on w may be: as wide as its terminal, 120 columns
+// where it is none.
+func Columns(w io.Writer) int {
+	if f, ok := terminal(w); ok {
+		width, _ := sizeOf(f)
+		return width
+	}
+	return 120
 }
 
 func (o Options) filled() Options {
