@@ -25,12 +25,14 @@ func TestDrillIsPrintedAsItWent(t *testing.T) {
 	}}
 	var out strings.Builder
 	(&app{stdout: &out, noColor: true, getenv: func(string) string { return "" }}).printDrill(rep)
-	for line := range strings.Lines(`SCENARIO            CHECK                       RUNS  BEFORE  SEEN    NOISE   P50     P95     MAX     BOUND   FAILED    VERDICT
-keepalived-stopped  gap vip/ready/new           2     20 ms   180 ms  40 ms   120 ms  140 ms  140 ms  250 ms  3 of 900  met
-                    owners after the undo       2                             1       1       1       1                 met
-owner-cut-off       gap vip/ready/new           1                             12.3 s  12.3 s  12.3 s  500 ms            missed
-node-back           gap vip/ready/new           1             710 ms  400 ms  700 ms  700 ms  700 ms  500 ms            unclear
-all-rebooted        needs --accept-risk=quorum                                                                          skipped
+	for line := range strings.Lines(`SCENARIO            CHECK                 RUNS  BEFORE  SEEN    NOISE   P50     P95     MAX     BOUND   FAILED    VERDICT
+keepalived-stopped  gap vip/ready/new     2     20 ms   180 ms  40 ms   120 ms  140 ms  140 ms  250 ms  3 of 900  met
+                    owners after the      2                             1       1       1       1                 met
+                    undo
+owner-cut-off       gap vip/ready/new     1                             12.3 s  12.3 s  12.3 s  500 ms            missed
+node-back           gap vip/ready/new     1             710 ms  400 ms  700 ms  700 ms  700 ms  500 ms            unclear
+all-rebooted        needs                                                                                         skipped
+                    --accept-risk=quorum
 unclear: node-back, gap vip/ready/new: the machine stood still for 400 of the 700 ms
 43 writes acknowledged while things were broken, 1 lost
 verdict: failed, 1m05s

@@ -40,7 +40,7 @@ func (t *Table) Write(w io.Writer, st Style) error {
 }
 
 func (t *Table) text(columns int, st Style) string {
-	widths := fit(t.widths(), columns-Width(t.Indent))
+	widths := fit(t.widths(), t.floors(), columns-Width(t.Indent))
 	var b strings.Builder
 	if len(t.Header) > 0 {
 		t.row(&b, t.Header, widths, func(string, string) func(string) string { return st.Bold })
@@ -56,25 +56,42 @@ func (t *Table) text(columns int, st Style) string {
 }
 
 const (
-	gap      = 2  // between two columns
-	narrowed = 12 // no column is made narrower than this
+	gap     = 2  // between two columns
+	narrow  = 12 // no column is made narrower than this
+	unsplit = 24 // words up to this width are not broken
 )
+
+// floors are how far columns may be narrowed.
+func (t *Table) floors() []int {
+	out := make([]int, len(t.widths()))
+	for i := range out {
+		out[i] = narrow
+	}
+	for _, row := range t.rows {
+		for i, c := range row {
+			for word := range strings.SplitSeq(c, " ") {
+				out[i] = max(out[i], min(Width(word), unsplit))
+			}
+		}
+	}
+	return out
+}
 
 // fit narrows the widest columns until all fit into limit, or none can be
 // narrowed any more.
-func fit(widths []int, limit int) []int {
+func fit(widths, floors []int, limit int) []int {
 	sum := gap * (len(widths) - 1)
 	for _, w := range widths {
 		sum += w
 	}
 	for ; sum > limit; sum-- {
-		widest := 0
+		widest := -1
 		for i, w := range widths {
-			if w > widths[widest] {
+			if w > floors[i] && (widest < 0 || w > widths[widest]) {
 				widest = i
 			}
 		}
-		if len(widths) == 0 || widths[widest] <= narrowed {
+		if widest < 0 {
 			break
 		}
 		widths[widest]--
