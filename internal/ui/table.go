@@ -70,7 +70,9 @@ func (t *Table) floors() []int {
 	for _, row := range t.rows {
 		for i, c := range row {
 			for word := range strings.SplitSeq(c, " ") {
-				out[i] = max(out[i], min(Width(word), unsplit))
+				if w := Width(word); w <= unsplit {
+					out[i] = max(out[i], w)
+				}
 			}
 		}
 	}
