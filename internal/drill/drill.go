@@ -31,12 +31,12 @@ func (d *Drill) Run(ctx context.Context) (*Report, error) {
 	d.Options.fill()
 	d.restarts = restarts{}
 	rep := &Report{
-		Schema: Schema, Cluster: d.Cluster.Name, Started: time.Now(),
-		IntervalMS: millis(d.Options.Interval), DeadlineMS: millis(d.Options.Deadline),
+		Schema: Schema, Cluster: d.Cluster.Name, Started: time.Now(), DeadlineMS: millis(d.Options.Deadline),
 		Scenarios: []*Result{},
 	}
 	refused, err := d.all(ctx, rep)
 	err = orStopped(ctx, err)
+	rep.IntervalMS = millis(d.Options.Interval)
 	rep.TookMS = millis(time.Since(rep.Started))
 	var bad, unclear []string
 	rep.Verdict = Met
@@ -91,6 +91,9 @@ func (d *Drill) all(ctx context.Context, rep *Report) (refused []error, err erro
 	if err := d.Cluster.inOrder(ctx); err != nil {
 		return nil, &UnsafeError{Err: err}
 	}
+	if err := d.pace(ctx, rep); err != nil {
+		return nil, &UnsafeError{Err: err}
+	}
 	for i, sc := range d.Scenarios {
 		sc = sc.bounded(d.Cluster.Settings, d.Options.Bounds)
 		res := &Result{Name: sc.Name, Summary: sc.Summary}
@@ -120,6 +123,21 @@ func (d *Drill) all(ctx context.Context, rep *Report) (refused []error, err erro
 		}
 	}
 	return refused, nil
+}
+
+// pace chooses the interval between requests, unless the operator has.
+func (d *Drill) pace(ctx context.Context, rep *Report) error {
+	if d.Options.Interval > 0 {
+		return nil
+	}
+	d.Observer.say("calibrating: how much of the hosts' processors the requests take")
+	cal, err := d.calibrate(ctx)
+	if err != nil {
+		return wrap("calibrate", err)
+	}
+	rep.Calibration = cal
+	d.Observer.say("a request every %d ms: that takes %.0f %% of the processors of the busiest host", d.Options.Interval.Milliseconds(), cal.LoadPercent)
+	return nil
 }
 
 // skip notes scenarios that were not begun.

@@ -15,7 +15,7 @@ import (
 type Options struct {
 	Repeat     int           // runs of each scenario, 1 to 1000
 	Settle     time.Duration // wait for health before each run, at most
-	Interval   time.Duration // between two requests of a stream, 5ms to 1s
+	Interval   time.Duration // between two requests of a stream, 5ms to 1s; 0: calibrated
 	Deadline   time.Duration // of one request
 	Armed      time.Duration // after the hold, when the hosts undo by themselves, at least 10s
 	Hold       time.Duration // overrides the scenarios' own when more than 0
@@ -29,7 +29,7 @@ type Options struct {
 
 // Defaults of Options.
 const (
-	DefaultInterval = 20 * time.Millisecond
+	DefaultInterval = 20 * time.Millisecond // the shortest that calibration chooses
 	DefaultSettle   = 3 * time.Minute
 	DefaultArmed    = time.Minute
 	defaultRecover  = 3 * time.Minute
@@ -42,7 +42,7 @@ func (o *Options) fill() {
 	for _, d := range []struct {
 		to *time.Duration
 		by time.Duration
-	}{{&o.Settle, DefaultSettle}, {&o.Interval, DefaultInterval}, {&o.Deadline, requestDeadline}, {&o.Armed, DefaultArmed},
+	}{{&o.Settle, DefaultSettle}, {&o.Deadline, requestDeadline}, {&o.Armed, DefaultArmed},
 		{&o.warm, warmUp}, {&o.tail, tail}} {
 		if *d.to <= 0 {
 			*d.to = d.by

@@ -28,8 +28,10 @@ type Report struct {
 	IntervalMS float64   `json:"interval_ms"` // between two requests of a stream
 	DeadlineMS float64   `json:"deadline_ms"` // of a request
 	Verdict    string    `json:"verdict"`
-	Reason     string    `json:"reason,omitempty"` // why no scenario was started at all
-	Scenarios  []*Result `json:"scenarios"`
+	// Calibration is nil when the interval was chosen by the operator.
+	Calibration *Calibration `json:"calibration,omitempty"`
+	Reason      string       `json:"reason,omitempty"` // why no scenario was started at all
+	Scenarios   []*Result    `json:"scenarios"`
 }
 
 // Result is one scenario with all of its runs.

@@ -59,6 +59,7 @@ type sim struct {
 	onFault func(host string)
 	onUndo  func(host string)
 	onProof func(ctx context.Context) error // what comes instead of a proof's answer; nil: the answer
+	load    float64                         // seconds of processor time that a request through the VIP costs each host
 	boots   map[string]int
 	broken  map[string]bool
 	armed   map[string]bool
@@ -543,6 +544,8 @@ func (h *simHost) answer(c remote.Cmd) (string, bool) {
 			out += "active etcd.service\n"
 		}
 		return out, true
+	case titleLoad:
+		return s.processors(), true
 	case titleIdentify:
 		return h.identity(), true
 	case titleArm:
