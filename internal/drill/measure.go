@@ -44,12 +44,12 @@ func measureGap(c Check, o *Observations) Measured {
 	seen := longestGap(t.Samples, c.from(o), o.End)
 	m.Seen, m.Noise = millis(seen.Len()), millis(within(n.any, seen))
 	var least, most, floor time.Duration
-	for _, g := range o.gapsOf(t, n, c.from(o), o.End) {
+	for _, g := range o.gapsOf(t, n, c.from(o), o.End, c.Bound) {
 		least, most = max(least, g.least), max(most, g.most)
 	}
 	begin, flowed := firstSuccess(t.Samples, 0)
 	if flowed {
-		for _, g := range o.gapsOf(t, n, begin, o.Fault) {
+		for _, g := range o.gapsOf(t, n, begin, o.Fault, c.Bound) {
 			floor = max(floor, g.least)
 		}
 	}

@@ -1,6 +1,9 @@
 package drill
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // noise is when the machines stood still or were slow, as far as the controls and the
 // client's own clock tell. What is in it did not come from the fault.
@@ -23,9 +26,12 @@ const prompt = 10 * ms
 func (o *Observations) noise(beside ...string) *noise {
 	stalls := union(o.Stalls)
 	wide, api, echo := map[string][]Span{}, map[string][]Span{}, map[string][]Span{}
-	all := stalls
+	all := slices.Clone(stalls)
 	for i := range o.Tracks {
 		t := &o.Tracks[i]
+		if t.Role == Judged && !slices.Contains(beside, t.Name) {
+			continue
+		}
 		near, far := o.slow(t)
 		switch t.Role {
 		case Control:
@@ -33,17 +39,13 @@ func (o *Observations) noise(beside ...string) *noise {
 		case Echo:
 			echo[t.Host] = union(echo[t.Host], near)
 		case Judged:
-			for _, name := range beside {
-				if name == t.Name {
-					all = union(all, far)
-				}
-			}
+			all = append(all, far...)
 			continue
 		}
 		wide[t.Host] = union(wide[t.Host], far)
-		all = union(all, far)
+		all = append(all, far...)
 	}
-	n := &noise{any: all, firm: map[string][]Span{}, shared: stalls}
+	n := &noise{any: union(all), firm: map[string][]Span{}, shared: stalls}
 	for host := range wide {
 		var others []Span
 		for other, spans := range wide {
@@ -137,15 +139,20 @@ type gapOf struct {
 	noise       time.Duration // of it the controls were slow
 }
 
-// gapsOf attributes every gap of the track in [from, to] that could matter.
-func (o *Observations) gapsOf(t *Track, n *noise, from, to time.Duration) []gapOf {
+// gapsOf attributes every gap of the track in [from, to] that could matter. What is
+// explained is excused up to the bound: more could hide a miss. So an outage of twice
+// the bound is never met, whatever the machine does meanwhile.
+func (o *Observations) gapsOf(t *Track, n *noise, from, to, bound time.Duration) []gapOf {
 	res, explained := o.resolution(t), o.explained(t, n)
 	var out []gapOf
 	for _, g := range gaps(t.Samples, from, to, t.Pace) {
 		whole := Span{o.opened(t, g.From), g.To}
 		k := gapOf{Span: g, noise: within(n.any, g)}
 		k.least = max(g.Len()-k.noise-res, 0)
-		k.most = max(whole.Len()-within(explained, whole), k.least)
+		k.most = whole.Len()
+		if excused := within(explained, whole); excused <= bound {
+			k.most = max(k.most-excused, k.least)
+		}
 		out = append(out, k)
 	}
 	return out

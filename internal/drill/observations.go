@@ -87,5 +87,6 @@ func (o *Observations) usual(t *Track, p float64) time.Duration {
 }
 
 // resolution is how much longer than an outage the gap can be that the track shows of
-// it: the request after its end may be a pace late, and takes what nine in ten take.
-func (o *Observations) resolution(t *Track) time.Duration { return t.Pace + o.usual(t, 90) }
+// it: the requests before its beginning and after its end may be a pace away, and the
+// latter takes what nine in ten take.
+func (o *Observations) resolution(t *Track) time.Duration { return 2*t.Pace + o.usual(t, 90) }
