@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -66,8 +67,33 @@ func run(m *testing.M) (code int, err error) {
 		return 1, err
 	}
 	defer os.Remove(held.Path())
+	endOnSignal()
 	code = m.Run()
 	return code, errors.Join(closeSpares(), writeFigures())
+}
+
+// endOnSignal takes the labs of this run down, or keeps them with KEEP=1, when the
+// run is interrupted.
+func endOnSignal() {
+	got := make(chan os.Signal, 1)
+	signal.Notify(got, syscall.SIGINT, syscall.SIGTERM)
+	go func() {
+		fmt.Fprintf(os.Stderr, "e2e: %v: the labs go\n", <-got)
+		for _, name := range lab.Names() {
+			if !strings.HasPrefix(name, named("")) {
+				continue
+			}
+			l, err := lab.Open(name, "")
+			if err == nil {
+				err = removeOrKeep(l)
+			}
+			if err != nil {
+				fmt.Fprintf(os.Stderr, "e2e: lab down %s: %v\n", name, err)
+			}
+		}
+		os.Remove(lockOf(runID))
+		os.Exit(130)
+	}()
 }
 
 // chooseTier sets the test binary's own -run and -skip, unless -run was given.
