@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -65,8 +66,8 @@ func (o *drillOptions) cluster(inv *inventory.Inventory, hosts plan.Hosts) *dril
 
 func drillMember(h *inventory.Host, conn remote.Host, apiPort int) *drill.Member {
 	m := &drill.Member{Name: h.Name, Addr: h.PrivateAddress, Master: h.Role == inventory.ControlPlane, Host: conn, SSHPorts: []int{22}}
-	if h.SSH.Port != 22 {
-		m.SSHPorts = append(m.SSHPorts, h.SSH.Port) // behind a forwarded port sshd may still be on 22
+	if port := cmp.Or(remote.SSHPort(conn), h.SSH.Port, 22); port != 22 {
+		m.SSHPorts = append(m.SSHPorts, port) // behind a forwarded port sshd may still be on 22
 	}
 	if conn != nil {
 		m.Echo = remote.EchoOf(conn)

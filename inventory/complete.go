@@ -102,11 +102,10 @@ func completeHost(h *Host, inv *Inventory) {
 	}
 }
 
+// completeSSH leaves user and port as they are written: where the inventory names
+// none, the operator's ssh configuration may, and the defaults come after it.
 func completeSSH(s *SSH) {
-	or(&s.User, "root")
-	or(&s.Port, 22)
 	orBool(&s.Agent, true)
-	orBool(&s.Sudo, s.User != "root")
 	or(&s.ConnectTimeout, 10*time.Second)
 	if home, err := os.UserHomeDir(); err == nil {
 		or(&s.KnownHosts, filepath.Join(home, ".ssh", "known_hosts"))
@@ -115,9 +114,6 @@ func completeSSH(s *SSH) {
 		return
 	}
 	b := *s.Bastion // each host has its own: defaults differ from host to host
-	or(&b.Port, 22)
-	or(&b.User, s.User)
-	or(&b.Key, s.Key)
 	or(&b.KnownHosts, s.KnownHosts)
 	s.Bastion = &b
 }

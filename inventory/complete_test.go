@@ -32,7 +32,7 @@ func TestDefaultsAreThoseOfTheDocumentation(t *testing.T) {
 			PodSubnet: netip.MustParsePrefix("10.244.0.0/16"), ServiceSubnet: netip.MustParsePrefix("10.96.0.0/16"),
 			DNSDomain: "cluster.local", Preset: "routes", ProxyMode: "nftables",
 		},
-		SSH:        SSH{User: "root", Port: 22, Agent: &yes, KnownHosts: "/home/op/.ssh/known_hosts", Sudo: &no, ConnectTimeout: 10 * time.Second},
+		SSH:        SSH{Agent: &yes, KnownHosts: "/home/op/.ssh/known_hosts", ConnectTimeout: 10 * time.Second},
 		PKI:        PKI{Algorithm: "ecdsa-p256", CAExpiry: 87600 * time.Hour, Expiry: 43800 * time.Hour, Store: "/etc/hactl/pki-demo"},
 		Etcd:       Etcd{DataDir: "/var/lib/etcd", HeartbeatInterval: 200 * time.Millisecond, ElectionTimeout: time.Second, QuotaBackendBytes: 8 << 30},
 		Kubernetes: Kubernetes{SchedulableMasters: &yes, KubeletMaxPods: 110},
@@ -73,16 +73,16 @@ hosts:
 		t.Fatal(err)
 	}
 	a, b := inv.Host("a").SSH, inv.Host("b").SSH
-	if a.User != "op" || a.Key != dir+"/keys/op" || *a.Agent || !*a.Sudo || a.Port != 22 || a.SudoPasswordEnv != "PW" {
+	if a.User != "op" || a.Key != dir+"/keys/op" || *a.Agent || a.Sudo != nil || a.Port != 0 || a.SudoPasswordEnv != "PW" {
 		t.Errorf("a: %+v", a)
 	}
-	if want := (Bastion{"jump.example.com", 22, "op", dir + "/jump", "", dir + "/.ssh/known_hosts"}); *a.Bastion != want {
+	if want := (Bastion{"jump.example.com", 0, "", dir + "/jump", "", dir + "/.ssh/known_hosts"}); *a.Bastion != want {
 		t.Errorf("a's bastion: %+v, want %+v", *a.Bastion, want)
 	}
-	if b.User != "root" || b.Key != dir+"/keys/op" || !*b.Agent || *b.Sudo || b.Port != 2222 || b.KnownHosts != "/kh" {
+	if b.User != "root" || b.Key != dir+"/keys/op" || !*b.Agent || b.Sudo != nil || b.Port != 2222 || b.KnownHosts != "/kh" {
 		t.Errorf("b: %+v", b)
 	}
-	if want := (Bastion{"other", 22, "u", dir + "/keys/op", "", "/kh"}); *b.Bastion != want {
+	if want := (Bastion{"other", 0, "u", "", "", "/kh"}); *b.Bastion != want {
 		t.Errorf("b's bastion: %+v, want %+v", *b.Bastion, want)
 	}
 }

@@ -79,16 +79,16 @@ type Network struct {
 // SSH says how a host is reached. A zero field of a host's SSH inherits the
 // field of the inventory's SSH.
 type SSH struct {
-	User            string   `yaml:"user,omitempty" format:"user" doc:"Login name. Default root."`
-	Port            int      `yaml:"port,omitempty" min:"1" max:"65535" doc:"Default 22."`
-	Key             string   `yaml:"key,omitempty" format:"file" doc:"Private key file, relative to this file; ~ is expanded. Left out, the agent and then ~/.ssh/id_* are tried." example:"~/.ssh/id_ed25519"`
+	User            string   `yaml:"user,omitempty" format:"user" doc:"Login name. Default: User of ~/.ssh/config, else root." example:"root"`
+	Port            int      `yaml:"port,omitempty" min:"1" max:"65535" doc:"Default: Port of ~/.ssh/config, else 22." example:"22"`
+	Key             string   `yaml:"key,omitempty" format:"file" doc:"Private key file, relative to this file; ~ is expanded. Left out, IdentityFile of ~/.ssh/config, the agent and ~/.ssh/id_* are tried." example:"~/.ssh/id_ed25519"`
 	Agent           *bool    `yaml:"agent,omitempty" doc:"Ask the agent at SSH_AUTH_SOCK. Default true."`
 	KnownHosts      string   `yaml:"knownHosts,omitempty" format:"path" doc:"known_hosts file. Default ~/.ssh/known_hosts. Host keys are always verified." example:"~/.ssh/known_hosts"`
 	HostKey         string   `yaml:"hostKey,omitempty" format:"hostkey" doc:"Pinned host key, 'ssh-ed25519 AAAA...' or 'SHA256:...'; used instead of known_hosts." example:"SHA256:uNiVztksCsDhcc0u9e8BrrQXVUpiEhxfjgGNtzqqNuc"`
-	Sudo            *bool    `yaml:"sudo,omitempty" doc:"Run commands through sudo. Default: true unless the user is root."`
+	Sudo            *bool    `yaml:"sudo,omitempty" doc:"Run commands through sudo. Default: true unless the user is root." example:"true"`
 	SudoPasswordEnv string   `yaml:"sudoPasswordEnv,omitempty" format:"env" doc:"Name of the environment variable that holds the sudo password. Left out, hactl asks on the terminal when sudo wants one." example:"SUDO_PASSWORD"`
 	ConnectTimeout  Duration `yaml:"connectTimeout,omitempty" min:"100ms" max:"10m" doc:"For one dial including the handshake. Default 10s."`
-	Bastion         *Bastion `yaml:"bastion,omitempty" doc:"A jump host in front of this host." example:"{address: bastion.example.com, user: jump}"`
+	Bastion         *Bastion `yaml:"bastion,omitempty" doc:"A jump host in front of this host. Default: ProxyJump of ~/.ssh/config." example:"{address: bastion.example.com, user: jump}"`
 }
 
 // Bastion is a jump host. It has its own user, key and host key.
@@ -159,7 +159,7 @@ type Drill struct {
 // Host is one machine.
 type Host struct {
 	Name           string            `yaml:"name" format:"label" doc:"Node name: a DNS label. It is set as the hostname."`
-	Address        string            `yaml:"address" format:"host" doc:"Name or address that ssh connects to."`
+	Address        string            `yaml:"address" format:"host" doc:"Name or address that ssh connects to. May be an alias of ~/.ssh/config."`
 	PrivateAddress netip.Addr        `yaml:"privateAddress,omitempty" doc:"Address the cluster uses between hosts. Default: address." example:"203.0.113.11"`
 	Interface      string            `yaml:"interface,omitempty" format:"interface" doc:"Interface with the private address. Left out, found on the host." example:"eth0"`
 	Role           Role              `yaml:"role" enum:"control-plane,worker" doc:"control-plane or worker."`

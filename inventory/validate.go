@@ -92,7 +92,7 @@ func sshTarget(h *Host) string {
 	if a, err := netip.ParseAddr(h.Address); err == nil {
 		address = a.String()
 	}
-	if h.SSH.Port != 22 {
+	if h.SSH.Port != 0 && h.SSH.Port != 22 {
 		address += " port " + strconv.Itoa(h.SSH.Port)
 	}
 	if h.SSH.Bastion != nil {

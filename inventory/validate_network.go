@@ -1,6 +1,7 @@
 package inventory
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"time"
@@ -60,7 +61,7 @@ func validatePort(inv *Inventory, d *decoder) {
 	for i := range inv.Hosts {
 		h := &inv.Hosts[i]
 		a, _ := netip.ParseAddr(h.Address) // of a loopback address, a port is forwarded to another one
-		if h.Role == ControlPlane && h.SSH.Port == port && !a.IsLoopback() {
+		if h.Role == ControlPlane && cmp.Or(h.SSH.Port, 22) == port && !a.IsLoopback() {
 			d.report("vip.port", fmt.Sprintf("%d is the ssh port of %s", port, hostName(inv, i)), "write another port for one of the two")
 			return
 		}

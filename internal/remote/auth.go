@@ -62,8 +62,21 @@ func (o Options) credentialsFor(t *target) (*credentials, error) {
 		c.tried = []string{fmt.Sprintf("key %s (%s)", t.key, ssh.FingerprintSHA256(s.PublicKey()))}
 		return c, nil
 	}
-	c.signers = fromAgent
-	if err := c.addDefaults(o, fromAgent); err != nil {
+	files := t.identities
+	if len(files) == 0 {
+		for _, name := range []string{"id_ed25519", "id_ecdsa", "id_rsa"} {
+			files = append(files, filepath.Join(o.Environment.Home, ".ssh", name))
+		}
+	}
+	err := c.addFiles(o, files, fromAgent)
+	switch {
+	case t.identitiesOnly && len(t.identities) > 0:
+	case len(t.identities) > 0:
+		c.signers = append(c.signers, fromAgent...)
+	default:
+		c.signers = append(fromAgent, c.signers...)
+	}
+	if err != nil && len(c.signers) == 0 {
 		c.Close()
 		return nil, err
 	}
@@ -75,12 +88,11 @@ func (o Options) credentialsFor(t *target) (*credentials, error) {
 	return c, nil
 }
 
-// addDefaults tries ~/.ssh/id_*: files that are not there are no error, nor are
-// locked ones while another key is at hand.
-func (c *credentials) addDefaults(o Options, fromAgent []ssh.Signer) error {
+// addFiles loads those of the private key files that exist. A file that cannot be
+// used is no error while another key can be.
+func (c *credentials) addFiles(o Options, files []string, fromAgent []ssh.Signer) error {
 	var firstErr error
-	for _, name := range []string{"id_ed25519", "id_ecdsa", "id_rsa"} {
-		file := filepath.Join(o.Environment.Home, ".ssh", name)
+	for _, file := range files {
 		s, err := o.keys.load(file, fromAgent)
 		if errors.Is(err, fs.ErrNotExist) {
 			c.tried = append(c.tried, "no "+file)
@@ -94,10 +106,7 @@ func (c *credentials) addDefaults(o Options, fromAgent []ssh.Signer) error {
 		c.tried = append(c.tried, "key "+file)
 		c.signers = append(c.signers, s)
 	}
-	if len(c.signers) == 0 {
-		return firstErr
-	}
-	return nil
+	return firstErr
 }
 
 // askAgent returns the keys of the ssh agent behind sock.
@@ -129,6 +138,12 @@ func (k *keyring) load(file string, fromAgent []ssh.Signer) (ssh.Signer, error) 
 	if s := k.keys[file]; s != nil {
 		return s, nil
 	}
+	if public := publicKeyIn(file); public != nil { // as ssh -i id.pub: the agent has the other half
+		if s := heldBy(fromAgent, public); s != nil {
+			return s, nil
+		}
+		return nil, Hint(fmt.Errorf("%s is a public key, and a private one is needed", file), "name the private key: %s", Quote(strings.TrimSuffix(file, ".pub")))
+	}
 	pem, err := readKey(file)
 	if err != nil {
 		return nil, err
@@ -137,10 +152,8 @@ func (k *keyring) load(file string, fromAgent []ssh.Signer) (ssh.Signer, error) 
 	var locked *ssh.PassphraseMissingError
 	switch {
 	case errors.As(err, &locked):
-		for _, a := range fromAgent {
-			if locked.PublicKey != nil && string(a.PublicKey().Marshal()) == string(locked.PublicKey.Marshal()) {
-				return a, nil // not kept: it lives as long as the talk with the agent
-			}
+		if s := heldBy(fromAgent, locked.PublicKey); s != nil {
+			return s, nil // not kept: it works only while the agent's connection is open
 		}
 		if s, err = k.unlock(file, pem); err != nil {
 			return nil, err
@@ -150,6 +163,29 @@ func (k *keyring) load(file string, fromAgent []ssh.Signer) (ssh.Signer, error) 
 	}
 	k.keys[file] = s
 	return s, nil
+}
+
+// heldBy returns the agent's key with that public half, or nil.
+func heldBy(fromAgent []ssh.Signer, public ssh.PublicKey) ssh.Signer {
+	for _, a := range fromAgent {
+		if public != nil && string(a.PublicKey().Marshal()) == string(public.Marshal()) {
+			return a
+		}
+	}
+	return nil
+}
+
+// publicKeyIn returns the public key that the file holds, nil when it holds none.
+func publicKeyIn(file string) ssh.PublicKey {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil
+	}
+	key, _, _, _, err := ssh.ParseAuthorizedKey(text)
+	if err != nil {
+		return nil
+	}
+	return key
 }
 
 func (k *keyring) unlock(file string, pem []byte) (ssh.Signer, error) {

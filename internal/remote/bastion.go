@@ -23,7 +23,8 @@ type bastion struct {
 	t    target
 	opts Options
 
-	users int // guarded by bastions.mu
+	users int      // guarded by bastions.mu
+	up    *bastion // the jump host in front of this one, or nil; set while users > 0
 
 	turn   chan struct{} // holds one token: who has it may dial
 	client *ssh.Client   // guarded by turn
@@ -34,14 +35,24 @@ type bastion struct {
 func (bs *bastions) join(t *target, o Options) *bastion {
 	bs.mu.Lock()
 	defer bs.mu.Unlock()
+	return bs.joined(t, o)
+}
+
+// joined is join; the caller has the lock.
+func (bs *bastions) joined(t *target, o Options) *bastion {
 	id := fmt.Sprintf("%s@%s %s %s %s", t.user, t.addr, t.key, t.knownHosts, t.hostKey)
+	for up := t.via; up != nil; up = up.via {
+		id += fmt.Sprintf(" via %s@%s", up.user, up.addr)
+	}
 	b := bs.all[id]
 	if b == nil {
 		b = &bastion{t: *t, opts: o, turn: make(chan struct{}, 1)}
 		b.turn <- struct{}{}
 		bs.all[id] = b
 	}
-	b.users++
+	if b.users++; b.users == 1 && t.via != nil {
+		b.up = bs.joined(t.via, o)
+	}
 	return b
 }
 
@@ -60,6 +71,9 @@ func (bs *bastions) leave(b *bastion) {
 		b.client = nil
 	}
 	b.turn <- struct{}{}
+	if b.up != nil {
+		bs.leave(b.up)
+	}
 }
 
 // dial opens a stream to addr from the bastion.
@@ -85,7 +99,11 @@ func (b *bastion) connected(ctx context.Context) (*ssh.Client, error) {
 			return b.client, nil
 		}
 	}
-	client, conn, err := b.opts.dialSSH(ctx, &b.t, b.opts.Dial)
+	dial := dialer(b.opts.Dial)
+	if b.up != nil {
+		dial = b.up.dial
+	}
+	client, conn, err := b.opts.dialSSH(ctx, &b.t, dial)
 	if err != nil {
 		return nil, err
 	}

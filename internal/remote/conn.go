@@ -39,7 +39,11 @@ var (
 // [*UnreachableError]s with a hint.
 func Connect(ctx context.Context, inv *inventory.Inventory, h *inventory.Host, opts Options) (*Conn, error) {
 	o := opts.withDefaults()
-	c := newConn(inv, h, o)
+	t, err := targetOf(inv, h, o.Environment)
+	if err != nil {
+		return nil, err
+	}
+	c := newConn(inv, h, t, o)
 	if _, err := c.live(ctx); err != nil {
 		c.Close()
 		return nil, err
@@ -47,8 +51,7 @@ func Connect(ctx context.Context, inv *inventory.Inventory, h *inventory.Host, o
 	return c, nil
 }
 
-func newConn(inv *inventory.Inventory, h *inventory.Host, o Options) *Conn {
-	t := targetOf(inv, h, o.Environment.Home)
+func newConn(inv *inventory.Inventory, h *inventory.Host, t target, o Options) *Conn {
 	c := &Conn{t: t, opts: o, id: rand.Text(), sudo: newSudo(inv, h, t.user, o),
 		turn: make(chan struct{}, 1), relock: make(chan struct{}, 1)}
 	c.turn <- struct{}{}

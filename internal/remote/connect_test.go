@@ -3,6 +3,7 @@ package remote
 import (
 	"context"
 	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
 	"errors"
@@ -191,12 +192,26 @@ func TestAgentLogsIn(t *testing.T) {
 	if err := ring.Add(agent.AddedKey{PrivateKey: raw}); err != nil {
 		t.Fatal(err)
 	}
+	w.env.AgentSocket = serveAgent(t, ring)
+	locked := lockedKey(t)
+	for _, key := range []string{"", locked} { // a locked key file that the agent holds needs no passphrase
+		w.host().SSH.Key = key
+		w.connect(t)
+	}
+	no := false
+	w.host().SSH.Key, w.host().SSH.Agent = "", &no
+	w.refused(t, "no key to log in with", "ssh-add")
+}
+
+// serveAgent is an ssh agent with those keys; it returns its socket.
+func serveAgent(t *testing.T, ring agent.Agent) string {
+	t.Helper()
 	sock := filepath.Join(t.TempDir(), "agent")
 	ln, err := net.Listen("unix", sock)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer ln.Close()
+	t.Cleanup(func() { _ = ln.Close() })
 	go func() {
 		for {
 			c, err := ln.Accept()
@@ -206,15 +221,16 @@ func TestAgentLogsIn(t *testing.T) {
 			go func() { _ = agent.ServeAgent(ring, c); _ = c.Close() }()
 		}
 	}()
-	w.env.AgentSocket = sock
-	locked := lockedKey(t)
-	for _, key := range []string{"", locked} { // a locked key file that the agent holds needs no passphrase
-		w.host().SSH.Key = key
-		w.connect(t)
+	return sock
+}
+
+func newPrivateKey(t *testing.T) (ed25519.PublicKey, ed25519.PrivateKey) {
+	t.Helper()
+	pub, priv, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
 	}
-	no := false
-	w.host().SSH.Key, w.host().SSH.Agent = "", &no
-	w.refused(t, "no key to log in with", "ssh-add")
+	return pub, priv
 }
 
 func TestDefaultKeyFilesAreTried(t *testing.T) {

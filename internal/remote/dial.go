@@ -187,6 +187,10 @@ func dialError(ctx context.Context, t *target, creds *credentials, tries int, er
 		u.Op = "log in to " + t.String()
 		u.Err = fmt.Errorf("user %s was refused; tried %s", t.user, strings.Join(creds.tried, ", "))
 		u.Hint = fmt.Sprintf("add the public key to ~%s/.ssh/authorized_keys on the host, or correct ssh.user and ssh.key", t.user)
+	case strings.Contains(strings.ToLower(err.Error()), "too many authentication failures"):
+		u.Op = "log in to " + t.String()
+		u.Err = fmt.Errorf("the host refused user %s after too many keys (MaxAuthTries); tried %s", t.user, strings.Join(creds.tried, ", "))
+		u.Hint = "name the one key that may log in as ssh.key in the inventory, or set ssh.agent: false"
 	case errors.As(err, &chanErr) && chanErr.Reason == ssh.Prohibited:
 		u.Hint = "the bastion forbids forwarding: set AllowTcpForwarding yes in its sshd_config"
 	case errors.Is(err, syscall.ECONNREFUSED):

@@ -56,5 +56,8 @@ func (i inner) Hold(ctx context.Context, holder string) (func(), error) {
 	return Lock(ctx, i.Host, holder)
 }
 
+// SSHPort implements what [SSHPort] asks for.
+func (i inner) SSHPort() int { return SSHPort(i.Host) }
+
 // Close closes the host where it can be closed.
 func (i inner) Close() { CloseAll(map[string]Host{"": i.Host}) }

@@ -39,13 +39,21 @@ var errSeen = errors.New("host key seen")
 // it. It does not log in there; a bastion on the way is verified as ever.
 func FetchTrust(ctx context.Context, inv *inventory.Inventory, h *inventory.Host, bastion bool, opts Options) (*Trust, error) {
 	o := opts.withDefaults()
-	t := targetOf(inv, h, o.Environment.Home)
+	t, err := targetOf(inv, h, o.Environment)
+	if err != nil {
+		return nil, err
+	}
 	dial := dialer(o.Dial)
 	switch {
 	case bastion && t.via == nil:
 		return nil, Hint(fmt.Errorf("%s has no bastion", h.Name), "leave --bastion out")
 	case bastion:
 		t = *t.via
+		if t.via != nil {
+			b := o.bastions.join(t.via, o)
+			defer o.bastions.leave(b)
+			dial = b.dial
+		}
 	case t.via != nil:
 		b := o.bastions.join(t.via, o)
 		defer o.bastions.leave(b)
