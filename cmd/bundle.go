@@ -3,6 +3,7 @@ package cmd
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -16,20 +17,24 @@ import (
 
 func (a *app) bundleCommand() *cobra.Command {
 	var o bundle.Options
+	var wish versionWish
 	var where bool
 	c := &cobra.Command{
 		Use:   "bundle",
 		Short: "Build or fetch the binaries and images that hosts need",
 		Long: `Fill the bundle: a folder with a manifest and every binary and container image
 that a cluster needs. A complete bundle is left alone; a run that was stopped
-goes on where it was. The folder can be carried to a machine without internet.`,
+goes on where it was. The folder can be carried to a machine without internet.
+Bundles of several Kubernetes versions lie side by side and share what they have in
+common. "hactl versions" lists the versions that are known.`,
 		Example: `  hactl bundle
+  hactl bundle --for v1.37.2
   hactl bundle --from upstream --mirror https://mirror.example.com
   hactl bundle verify`,
 		Args: noWord,
-		PreRunE: func(*cobra.Command, []string) error {
-			if where {
-				return nil
+		PreRunE: func(*cobra.Command, []string) (err error) {
+			if o.Set, err = wish.set(); err != nil || where {
+				return err
 			}
 			return o.Check()
 		},
@@ -44,7 +49,8 @@ goes on where it was. The folder can be carried to a machine without internet.`,
 	}
 	c.Flags().BoolVar(&where, "print-dir", false, "print the bundle's folder and do nothing")
 	f := c.PersistentFlags()
-	f.StringVar(&o.Dir, "dir", "", "folder of the bundle (default: by version in the user's cache folder)")
+	f.StringVar(&o.Dir, "dir", "", "folder that holds the bundles (default: in the user's cache folder)")
+	wish.flags(c)
 	origins, archs := []string{bundle.Source, bundle.Upstream}, []string{"amd64", "arm64"}
 	f.Var(choice{&o.From, "string", origins}, "from", "source (built here with Go) or upstream (fetched from the projects' releases) (default source)")
 	f.Var(choice{&o.Arch, "string", archs}, "arch", "amd64 or arm64 (default: this machine's)")
@@ -52,33 +58,48 @@ goes on where it was. The folder can be carried to a machine without internet.`,
 	c.Flags().IntVar(&o.Jobs, "jobs", 0, "artifacts made at a time (default 2; linking one takes up to 2 GB of memory)")
 	_ = c.RegisterFlagCompletionFunc("from", cobra.FixedCompletions(origins, cobra.ShellCompDirectiveNoFileComp))
 	_ = c.RegisterFlagCompletionFunc("arch", cobra.FixedCompletions(archs, cobra.ShellCompDirectiveNoFileComp))
-	c.AddCommand(a.bundleVerifyCommand(&o))
+	c.AddCommand(a.bundleVerifyCommand(&o, &wish))
 	return c
 }
 
-func (a *app) bundleVerifyCommand(o *bundle.Options) *cobra.Command {
+func (a *app) bundleVerifyCommand(o *bundle.Options, wish *versionWish) *cobra.Command {
 	return &cobra.Command{
 		Use:   "verify",
-		Short: "Hash every file of the bundle and compare it with the manifest",
+		Short: "Hash every file of the bundles and compare it with the manifest",
+		Long: `Hash every file and compare it with the manifest: of one bundle with --for, else of
+every bundle in the folder.`,
 		Example: `  hactl bundle verify
-  hactl bundle verify --dir /media/usb/bundle`,
+  hactl bundle verify --dir /media/usb/bundle
+  hactl bundle verify --for v1.37.2`,
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			dir, err := bundle.Find(*o)
+			places, err := wish.places(*o)
 			if err != nil {
 				return err
 			}
-			b, err := bundle.Open(dir)
-			if err != nil {
-				return remote.Hint(err, "hactl bundle --dir %s", remote.Quote(dir))
+			var bad []error
+			for _, dir := range places {
+				bad = append(bad, a.verifyBundle(dir, *o))
 			}
-			if err := b.Verify(); err != nil {
-				return err
-			}
-			fmt.Fprintf(a.stdout, "%s: %d artifacts, every hash as in the manifest\n", b.Dir, len(b.Artifacts))
-			return nil
+			return errors.Join(bad...)
 		},
 	}
+}
+
+func (a *app) verifyBundle(dir string, o bundle.Options) error {
+	b, err := bundle.Open(dir)
+	if err != nil {
+		hint := "hactl bundle"
+		if o.Dir != "" {
+			hint += " --dir " + remote.Quote(o.Dir)
+		}
+		return remote.Hint(err, "%s", hint)
+	}
+	if err := b.Verify(); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(a.stdout, "%s: %d artifacts, every hash as in the manifest\n", b.Dir, len(b.Artifacts))
+	return err
 }
 
 func (a *app) fillBundle(ctx context.Context, o bundle.Options) error {

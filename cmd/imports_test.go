@@ -9,7 +9,7 @@ import (
 // allowed says which packages of this module each package may import, itself
 // left out. A new edge is a decision: write it here with its reason.
 var allowed = map[string]struct{ imports, because string }{
-	"internal/versions":            {"", "a list of constants"},
+	"internal/versions":            {"", "a table of versions"},
 	"templates":                    {"", "text in, text out"},
 	"internal/prober":              {"", "runs on the masters, alone"},
 	"cmd/hactl-prober":             {"internal/prober", "is copied to the masters: small, and knows nothing of the operator's side"},
@@ -29,13 +29,13 @@ var allowed = map[string]struct{ imports, because string }{
 	"internal/bundle":              {"internal/remote internal/versions inventory", "files and hashes, no hosts"},
 	"internal/lab":                 {"internal/remote", "hands back an inventory; nothing else may know that a host is a lab host"},
 	"internal/drill":               {"internal/kubeapi internal/remote", "breaks and watches through interfaces that cmd fills"},
-	"internal/host":                {"internal/bundle internal/facts internal/plan internal/remote internal/versions inventory templates", "prepares hosts, knows no component"},
+	"internal/host":                {"internal/bundle internal/facts internal/plan internal/remote inventory templates", "prepares hosts, knows no component"},
 	"internal/preflight":           {"internal/facts internal/plan internal/remote inventory", "looks before any component is there"},
 	"pki":                          {"internal/remote inventory", "keys and certificates, no component"},
 	"pki/pkitest":                  {"inventory pki", "keys and certificates for tests"},
 	"etcd":                         {"internal/plan internal/remote inventory pki templates", "components do not know one another"},
 	"keepalived":                   {"internal/facts internal/plan internal/remote inventory templates", "components do not know one another"},
-	"kubeadm":                      {"internal/facts internal/kubeapi internal/plan internal/remote internal/versions inventory pki templates", "components do not know one another"},
+	"kubeadm":                      {"internal/facts internal/kubeapi internal/plan internal/remote inventory pki templates", "components do not know one another"},
 	"internal/verify":              {"etcd internal/plan internal/remote inventory keepalived kubeadm pki", "asks every component, changes nothing"},
 	"e2e":                          {"", "tests on lab hosts; without their build tag only the list of tiers"},
 	"cmd/hactl":                    {"cmd", "five lines around cmd.Main"},

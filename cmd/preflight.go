@@ -108,7 +108,7 @@ func (s *session) addKnown(in *preflight.Cluster) {
 	if in.CAs["etcd"] != "" {
 		in.EtcdCluster = (&etcd.Plan{Inv: s.inv, PKI: m}).Token()
 	}
-	if b, err := bundle.Locate(s.inv.Artifacts.Bundle); err == nil {
+	if b, err := bundle.Locate(s.inv.Artifacts.Bundle, s.inv.Versions); err == nil {
 		in.Arch = b.Arch
 	}
 }

@@ -137,6 +137,7 @@ breaking it on purpose and timing the recovery.`,
 		a.bundleCommand(),
 		a.labCommand(),
 		a.versionCommand(),
+		a.versionsCommand(),
 		exitCodesTopic(),
 	)
 	return root

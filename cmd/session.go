@@ -165,10 +165,7 @@ func (s *session) secrets(m *pki.Material) {
 func (s *session) cluster() (*cluster, error) {
 	c := &cluster{session: s}
 	var err error
-	if c.bundle, err = bundle.Locate(s.inv.Artifacts.Bundle); err != nil {
-		return nil, err
-	}
-	if err := c.bundle.Suits(s.inv.Versions); err != nil {
+	if c.bundle, err = bundle.Locate(s.inv.Artifacts.Bundle, s.inv.Versions); err != nil {
 		return nil, err
 	}
 	if (keepalived.VIP{Inv: s.inv}).UsesProber() {

@@ -53,12 +53,13 @@ func (a *app) runVersion() error {
 }
 
 func thisVersion() versionInfo {
+	set := versions.OfDefault()
 	return versionInfo{
 		Hactl: buildVersion(), Go: runtime.Version(), OS: runtime.GOOS + "/" + runtime.GOARCH,
 		Pinned: []pinned{
-			{"kubernetes", versions.Kubernetes}, {"etcd", versions.Etcd}, {"containerd", versions.Containerd},
-			{"runc", versions.Runc}, {"cni-plugins", versions.CNIPlugins}, {"coredns", versions.CoreDNS},
-			{"flannel", versions.Flannel}, {"pause", versions.Pause},
+			{"kubernetes", set.Kubernetes}, {"etcd", set.Etcd}, {"containerd", set.Containerd},
+			{"runc", set.Runc}, {"cni-plugins", set.CNIPlugins}, {"coredns", set.CoreDNS},
+			{"flannel", set.Flannel}, {"pause", set.Pause},
 		},
 	}
 }

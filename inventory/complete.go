@@ -7,8 +7,6 @@ import (
 	"reflect"
 	"strings"
 	"time"
-
-	"hactl/internal/versions"
 )
 
 // complete fills in every default, makes paths independent of where the file
@@ -17,9 +15,7 @@ func complete(inv *Inventory, d *decoder) {
 	resolvePaths(inv, d)
 	or(&inv.APIVersion, APIVersion)
 	or(&inv.Kind, Kind)
-	or(&inv.Versions.Kubernetes, versions.Kubernetes)
-	or(&inv.Versions.Etcd, versions.Etcd)
-	or(&inv.Versions.Containerd, versions.Containerd)
+	completeVersions(&inv.Versions)
 
 	or(&inv.VIP.VirtualRouterID, 51)
 	or(&inv.VIP.AdvertInterval, 100*time.Millisecond)

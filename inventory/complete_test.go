@@ -26,7 +26,7 @@ func TestDefaultsAreThoseOfTheDocumentation(t *testing.T) {
 	want := &Inventory{
 		APIVersion: APIVersion, Kind: Kind,
 		Path: "/etc/hactl/inventory.yaml", Cluster: "demo",
-		Versions: Versions{Kubernetes: versions.Kubernetes, Etcd: versions.Etcd, Containerd: versions.Containerd},
+		Versions: Versions{Kubernetes: versions.Default, Etcd: versions.OfDefault().Etcd, Containerd: versions.OfDefault().Containerd},
 		VIP:      VIP{Address: netip.MustParseAddr("192.0.2.10"), VirtualRouterID: 51, AdvertInterval: 100 * time.Millisecond, Port: 6443, Prober: &yes},
 		Network: Network{
 			PodSubnet: netip.MustParsePrefix("10.244.0.0/16"), ServiceSubnet: netip.MustParsePrefix("10.96.0.0/16"),

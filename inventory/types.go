@@ -28,7 +28,7 @@ type Inventory struct {
 	APIVersion string     `yaml:"apiVersion,omitempty" enum:"hactl/v1" doc:"Version of this file's format. A file without it is read as hactl/v1, and hactl validate says so."`
 	Kind       string     `yaml:"kind,omitempty" enum:"Cluster" doc:"What the file describes: always Cluster."`
 	Cluster    string     `yaml:"cluster" format:"cluster" doc:"Name of the cluster: a DNS label, at most 40 characters. It names the etcd cluster token, the certificates and the kubeconfig context."`
-	Versions   Versions   `yaml:"versions,omitempty" doc:"Versions to install. Left out, the versions pinned in this hactl are used."`
+	Versions   Versions   `yaml:"versions,omitempty" doc:"Versions to install. Left out, the default set of this hactl is used."`
 	VIP        VIP        `yaml:"vip" doc:"The virtual IP address that follows a healthy apiserver."`
 	Network    Network    `yaml:"network,omitempty" doc:"Pod and service addresses, and what connects the pods."`
 	SSH        SSH        `yaml:"ssh,omitempty" doc:"Defaults for reaching the hosts; a host can override each of them."`
@@ -50,9 +50,9 @@ type Inventory struct {
 
 // Versions pins what is installed. Values carry a leading v.
 type Versions struct {
-	Kubernetes string `yaml:"kubernetes,omitempty" format:"version" doc:"Kubernetes version, such as v1.36.3."`
-	Etcd       string `yaml:"etcd,omitempty" format:"version" doc:"etcd version, such as v3.6.16; 3.6.14 or later."`
-	Containerd string `yaml:"containerd,omitempty" format:"version" doc:"containerd version, such as v2.2.1."`
+	Kubernetes string `yaml:"kubernetes,omitempty" format:"version" doc:"Kubernetes version, such as v1.36.3; hactl versions lists those that are known. It brings an etcd and a containerd that go with it."`
+	Etcd       string `yaml:"etcd,omitempty" format:"version" doc:"Another etcd of that set, such as v3.7.3."`
+	Containerd string `yaml:"containerd,omitempty" format:"version" doc:"Another containerd of that set, such as v2.3.7."`
 }
 
 // VIP describes the virtual IP address.

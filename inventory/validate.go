@@ -6,8 +6,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"hactl/internal/versions"
 )
 
 // validate reports what no single value shows: what does not fit together.
@@ -116,44 +114,6 @@ func validateTaints(h *Host, path string, d *decoder) {
 			d.report(indexed(path+".taints", j), fmt.Sprintf("the taint %s with effect %s is given twice", t.Key, t.Effect), "remove one of the two")
 		}
 		seen[id] = true
-	}
-}
-
-// version is major, minor, patch.
-type version [3]int
-
-func parseVersion(s string) (v version) {
-	for i, part := range strings.SplitN(strings.TrimPrefix(s, "v"), ".", 3) {
-		v[i], _ = strconv.Atoi(part)
-	}
-	return v
-}
-
-func (v version) atLeast(w version) bool {
-	for i := range v {
-		if v[i] != w[i] {
-			return v[i] > w[i]
-		}
-	}
-	return true
-}
-
-// validateVersions keeps to what this hactl is built for and what is safe.
-func validateVersions(inv *Inventory, d *decoder) {
-	pinned, k := parseVersion(versions.Kubernetes), parseVersion(inv.Versions.Kubernetes)
-	if k[0] != pinned[0] || k[1] != pinned[1] {
-		d.report("versions.kubernetes", fmt.Sprintf("this hactl does not install Kubernetes %s", inv.Versions.Kubernetes),
-			fmt.Sprintf("write a release of v%d.%d, such as %s", pinned[0], pinned[1], versions.Kubernetes))
-	}
-	e := parseVersion(inv.Versions.Etcd)
-	safe := e[0] == 3 && (e[1] == 6 && e.atLeast(version{3, 6, 14}) || e[1] == 7 && e.atLeast(version{3, 7, 1}))
-	if !safe {
-		d.report("versions.etcd", fmt.Sprintf("etcd %s has known security holes or is not known to this hactl", inv.Versions.Etcd),
-			"write v3.6.14 or a later v3.6, or v3.7.1 or a later v3.7, such as "+versions.Etcd)
-	}
-	if c := parseVersion(inv.Versions.Containerd); c[0] != 2 {
-		d.report("versions.containerd", fmt.Sprintf("this hactl does not configure containerd %s", inv.Versions.Containerd),
-			"write a release of v2, such as "+versions.Containerd)
 	}
 }
 

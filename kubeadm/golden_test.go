@@ -90,6 +90,8 @@ func nodeCases(t *testing.T) map[string]nodeCase {
 		"three-flannel":      {with(inventorytest.Three(t), func(i *inventory.Inventory) { i.Network.Preset = "flannel" }), true},
 		"three-flannel-ipv6": {with(inventorytest.ThreeIPv6(t), func(i *inventory.Inventory) { i.Network.Preset = "flannel" }), true},
 		"three-rsa":          {with(inventorytest.Three(t), func(i *inventory.Inventory) { i.PKI.Algorithm = "rsa-2048" }), true},
+		"one-1.35":           {withVersion(t, "v1.35.4"), true},
+		"one-1.37":           {withVersion(t, "v1.37.2"), true},
 		"worker":             {inventorytest.ThreeWithWorkers(t, 1), true},
 		"everything-set": {with(inventorytest.Three(t), func(i *inventory.Inventory) {
 			i.VIP.Port = 8443
@@ -103,6 +105,16 @@ func nodeCases(t *testing.T) map[string]nodeCase {
 			i.Hosts[2].Taints = []inventory.Taint{{Key: "dedicated", Value: "yes", Effect: "NoSchedule"}}
 		}), true},
 	}
+}
+
+// withVersion is one master with flannel and the set of that Kubernetes.
+func withVersion(t *testing.T, kubernetes string) *inventory.Inventory {
+	t.Helper()
+	return with(inventorytest.One(t), func(i *inventory.Inventory) {
+		i.Network.Preset = "flannel"
+		set := inventory.Versions{Kubernetes: kubernetes}.Set()
+		i.Versions = inventory.Versions{Kubernetes: set.Kubernetes, Etcd: set.Etcd, Containerd: set.Containerd}
+	})
 }
 
 func TestFilesOfANode(t *testing.T) {

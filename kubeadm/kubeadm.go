@@ -141,7 +141,7 @@ func (c Cluster) initConfig(h *inventory.Host, taints []inventory.Taint, labels 
 	return templates.Render("kubeadm-init.yaml.tmpl", map[string]any{
 		"Cluster": inv.Cluster, "Name": h.Name, "Address": h.PrivateAddress.String(), "Port": inv.VIP.Port,
 		"Taints": taints, "Labels": labels, "IgnorePreflight": c.ignorePreflight(),
-		"Version": inv.Versions.Kubernetes, "Endpoint": Endpoint(inv), "Algorithm": algorithm(inv.PKI.Algorithm),
+		"Version": inv.Versions.Kubernetes, "DNSTag": inv.Versions.Set().DNSTag(), "Endpoint": Endpoint(inv), "Algorithm": algorithm(inv.PKI.Algorithm),
 		"DNSDomain": inv.Network.DNSDomain, "ServiceSubnet": inv.Network.ServiceSubnet.String(),
 		"PodSubnet": c.podSubnet(), "ClusterCIDR": inv.Network.PodSubnet.String(), "ProxyMode": inv.Network.ProxyMode,
 		"Patches": patchDir, "EtcdEndpoints": c.EtcdClients, "SANs": c.SANs(),

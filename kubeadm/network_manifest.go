@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"hactl/internal/plan"
-	"hactl/internal/versions"
 	"hactl/inventory"
 	"hactl/templates"
 )
@@ -44,7 +43,7 @@ func (c Cluster) manifest() ([]byte, error) {
 		return b, nil
 	case c.Inv.Network.Preset == "flannel":
 		return templates.Render("flannel.yaml.tmpl", map[string]any{
-			"PodSubnet": c.Inv.Network.PodSubnet.String(), "IPv6": c.Inv.IPv6(), "Image": "ghcr.io/flannel-io/flannel:" + versions.Flannel,
+			"PodSubnet": c.Inv.Network.PodSubnet.String(), "IPv6": c.Inv.IPv6(), "Image": c.Inv.Versions.Set().FlannelImage(),
 		})
 	}
 	return nil, nil

@@ -1,17 +1,14 @@
 package bundle
 
 import (
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 
-	"hactl/internal/remote"
 	"hactl/inventory"
 )
 
@@ -63,44 +60,6 @@ func Open(dir string) (*Bundle, error) {
 		}
 	}
 	return b, nil
-}
-
-// Locate opens the bundle in dir or, when dir is empty, that of this machine's
-// architecture in the user's cache: the one built from source, else the one
-// fetched from upstream. Its error has a hint.
-func Locate(dir string) (*Bundle, error) {
-	if dir != "" {
-		b, err := Open(dir)
-		return b, remote.Hint(err, "hactl bundle --dir %s", dir)
-	}
-	var first error
-	for _, from := range []string{Source, Upstream} {
-		at, err := DefaultDir(from, runtime.GOARCH)
-		if err != nil {
-			return nil, err
-		}
-		b, err := Open(at)
-		if err == nil {
-			return b, nil
-		}
-		first = cmp.Or(first, err)
-	}
-	return nil, remote.Hint(first, "hactl bundle")
-}
-
-// Suits tells whether the bundle holds the versions that the inventory names.
-func (b *Bundle) Suits(v inventory.Versions) error {
-	for _, w := range []struct{ key, artifact, want string }{
-		{"kubernetes", "kubelet", v.Kubernetes}, {"etcd", "etcd", v.Etcd}, {"containerd", "containerd", v.Containerd},
-	} {
-		a, ok := b.Lookup(w.artifact)
-		if !ok || a.Version == w.want {
-			continue
-		}
-		return remote.Hint(fmt.Errorf("versions.%s is %s in the inventory, the bundle in %s has %s", w.key, w.want, b.Dir, a.Version),
-			"remove that line from the inventory, or name a bundle of that version: artifacts: {bundle: DIR}")
-	}
-	return nil
 }
 
 // Path is where an artifact lies on this machine.

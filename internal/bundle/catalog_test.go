@@ -1,14 +1,11 @@
 package bundle
 
 import (
-	"encoding/json"
-	"errors"
 	"io"
+	"io/fs"
 	"log"
-	"os"
-	"path/filepath"
+	"path"
 	"regexp"
-	"runtime"
 	"strings"
 	"testing"
 
@@ -21,8 +18,15 @@ import (
 func discardLog() *log.Logger { return log.New(io.Discard, "", 0) }
 
 func TestCatalogueIsFitForAManifest(t *testing.T) {
+	for _, set := range versions.Sets() {
+		fitForAManifest(t, set)
+	}
+}
+
+func fitForAManifest(t *testing.T, set versions.Set) {
+	t.Helper()
 	m := Manifest{Schema: schema, Arch: "amd64", Origin: Source}
-	for _, a := range append(catalog(), runcArtifact()) {
+	for _, a := range append(catalog(set), runcArtifact(set)) {
 		a.SHA256, a.Size = strings.Repeat("0", 64), 1
 		if a.Kind == Image {
 			a.ImageID = "sha256:" + a.SHA256
@@ -30,42 +34,97 @@ func TestCatalogueIsFitForAManifest(t *testing.T) {
 		m.Artifacts = append(m.Artifacts, a)
 	}
 	if err := m.validate(); err != nil {
-		t.Error(err)
+		t.Errorf("%s: %v", set.Kubernetes, err)
 	}
 }
 
-func TestBuildModulesPinTheVersionsOfThisHactl(t *testing.T) {
-	for module, want := range map[string]string{
-		"kubernetes": "k8s.io/kubernetes " + versions.Kubernetes,
-		"etcd":       "go.etcd.io/etcd/server/v3 " + versions.Etcd,
-		"containerd": "github.com/containerd/containerd/v2 " + versions.Containerd,
-		"cni":        "github.com/containernetworking/plugins " + versions.CNIPlugins,
-		"coredns":    "github.com/coredns/coredns " + versions.CoreDNS,
-		"flannel":    "github.com/flannel-io/flannel " + versions.Flannel,
-	} {
-		raw, err := modules.ReadFile("modules/" + module + "/go.mod.txt")
+func TestBuildModulesPinTheVersionsOfEverySet(t *testing.T) {
+	for _, set := range variants() {
+		for module, want := range map[string]string{
+			"kubernetes/" + set.Kubernetes: "k8s.io/kubernetes " + set.Kubernetes,
+			"etcd/" + set.Etcd:             "go.etcd.io/etcd/server/v3 " + set.Etcd,
+			"containerd/" + set.Containerd: "github.com/containerd/containerd/v2 " + set.Containerd,
+			"cni/" + set.CNIPlugins:        "github.com/containernetworking/plugins " + set.CNIPlugins,
+			"coredns/" + set.CoreDNS:       "github.com/coredns/coredns " + set.CoreDNS,
+			"flannel/" + set.Flannel:       "github.com/flannel-io/flannel " + set.Flannel,
+		} {
+			raw, err := modules.ReadFile("modules/" + module + "/go.mod.txt")
+			if err != nil {
+				t.Error(err)
+				continue
+			}
+			if !regexp.MustCompile(`(?m)^(require|)\s*` + regexp.QuoteMeta(want) + `$`).Match(raw) {
+				t.Errorf("%s does not require %s", module, want)
+			}
+		}
+	}
+}
+
+// Kubernetes' staging modules carry the same patch, and its own module says under
+// which Go's defaults it is to run.
+func TestStagingModulesFollowTheirKubernetes(t *testing.T) {
+	for _, set := range versions.Sets() {
+		raw, err := modules.ReadFile("modules/kubernetes/" + set.Kubernetes + "/go.mod.txt")
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !regexp.MustCompile(`(?m)^(require|)\s*` + regexp.QuoteMeta(want) + `$`).Match(raw) {
-			t.Errorf("%s does not require %s", module, want)
+		text, staging := string(raw), "v0"+strings.TrimPrefix(set.Kubernetes, "v1")
+		if !strings.Contains(text, "\ngodebug default=go1.") {
+			t.Errorf("%s: no godebug line", set.Kubernetes)
+		}
+		replaced := regexp.MustCompile(`(?m)^\s+(k8s\.io/\S+) => (k8s\.io/\S+) (v\S+)$`).FindAllStringSubmatch(text, -1)
+		if len(replaced) < 29 {
+			t.Errorf("%s: %d staging modules are replaced", set.Kubernetes, len(replaced))
+		}
+		for _, m := range replaced {
+			if m[1] != m[2] || m[3] != staging {
+				t.Errorf("%s: %s => %s %s, want %s", set.Kubernetes, m[1], m[2], m[3], staging)
+			}
+		}
+	}
+}
+
+func TestNoBuildModuleIsLeftOver(t *testing.T) {
+	used := map[string]bool{}
+	for _, set := range variants() {
+		for _, m := range projects(set) {
+			used[m] = true
+		}
+	}
+	found, err := fs.Glob(modules, "modules/*/*/go.mod.txt")
+	if err != nil || len(found) < 10 {
+		t.Fatalf("%d modules, %v", len(found), err)
+	}
+	for _, f := range found {
+		if m := strings.TrimPrefix(path.Dir(f), "modules/"); !used[m] {
+			t.Errorf("%s: no set uses it", m)
 		}
 	}
 }
 
 func TestEveryArtifactHasARecipe(t *testing.T) {
-	jobs, err := Options{Dir: t.TempDir(), Arch: "amd64"}.sourceJobs()
-	if err != nil || len(jobs) != len(catalog()) {
-		t.Fatalf("%d jobs, %v", len(jobs), err)
+	for _, set := range variants() {
+		jobs, err := Options{Dir: t.TempDir(), Arch: "amd64", Set: set}.sourceJobs()
+		if err != nil || len(jobs) != len(catalog(set)) {
+			t.Fatalf("%d jobs, %v", len(jobs), err)
+		}
+		specs := imageSpecs()
+		for _, a := range catalog(set) {
+			if s, ok := specs[a.Name]; (a.Kind == Image) != ok || ok && s.Binary == "" {
+				t.Errorf("%s: image spec %+v", a.Name, s)
+			}
+		}
 	}
-	specs, progs := imageSpecs(), programs()
-	for _, a := range catalog() {
-		if s, ok := specs[a.Name]; (a.Kind == Image) != ok || ok && s.Binary == "" {
-			t.Errorf("%s: image spec %+v", a.Name, s)
-		}
-		if _, err := modules.ReadFile("modules/" + progs[a.Name].module + "/go.mod.txt"); err != nil {
-			t.Errorf("%s: %v", a.Name, err)
-		}
+}
+
+func TestAVersionWithoutABuildModuleIsAnsweredWithThoseThatHaveOne(t *testing.T) {
+	set, ok := versions.For("v1.36.9")
+	if !ok {
+		t.Fatal("no set")
+	}
+	_, err := Ensure(t.Context(), Options{Dir: t.TempDir(), Set: set})
+	if err == nil || !strings.Contains(err.Error(), "v1.35.4, v1.36.1, v1.36.3, v1.37.2") || !strings.Contains(remote.HintOf(err), "--from upstream") {
+		t.Errorf("error %v, hint %q", err, remote.HintOf(err))
 	}
 }
 
@@ -91,6 +150,32 @@ func TestWhatCannotBeMadeHereIsRefusedWithAHint(t *testing.T) {
 	}
 }
 
+// A change here makes every machine build its bundle anew, some twenty minutes of
+// CI among it: the parts of the default set, a build module or the recipe changed.
+func TestDefaultSetKeepsItsFolder(t *testing.T) {
+	t.Setenv("XDG_CACHE_HOME", "/cache")
+	t.Setenv("HOME", "/home")
+	if dir, err := DefaultDir(Source, "amd64"); err != nil || dir != "/cache/hactl/bundle/v1.36.3-amd64-source-0602d49b10" {
+		t.Errorf("the default bundle lies in %s, %v", dir, err)
+	}
+}
+
+func TestEverySetHasAFolderOfItsOwn(t *testing.T) {
+	t.Setenv("XDG_CACHE_HOME", "/cache")
+	t.Setenv("HOME", "/home")
+	seen := map[string]versions.Set{}
+	for _, set := range variants() {
+		dir, err := Find(Options{Set: set, Arch: "amd64"})
+		if err != nil || !strings.HasPrefix(dir, "/cache/hactl/bundle/"+set.Kubernetes+"-amd64-source-") {
+			t.Errorf("%+v: %s, %v", set, dir, err)
+		}
+		if other, ok := seen[dir]; ok {
+			t.Errorf("%s is the folder of %+v and of %+v", dir, set, other)
+		}
+		seen[dir] = set
+	}
+}
+
 func TestDefaultFolderDependsOnOriginAndArchitecture(t *testing.T) {
 	t.Setenv("XDG_CACHE_HOME", "/cache")
 	t.Setenv("HOME", "/home")
@@ -110,8 +195,9 @@ func TestDefaultFolderDependsOnOriginAndArchitecture(t *testing.T) {
 }
 
 func TestABundleOfOtherVersionsIsNamed(t *testing.T) {
-	pinned := inventory.Versions{Kubernetes: versions.Kubernetes, Etcd: versions.Etcd, Containerd: versions.Containerd}
-	b := &Bundle{Dir: "/bundle", Manifest: Manifest{Artifacts: catalog()}}
+	set := versions.OfDefault()
+	pinned := inventory.Versions{Kubernetes: set.Kubernetes, Etcd: set.Etcd, Containerd: set.Containerd}
+	b := &Bundle{Dir: "/bundle", Manifest: Manifest{Artifacts: catalog(set)}}
 	if err := b.Suits(pinned); err != nil {
 		t.Error(err)
 	}
@@ -125,34 +211,6 @@ func TestABundleOfOtherVersionsIsNamed(t *testing.T) {
 		err := b.Suits(v)
 		if err == nil || !strings.Contains(err.Error(), "versions."+key+" is ") || !strings.Contains(err.Error(), "/bundle") || remote.HintOf(err) == "" {
 			t.Errorf("%s: %v", key, err)
-		}
-	}
-}
-
-// What either kind of hactl bundle filled is found without naming its folder.
-func TestTheBundleOfEitherOriginIsFound(t *testing.T) {
-	cache := t.TempDir()
-	t.Setenv("XDG_CACHE_HOME", cache)
-	if _, err := Locate(""); !errors.Is(err, ErrIncomplete) || remote.HintOf(err) != "hactl bundle" {
-		t.Errorf("nothing there: %v, hint %q", err, remote.HintOf(err))
-	}
-	for _, from := range []string{Upstream, Source} { // the one built here comes first
-		dir, err := DefaultDir(from, runtime.GOARCH)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			t.Fatal(err)
-		}
-		text, err := json.Marshal(Manifest{Schema: schema, Arch: runtime.GOARCH, Origin: from})
-		if err == nil {
-			err = os.WriteFile(filepath.Join(dir, manifestName), text, 0o644)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		if b, err := Locate(""); err != nil || b.Origin != from {
-			t.Errorf("%s: %+v, %v", from, b, err)
 		}
 	}
 }

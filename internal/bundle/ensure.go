@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"hactl/internal/remote"
+	"hactl/internal/versions"
 )
 
 // The origins of a bundle.
@@ -25,12 +26,13 @@ const (
 
 // Options say what bundle is wanted and where.
 type Options struct {
-	Dir      string      // empty: a folder by version in the user's cache
-	From     string      // Source or Upstream; empty: Source, and what the folder has of either origin will do
-	Mirror   string      // base URL in place of the release hosts' scheme and host; Upstream only
-	Arch     string      // empty: this machine's
-	Jobs     int         // artifacts made at a time, 1 to 16; 0: 2 (linking one takes up to 2 GB)
-	Progress func(Event) // called one event at a time; may be nil
+	Dir      string       // holds the sets, each in a folder of its own; empty: the user's cache. A folder with a manifest of its own is one set
+	Set      versions.Set // what is in it; zero: the default set
+	From     string       // Source or Upstream; empty: Source, and what the folder has of either origin will do
+	Mirror   string       // base URL in place of the release hosts' scheme and host; Upstream only
+	Arch     string       // empty: this machine's
+	Jobs     int          // artifacts made at a time, 1 to 16; 0: 2 (linking one takes up to 2 GB)
+	Progress func(Event)  // called one event at a time; may be nil
 }
 
 // job makes one artifact: out is a path in the work folder, whose siblings it
@@ -65,19 +67,10 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Jobs == 0 {
 		o.Jobs = 2
 	}
-	if o.Dir == "" {
-		dir, err := DefaultDir(o.From, o.Arch)
-		if err != nil {
-			return o, err
-		}
-		o.Dir = dir
+	if o.Set == (versions.Set{}) {
+		o.Set = versions.OfDefault()
 	}
-	dir, err := filepath.Abs(o.Dir)
-	if err != nil {
-		return o, fmt.Errorf("find bundle: %w", err)
-	}
-	o.Dir = dir
-	return o, nil
+	return o.withFolder()
 }
 
 func (o Options) origin() string {
@@ -95,6 +88,7 @@ func ensure(ctx context.Context, o Options, jobs []job) (*Bundle, error) {
 		return nil, fmt.Errorf("make bundle: %w", err)
 	}
 	f := &filler{Options: o, jobs: jobs, have: map[string]Artifact{}}
+	f.siblings = o.siblings()
 	unlock, err := lock(ctx, o.Dir, func() {
 		f.report(Event{Name: o.Dir, Total: len(jobs), State: Waiting, Detail: "another hactl fills it"})
 	})
@@ -135,7 +129,8 @@ func (j job) same(a Artifact) bool {
 // filler fills one folder.
 type filler struct {
 	Options
-	jobs []job
+	jobs     []job
+	siblings []string // folders of other sets whose artifacts may be shared
 
 	reporting sync.Mutex
 	mu        sync.Mutex
@@ -219,14 +214,22 @@ func (f *filler) run(ctx context.Context, n int, j job) error {
 		f.report(e)
 		return nil
 	}
-	start := time.Now()
-	note, stop := watch(e, f.report)
-	a, err := f.makeOne(ctx, j, note)
-	stop()
+	a, from, err := f.share(j)
 	if err != nil {
 		return err
 	}
-	e.State, e.Elapsed, e.Size = Done, time.Since(start), a.Size
+	if from != "" {
+		e.State, e.Size, e.Detail = Kept, a.Size, "shared with "+filepath.Base(from)
+	} else {
+		start := time.Now()
+		note, stop := watch(e, f.report)
+		a, err = f.makeOne(ctx, j, note)
+		stop()
+		if err != nil {
+			return err
+		}
+		e.State, e.Elapsed, e.Size = Done, time.Since(start), a.Size
+	}
 	f.report(e)
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -293,10 +296,4 @@ func (f *filler) report(e Event) {
 	f.reporting.Lock()
 	defer f.reporting.Unlock()
 	f.Progress(e)
-}
-
-// Find is the folder that the options mean, whether it exists or not.
-func Find(o Options) (string, error) {
-	o, err := o.withDefaults()
-	return o.Dir, err
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"hactl/internal/remote"
+	"hactl/internal/versions"
 	"hactl/inventory"
 )
 
@@ -125,7 +126,7 @@ func TestKilledFillGoesOnWhereItStopped(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = child.Wait()
-	if _, err := Locate(o.Dir); !errors.Is(err, ErrIncomplete) || !strings.Contains(remote.HintOf(err), "--dir "+o.Dir) {
+	if _, err := Locate(o.Dir, inventory.Versions{}); !errors.Is(err, ErrIncomplete) || !strings.Contains(remote.HintOf(err), "--dir "+o.Dir) {
 		t.Fatalf("a bundle that is half there opens with %v", err)
 	}
 	jobs, made := fakeJobs("")
@@ -256,7 +257,7 @@ func TestACopiedBundleServesAnyOriginUnlessOneIsAskedFor(t *testing.T) {
 }
 
 func TestForGivesEachRoleWhatItNeeds(t *testing.T) {
-	b := &Bundle{Manifest: Manifest{Artifacts: append(catalog(), Artifact{Name: "notes", Kind: Extra})}}
+	b := &Bundle{Manifest: Manifest{Artifacts: append(catalog(versions.OfDefault()), Artifact{Name: "notes", Kind: Extra})}}
 	names := func(r inventory.Role) string {
 		var out []string
 		for _, a := range b.For(r) {

@@ -20,8 +20,8 @@ import (
 	"hactl/internal/remote"
 )
 
-// modules holds one small Go module per project, with every dependency pinned
-// by hash. The files carry .txt because a folder with a go.mod is another
+// modules holds one small Go module per project and version, with every dependency
+// pinned by hash. The files carry .txt because a folder with a go.mod is another
 // module, which cannot be embedded.
 //
 //go:embed modules
@@ -33,11 +33,26 @@ var ErrModuleDownload = errors.New("module download")
 
 // program is a Go program and how it is linked.
 type program struct {
-	module string // folder in modules
+	module string // folder in modules: "etcd/v3.6.16"
 	pkg    string // import path; "." is the module's own
 	tags   string
 	flags  string // -ldflags beyond -s -w
 	cgo    bool   // link against the C library, statically
+}
+
+// known refuses a version that has no build module. Its error lists those that do.
+func (p program) known() error {
+	if _, err := fs.Stat(modules, path.Join("modules", p.module, "go.mod.txt")); err == nil {
+		return nil
+	}
+	project, version := path.Split(p.module)
+	var have []string
+	entries, _ := fs.ReadDir(modules, path.Join("modules", project))
+	for _, e := range entries {
+		have = append(have, e.Name())
+	}
+	return remote.Hint(fmt.Errorf("build %s %s from source: this hactl can build %s", path.Clean(project), version, strings.Join(have, ", ")),
+		"name one of these versions, or fetch the release with hactl bundle --from upstream")
 }
 
 // downloadPauses are the waits between attempts: a proxy that fetches a

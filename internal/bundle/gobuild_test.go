@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"hactl/internal/remote"
+	"hactl/internal/versions"
 )
 
 // fakeGo puts a script in the place of the go command.
@@ -66,7 +67,7 @@ func TestBuildRunsGoWithPinnedModuleAndItsFlags(t *testing.T) {
 	fakeGo(t, `ls; echo "$@" CGO=$CGO_ENABLED ARCH=$GOARCH WORK=$GOWORK; for a; do case $prev in -o) cp go.mod "$a";; esac; prev=$a; done`)
 	var lines []string
 	out := filepath.Join(t.TempDir(), "flanneld")
-	if err := programs()["flannel"].build(t.Context(), "amd64", out, func(s string) { lines = append(lines, s) }); err != nil {
+	if err := programs(versions.OfDefault())["flannel"].build(t.Context(), "amd64", out, func(s string) { lines = append(lines, s) }); err != nil {
 		t.Fatal(err)
 	}
 	said := strings.Join(lines, " ")
@@ -96,7 +97,7 @@ func TestBuildWithoutACompilerNamesThePackages(t *testing.T) {
 	fakeGo(t, "exit 0")
 	t.Setenv("CC", "")
 	t.Setenv("PATH", strings.SplitN(os.Getenv("PATH"), ":", 2)[0])
-	err := programs()["flannel"].build(t.Context(), "amd64", filepath.Join(t.TempDir(), "x"), func(string) {})
+	err := programs(versions.OfDefault())["flannel"].build(t.Context(), "amd64", filepath.Join(t.TempDir(), "x"), func(string) {})
 	if err == nil || !strings.Contains(remote.HintOf(err), strings.Join(BuildPackages, " ")) {
 		t.Errorf("error %v, hint %q", err, remote.HintOf(err))
 	}
@@ -108,7 +109,7 @@ func TestDemoServerAndPauseAreGoPrograms(t *testing.T) {
 	}
 	for _, n := range []string{"pause", "demo-v1"} {
 		out := filepath.Join(t.TempDir(), n)
-		if err := programs()[n].build(t.Context(), "amd64", out, func(string) {}); err != nil {
+		if err := programs(versions.OfDefault())[n].build(t.Context(), "amd64", out, func(string) {}); err != nil {
 			t.Fatal(err)
 		}
 	}

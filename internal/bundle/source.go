@@ -10,42 +10,43 @@ import (
 	"hactl/internal/versions"
 )
 
-// programs says where each binary comes from, by the artifact's name (or the
-// name of the image that carries it).
-func programs() map[string]program {
+// programs says where each binary of a set comes from, by the artifact's name
+// (or the name of the image that carries it).
+func programs(set versions.Set) map[string]program {
+	etcd := "etcd/" + set.Etcd
 	out := map[string]program{
-		"etcd":    {module: "etcd", pkg: "go.etcd.io/etcd/server/v3"},
-		"etcdctl": {module: "etcd", pkg: "go.etcd.io/etcd/etcdctl/v3"},
-		"etcdutl": {module: "etcd", pkg: "go.etcd.io/etcd/etcdutl/v3"},
-		"coredns": {module: "coredns", pkg: "github.com/coredns/coredns"},
-		"flannel": {module: "flannel", pkg: "github.com/flannel-io/flannel", cgo: true, flags: "-X github.com/flannel-io/flannel/pkg/version.Version=" + versions.Flannel},
+		"etcd":    {module: etcd, pkg: "go.etcd.io/etcd/server/v3"},
+		"etcdctl": {module: etcd, pkg: "go.etcd.io/etcd/etcdctl/v3"},
+		"etcdutl": {module: etcd, pkg: "go.etcd.io/etcd/etcdutl/v3"},
+		"coredns": {module: "coredns/" + set.CoreDNS, pkg: "github.com/coredns/coredns"},
+		"flannel": {module: "flannel/" + set.Flannel, pkg: "github.com/flannel-io/flannel", cgo: true, flags: "-X github.com/flannel-io/flannel/pkg/version.Version=" + set.Flannel},
 		"pause":   {module: "pause", pkg: "."},
 		"demo-v1": {module: "demo", pkg: "."},
 		"demo-v2": {module: "demo", pkg: "."},
 	}
 	for _, n := range []string{"kubeadm", "kubelet", "kubectl", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy"} {
-		out[n] = program{module: "kubernetes", pkg: "k8s.io/kubernetes/cmd/" + n, flags: kubernetesFlags()}
+		out[n] = program{module: "kubernetes/" + set.Kubernetes, pkg: "k8s.io/kubernetes/cmd/" + n, flags: kubernetesFlags(set.Kubernetes)}
 	}
 	for _, n := range []string{"containerd", "containerd-shim-runc-v2", "ctr"} {
-		out[n] = program{module: "containerd", pkg: "github.com/containerd/containerd/v2/cmd/" + n, tags: "no_btrfs no_devmapper no_zfs"}
+		out[n] = program{module: "containerd/" + set.Containerd, pkg: "github.com/containerd/containerd/v2/cmd/" + n, tags: "no_btrfs no_devmapper no_zfs"}
 	}
 	for _, n := range []string{"main/bridge", "main/loopback", "ipam/host-local", "meta/portmap"} {
-		out[n[strings.Index(n, "/")+1:]] = program{module: "cni", pkg: "github.com/containernetworking/plugins/plugins/" + n}
+		out[n[strings.Index(n, "/")+1:]] = program{module: "cni/" + set.CNIPlugins, pkg: "github.com/containernetworking/plugins/plugins/" + n}
 	}
 	return out
 }
 
 // kubernetesFlags stamps the version that Kubernetes' own build stamps; kubeadm
 // refuses to work with components that report none.
-func kubernetesFlags() string {
-	part := strings.SplitN(strings.TrimPrefix(versions.Kubernetes, "v"), ".", 3)
+func kubernetesFlags(version string) string {
+	part := strings.SplitN(strings.TrimPrefix(version, "v"), ".", 3)
 	const base, client = "-X k8s.io/component-base/version.", "-X k8s.io/client-go/pkg/version."
 	return strings.Join([]string{
-		base + "gitVersion=" + versions.Kubernetes,
+		base + "gitVersion=" + version,
 		base + "gitMajor=" + part[0],
 		base + "gitMinor=" + part[1],
 		base + "gitTreeState=clean",
-		client + "gitVersion=" + versions.Kubernetes,
+		client + "gitVersion=" + version,
 	}, " ")
 }
 
@@ -69,10 +70,10 @@ func imageSpecs() map[string]imageSpec {
 }
 
 func (o Options) sourceJobs() ([]job, error) {
-	progs, specs := programs(), imageSpecs()
+	progs, specs := programs(o.Set), imageSpecs()
 	tools := &toolbox{dir: filepath.Join(o.work(), "tools")}
 	var jobs []job
-	for _, a := range catalog() {
+	for _, a := range catalog(o.Set) {
 		p, ok := progs[a.Name]
 		if !ok {
 			return nil, fmt.Errorf("build %s: no recipe", a.Name)

@@ -25,8 +25,8 @@ type release struct {
 
 // runcArtifact comes with releases only: a bundle built from source leaves runc
 // to the hosts' distribution.
-func runcArtifact() Artifact {
-	return Artifact{Name: "runc", Kind: Binary, Version: versions.RuncRelease, File: "bin/runc", Dest: "/usr/local/sbin/runc"}
+func runcArtifact(set versions.Set) Artifact {
+	return Artifact{Name: "runc", Kind: Binary, Version: set.Runc, File: "bin/runc", Dest: "/usr/local/sbin/runc"}
 }
 
 // releaseOf says where upstream publishes an artifact. The second result is
@@ -65,7 +65,7 @@ func (o Options) upstreamJobs() ([]job, error) {
 	}
 	_, noGo := exec.LookPath("go")
 	var jobs []job
-	for _, a := range append(catalog(), runcArtifact()) {
+	for _, a := range append(catalog(o.Set), runcArtifact(o.Set)) {
 		j := job{Artifact: a}
 		r, released := releaseOf(a, o.Arch)
 		switch {
@@ -84,7 +84,7 @@ func (o Options) upstreamJobs() ([]job, error) {
 			spec := imageSpecs()[a.Name]
 			spec.Ref, spec.Arch = a.Image, o.Arch
 			j.make = func(ctx context.Context, out string, note func(string)) (string, error) {
-				return buildImage(ctx, programs()[a.Name], spec, nil, out, note)
+				return buildImage(ctx, programs(o.Set)[a.Name], spec, nil, out, note)
 			}
 		default:
 			j.make = func(ctx context.Context, out string, note func(string)) (string, error) {

@@ -25,6 +25,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 
 	"hactl/internal/remote"
+	"hactl/internal/versions"
 )
 
 // releases is a local mirror with the layout of the real hosts, paths and file
@@ -152,7 +153,7 @@ func TestUpstreamBundleIsFilledFromAMirror(t *testing.T) {
 	if err := b.Verify(); err != nil {
 		t.Error(err)
 	}
-	if len(b.Artifacts) != len(catalog())-2+1 {
+	if len(b.Artifacts) != len(catalog(versions.OfDefault()))-2+1 {
 		t.Errorf("%d artifacts", len(b.Artifacts))
 	}
 	for file, want := range map[string]string{"kubelet": "binary of kubelet", "etcdctl": "binary of etcd-v3.6.16-linux-amd64/etcdctl", "bridge": "binary of ./bridge", "ctr": "binary of bin/ctr", "runc": "binary of runc"} {
@@ -221,7 +222,7 @@ func TestUpstreamTroubleIsNamed(t *testing.T) {
 }
 
 func TestEveryArtifactHasAReleaseOrARegistry(t *testing.T) {
-	for _, a := range append(catalog(), runcArtifact()) {
+	for _, a := range append(catalog(versions.OfDefault()), runcArtifact(versions.OfDefault())) {
 		r, ok := releaseOf(a, "arm64")
 		if !ok && a.Kind == Binary {
 			t.Errorf("%s: a binary without a release", a.Name)

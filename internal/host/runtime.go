@@ -5,7 +5,6 @@ import (
 
 	"hactl/internal/bundle"
 	"hactl/internal/plan"
-	"hactl/internal/versions"
 	"hactl/templates"
 )
 
@@ -14,13 +13,10 @@ const RuntimeLane = "runtime"
 
 const capSysResource = 1 << 24
 
-// PauseImage is the sandbox image; containerd and the bundle must name the same.
-const PauseImage = versions.ImageRepository + "/pause:" + versions.Pause
-
 // Runtime returns the steps that configure and start containerd.
 func (h Host) Runtime() ([]plan.Step, error) {
 	conf, err := templates.Render("containerd.toml.tmpl", map[string]any{
-		"Pause": PauseImage,
+		"Pause": h.Inv.Versions.Set().PauseImage(),
 		"Runc":  "runc",
 		// Without CAP_SYS_RESOURCE runc cannot lower an oom_score_adj and dies
 		// with "can't get final child's PID from pipe".
