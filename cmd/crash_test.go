@@ -108,7 +108,11 @@ func (w *crashWorld) makePlan(ctx context.Context) (*plan.Plan, error) {
 	if c.disks, err = etcd.Observe(ctx, w.s.inv, w.s.hosts); err != nil {
 		return nil, err
 	}
-	if c.subnets, err = kubeadm.Subnets(ctx, w.s.inv, w.s.hosts); err != nil {
+	seen, err := kubeadm.LookForSubnets(ctx, w.s.inv, w.s.hosts)
+	if err != nil {
+		return nil, err
+	}
+	if c.subnets, err = seen.Assign(w.s.inv, w.s.facts); err != nil {
 		return nil, err
 	}
 	if err := c.etcdPlan().Validate(); err != nil {

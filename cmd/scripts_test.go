@@ -46,8 +46,9 @@ func agreeable(t *testing.T, inv *inventory.Inventory, manager string, asked fun
 		})
 	}
 	s.control = &kubeadm.Control{Inv: inv, Hosts: s.hosts, PKI: m}
-	var err error
-	c.subnets, err = kubeadm.Subnets(t.Context(), inv, s.hosts)
+	seen, err := kubeadm.LookForSubnets(t.Context(), inv, s.hosts)
+	must(t, err)
+	c.subnets, err = seen.Assign(inv, s.facts)
 	must(t, err)
 	return c
 }
@@ -71,10 +72,10 @@ func TestTheCAIsOnAMasterBeforeItsProberStarts(t *testing.T) {
 	}
 }
 
-// What a running cluster depends on is restarted on one master after the other.
-func TestRunningClusterIsChangedOneMasterAtATime(t *testing.T) {
+// What a running cluster depends on is restarted on one host after the other.
+func TestRunningClusterIsChangedOneHostAtATime(t *testing.T) {
 	c := agreeable(t, inventorytest.Three(t), "apt", func(remote.Call) {})
-	restarts := regexp.MustCompile(`^(keepalived/.*/(service|prober-service)|etcd/.*/service|kubeadm/.*/(manifests|certificates))$`)
+	restarts := regexp.MustCompile(`^(keepalived/.*/(service|prober-service)|etcd/.*/service|kubeadm/.*/(manifests|certificates|kubelet)|host/.*/containerd)$`)
 	serial := func() (out []bool) {
 		stages, err := c.stages()
 		must(t, err)
@@ -87,13 +88,14 @@ func TestRunningClusterIsChangedOneMasterAtATime(t *testing.T) {
 		}
 		return out
 	}
-	if got := serial(); len(got) != 15 || !slices.Contains(got, false) {
+	if got := serial(); len(got) != 21 || !slices.Contains(got, false) {
 		t.Errorf("a fresh cluster starts everywhere at once: %v", got)
 	}
 	for _, m := range c.inv.Masters() {
 		c.disks[m.Name] = etcd.Disk{Data: true, Established: c.etcdPlan().Token()}
+		c.facts[m.Name].KubeletCA = "of this cluster"
 	}
-	if got := serial(); len(got) != 15 || slices.Contains(got, false) {
+	if got := serial(); len(got) != 21 || slices.Contains(got, false) {
 		t.Errorf("a running cluster: %v", got)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -40,7 +41,9 @@ type session struct {
 	facts    map[string]*facts.Brief
 	disks    map[string]etcd.Disk
 	subnets  map[string]netip.Prefix
+	joined   []string // workers whose kubelet belongs to this cluster
 	material *pki.Material
+	identity *sync.Mutex      // over the identity in material
 	control  *kubeadm.Control // one connection to the control plane, for every look of the run
 
 	preflight *preflight.Cluster // of which the probes have begun, or nil
@@ -54,7 +57,7 @@ func (a *app) connect(c *cobra.Command, stream bool, inv *inventory.Inventory) (
 	if err != nil {
 		return nil, err
 	}
-	s := &session{verbRun: run, app: a, inv: inv, counted: map[string]*remote.Counting{}, hosts: plan.Hosts{}}
+	s := &session{verbRun: run, app: a, inv: inv, counted: map[string]*remote.Counting{}, identity: new(sync.Mutex), hosts: plan.Hosts{}}
 	if s.store, err = pki.Open(inv); err != nil {
 		return nil, err
 	}
@@ -116,10 +119,15 @@ func (s *session) ask(ctx context.Context) error {
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.gather(gctx) })
 	g.Go(func() (err error) { s.disks, err = etcd.Observe(gctx, s.inv, s.hosts); return err })
+	var subnets *kubeadm.SeenSubnets
 	if kubeadm.OwnSubnets(s.inv) {
-		g.Go(func() (err error) { s.subnets, err = kubeadm.Subnets(gctx, s.inv, s.hosts); return err })
+		g.Go(func() (err error) { subnets, err = kubeadm.LookForSubnets(gctx, s.inv, s.hosts); return err })
 	}
-	return g.Wait()
+	err := g.Wait()
+	if err == nil && subnets != nil {
+		s.subnets, err = subnets.Assign(s.inv, s.facts)
+	}
+	return err
 }
 
 // gather asks every connected host for its facts, all at once.
@@ -173,7 +181,30 @@ func (s *session) cluster() (*cluster, error) {
 			return nil, err
 		}
 	}
+	if s.joined, err = kubeadm.Belongs(s.inv, s.facts, s.material); err != nil {
+		return nil, err
+	}
 	return c, c.etcdPlan().Validate()
+}
+
+// established reports whether a master knows that the cluster has run.
+func (s *session) established() bool { return (&etcd.Plan{Disks: s.disks}).Established() }
+
+// recordQuorum notes in the store, once, that the cluster has run. A store of an
+// older hactl gets its identity by it.
+func (s *session) recordQuorum(ctx context.Context) error {
+	s.identity.Lock()
+	defer s.identity.Unlock()
+	id := s.material.Identity
+	if id.HadQuorum {
+		return nil
+	}
+	id.HadQuorum = true
+	if err := s.store.Record(ctx, id); err != nil {
+		return err
+	}
+	s.material.Identity = id
+	return nil
 }
 
 // findProber looks for hactl-prober beside this executable.

@@ -6,6 +6,7 @@ import (
 
 	"hactl/etcd"
 	"hactl/internal/bundle"
+	"hactl/internal/facts"
 	"hactl/internal/host"
 	"hactl/internal/plan"
 	"hactl/internal/remote"
@@ -37,15 +38,17 @@ func (c *cluster) stages() ([]plan.Stage, error) {
 	// (started without waiting: members wait for one another), keepalived, and
 	// the files that kubeadm starts from.
 	b.stage("runtime, etcd and VIP")
-	b.each(all, c.runtime)
+	b.each(c.newcomers(all), c.runtime)
 	b.each(all, c.nodeFiles)
 	b.each(masters, c.etcdFiles)
 	if !c.etcdPlan().Established() {
 		b.each(masters, c.vip)
 		b.each(masters, c.etcdStart)
 	} else {
-		// A running cluster is changed one master at a time: somebody always
-		// holds the VIP, and a quorum of members serves.
+		// A running cluster is changed one host at a time: a master always holds
+		// the VIP, and a quorum of members serves.
+		b.serial("container runtimes")
+		b.each(c.joinedHosts(all), c.runtime)
 		b.serial("VIP")
 		b.each(c.newcomersLast(masters), c.vip)
 		b.serial("etcd members")
@@ -70,6 +73,10 @@ func (c *cluster) stages() ([]plan.Stage, error) {
 	// Made by the first master's kubeadm init, unless that one was lost on the way.
 	b.stage("cluster")
 	b.each(c.firstMaster(), c.once)
+
+	// After the apiservers: a kubelet must not be newer than they are.
+	b.serial("kubelets")
+	b.each(c.joinedHosts(all), c.kubelet)
 
 	b.stage("workers and pod network")
 	b.each(workers, c.joinWorker)
@@ -121,6 +128,20 @@ func (c *cluster) firstMaster() []*inventory.Host {
 	return nil
 }
 
+// isNode reports whether the host is a node of a cluster that runs.
+func (c *cluster) isNode(h *inventory.Host) bool {
+	f := c.facts[h.Name]
+	return f != nil && f.KubeletCA != "" && c.etcdPlan().Established()
+}
+
+func (c *cluster) joinedHosts(hosts []*inventory.Host) []*inventory.Host {
+	return slices.DeleteFunc(slices.Clone(hosts), func(h *inventory.Host) bool { return !c.isNode(h) })
+}
+
+func (c *cluster) newcomers(hosts []*inventory.Host) []*inventory.Host {
+	return slices.DeleteFunc(slices.Clone(hosts), c.isNode)
+}
+
 // newcomersLast puts masters that join a running cluster behind the others: their
 // keepalived hears the owner only once the others know of them.
 func (c *cluster) newcomersLast(masters []*inventory.Host) []*inventory.Host {
@@ -131,17 +152,42 @@ func (c *cluster) newcomersLast(masters []*inventory.Host) []*inventory.Host {
 }
 
 func (c *cluster) machine(h *inventory.Host) host.Host {
-	return host.Host{Inv: c.inv, Host: h, Facts: c.facts[h.Name], Bundle: c.bundle}
+	return host.Host{Inv: c.inv, Host: h, Facts: c.facts[h.Name], Bundle: c.bundle, Record: c.record(h)}
 }
 
-func (c *cluster) osSteps(h *inventory.Host) ([]plan.Step, error) { return c.machine(h).OS(), nil }
+// record is what the host is to keep of itself.
+func (c *cluster) record(h *inventory.Host) facts.Record {
+	r := facts.Record{Cluster: c.material.Identity.ID, Name: h.Name, PodSubnet: c.subnets[h.Name]}
+	if h.Role == inventory.ControlPlane {
+		r.VIPPriority = c.keepalived().Priority(h)
+	}
+	return r
+}
+
+func (c *cluster) keepalived() keepalived.VIP {
+	return keepalived.VIP{Inv: c.inv, Facts: c.facts, Prober: c.prober, Etcd: etcd.ClientAddress}
+}
+
+func (c *cluster) osSteps(h *inventory.Host) ([]plan.Step, error) {
+	record, err := c.machine(h).KeepRecord()
+	return append([]plan.Step{record}, c.machine(h).OS()...), err
+}
 
 func (c *cluster) binaries(h *inventory.Host) ([]plan.Step, error) {
 	return c.machine(h).Binaries(), nil
 }
 
+// runtime is containerd and the images that come first. On a node that is there
+// the steps of containerd wait until the node is Ready again.
 func (c *cluster) runtime(h *inventory.Host) ([]plan.Step, error) {
 	steps, err := c.machine(h).Runtime()
+	if c.isNode(h) {
+		for i := range steps {
+			if steps[i].File == nil {
+				steps[i] = c.nodes().KeepNodeReady(h, c.control, steps[i])
+			}
+		}
+	}
 	return append(steps, c.machine(h).FirstImages()), err
 }
 
@@ -163,11 +209,11 @@ func (c *cluster) nodeFiles(h *inventory.Host) ([]plan.Step, error) {
 }
 
 func (c *cluster) vip(h *inventory.Host) ([]plan.Step, error) {
-	return keepalived.VIP{Inv: c.inv, Facts: c.facts, Prober: c.prober, Etcd: etcd.ClientAddress}.Steps(h)
+	return c.keepalived().Steps(h)
 }
 
 func (c *cluster) etcdPlan() *etcd.Plan {
-	p := &etcd.Plan{Inv: c.inv, PKI: c.material, Disks: c.disks}
+	p := &etcd.Plan{Inv: c.inv, PKI: c.material, Disks: c.disks, Joined: c.joined, RecordQuorum: c.recordQuorum}
 	if a, ok := c.bundle.Lookup("etcd"); ok {
 		p.Binary = a.SHA256
 	}
@@ -216,11 +262,17 @@ func (c *cluster) nodes() kubeadm.Cluster {
 func (c *cluster) initMaster(h *inventory.Host) ([]plan.Step, error) {
 	k := c.nodes()
 	first, err := k.Init(h)
-	if err != nil {
-		return nil, err
+	if err != nil || c.isNode(h) {
+		return []plan.Step{first}, err
 	}
 	kubelet, err := k.Kubelet(h)
 	return []plan.Step{first, kubelet}, err
+}
+
+// kubelet is that of a node that is there.
+func (c *cluster) kubelet(h *inventory.Host) ([]plan.Step, error) {
+	st, err := c.nodes().Kubelet(h)
+	return []plan.Step{c.nodes().KeepNodeReady(h, c.control, st)}, err
 }
 
 func (c *cluster) manifests(h *inventory.Host) ([]plan.Step, error) {
@@ -232,9 +284,13 @@ func (c *cluster) manifests(h *inventory.Host) ([]plan.Step, error) {
 
 func (c *cluster) joinWorker(h *inventory.Host) ([]plan.Step, error) {
 	k := c.nodes()
-	kubelet, err := k.Kubelet(h)
 	master := func() remote.Host { return c.hosts[c.firstMaster()[0].Name] }
-	return []plan.Step{k.Join(h, master), kubelet}, err
+	join := k.Join(h, master)
+	if c.isNode(h) {
+		return []plan.Step{join}, nil
+	}
+	kubelet, err := k.Kubelet(h)
+	return []plan.Step{join, kubelet}, err
 }
 
 func (c *cluster) once(h *inventory.Host) ([]plan.Step, error) {

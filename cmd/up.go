@@ -112,6 +112,11 @@ func (a *app) up(c *cobra.Command, o upOptions) error {
 	if err := a.confirmPlan(ctx, p, o); err != nil {
 		return err
 	}
+	if s.established() {
+		if err := s.recordQuorum(ctx); err != nil {
+			return err
+		}
+	}
 	applied, err := p.Apply(ctx, s.hosts, s.verbRun, a.signal.Stop())
 	changed := time.Now()
 	path = append(path, plan.CriticalPath(applied.Timings)...)

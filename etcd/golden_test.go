@@ -104,7 +104,7 @@ func TestValidateRefusesMembersOfOtherClusters(t *testing.T) {
 		"ours":                     {Disk{Data: true, Initial: "anything", Established: p.Token()}, ""},
 		"in another folder":        {Disk{Established: p.Token(), Elsewhere: "/old"}, "etcd/master-2: its member keeps its data in /old, the inventory says /var/lib/etcd"},
 		"in both folders":          {Disk{Data: true, Established: p.Token(), Elsewhere: "/old"}, "keeps its data in /old"},
-		"the only one, no data":    {Disk{Established: p.Token()}, "no master that knows of it holds any log in /var/lib/etcd"},
+		"the only one, no data":    {Disk{Established: p.Token()}, "and no master holds its etcd data in /var/lib/etcd"},
 		"another cluster":          {Disk{Data: true, Established: "other-1"}, `member of cluster "other-1"`},
 		"a bootstrap of others":    {Disk{Data: true, Initial: "m9=https://192.0.2.99:2380"}, "bootstrap with other masters"},
 		"data without its history": {Disk{Data: true}, "bootstrap with other masters"},

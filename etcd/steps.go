@@ -28,7 +28,24 @@ type Plan struct {
 	PKI    *pki.Material
 	Disks  map[string]Disk
 	Binary string // sha256 of the etcd executable
+	// Joined names the workers whose kubelet belongs to this cluster.
+	Joined []string
+	// RecordQuorum notes on the operator's side, once, that the cluster has run.
+	RecordQuorum func(context.Context) error
 }
+
+// RefusedError says that the hosts and the store do not fit together, and that
+// going on could lose a cluster.
+type RefusedError struct{ Err error }
+
+// Error gives the reason.
+func (e *RefusedError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the reason.
+func (e *RefusedError) Unwrap() error { return e.Err }
+
+// ExitCode is the code for "refused: not safe".
+func (e *RefusedError) ExitCode() int { return 7 }
 
 // Established reports whether the cluster has ever had a quorum.
 func (p *Plan) Established() bool {
@@ -40,29 +57,20 @@ func (p *Plan) Established() bool {
 	return false
 }
 
-// Token is the cluster token. It follows from the etcd CA, so that a fresh
-// cluster has a fresh token and a resumed bootstrap keeps its own.
-func (p *Plan) Token() string {
-	fp := strings.ToLower(strings.ReplaceAll(p.PKI.EtcdCA.Fingerprint(), ":", ""))
-	return p.Inv.Cluster + "-" + fp[:12]
-}
+// Token is the cluster token.
+func (p *Plan) Token() string { return p.PKI.Identity.Token() }
 
 // Validate finds what no step could repair: a member of another cluster or in
 // another folder, a half-made bootstrap with another set of masters, a cluster
 // that has no data left.
 func (p *Plan) Validate() error {
-	var errs []error
-	if p.Established() && !p.alive() {
-		errs = append(errs, remote.Hint(fmt.Errorf("etcd had a quorum once (%s says so), and no master that knows of it holds any log in %s", establishedFile, p.Inv.Etcd.DataDir),
-			"is the disk mounted? mount it and run hactl again; if its data is lost, restore the cluster from a backup"))
-	}
+	errs := []error{p.emptied()}
 	want := p.initialCluster(p.Inv.Masters())
 	for _, m := range p.Inv.Masters() {
 		d := p.Disks[m.Name]
 		switch {
 		case d.Established != "" && d.Established != p.Token():
-			errs = append(errs, remote.Hint(fmt.Errorf("etcd/%s: the host holds a member of cluster %q, expected %q", m.Name, d.Established, p.Token()),
-				"restore the PKI store of that cluster (%s), or use hosts without an etcd member", p.Inv.PKI.Store))
+			errs = append(errs, p.otherCluster(m, d))
 		case d.Elsewhere != "":
 			was, now := d.Elsewhere, p.Inv.Etcd.DataDir
 			errs = append(errs, remote.Hint(fmt.Errorf("etcd/%s: its member keeps its data in %s, the inventory says %s", m.Name, was, now),
@@ -75,16 +83,51 @@ func (p *Plan) Validate() error {
 	return errors.Join(errs...)
 }
 
+// emptied is an error when the cluster has run and no master has its data: the
+// bootstrap of an empty one would take its place. Three witnesses know that it
+// has run: a master, the store, and a worker that belongs to it.
+func (p *Plan) emptied() error {
+	if p.anyData() {
+		return nil
+	}
+	witness := ""
+	switch {
+	case p.Established():
+		witness = establishedFile + " on a master says so"
+	case p.PKI.Identity.HadQuorum:
+		witness = "the store " + p.Inv.PKI.Store + " says so"
+	case len(p.Joined) > 0:
+		witness = "still joined to it: " + strings.Join(p.Joined, ", ")
+	default:
+		return nil
+	}
+	return remote.Hint(&RefusedError{fmt.Errorf("cluster %s has run (%s), and no master holds its etcd data in %s: an empty cluster would take its place", p.Inv.Cluster, witness, p.Inv.Etcd.DataDir)},
+		"if a disk is not mounted or a master is switched off: bring it back and run hactl again. If the data is lost: restore it from an etcd snapshot. "+
+			"To give this cluster up: move the store away (mv %[1]s %[1]s.old), use hosts that are not joined to it, and run hactl up", p.Inv.PKI.Store)
+}
+
+// otherCluster says what it means that a master's member has another token.
+func (p *Plan) otherCluster(m *inventory.Host, d Disk) error {
+	if n := p.PKI.Identity.GenerationOf(d.Established); n > p.PKI.Identity.Generation {
+		return remote.Hint(&RefusedError{fmt.Errorf("etcd/%s: the host is of generation %d of cluster %s, the store %s is of generation %d: it is an old copy", m.Name, n, p.Inv.Cluster, p.Inv.PKI.Store, p.PKI.Identity.Generation)},
+			"use the store of the operator who restored the cluster last, or its backup")
+	}
+	return remote.Hint(&RefusedError{fmt.Errorf("etcd/%s: the host holds a member of cluster %q, expected %q", m.Name, d.Established, p.Token())},
+		"restore the PKI store of that cluster (%s), or use hosts without an etcd member", p.Inv.PKI.Store)
+}
+
 // moveByHand is a command for the operator: hactl does not move data.
 func moveByHand(was, now string) string {
 	return fmt.Sprintf("systemctl stop etcd && install -d -o etcd -g etcd -m 700 %[2]s && mv %[1]s/member %[2]s/ && "+
 		"sed -i 's|--data-dir=%[1]s |--data-dir=%[2]s |; s|%[1]s/member/|%[2]s/member/|' %[3]s && systemctl daemon-reload && systemctl start etcd", was, now, unitFile)
 }
 
-// alive reports whether a master that knows of a quorum has its data, too.
-func (p *Plan) alive() bool {
+// anyData reports whether a master has a member's data: once the cluster has had
+// a quorum, of a member that knows of it.
+func (p *Plan) anyData() bool {
+	established := p.Established()
 	for _, d := range p.Disks {
-		if d.Established != "" && (d.Data || d.Elsewhere != "") {
+		if (d.Established != "" || !established) && (d.Data || d.Elsewhere != "") {
 			return true
 		}
 	}
@@ -299,6 +342,13 @@ func (p *Plan) Quorum(m *inventory.Host, dial dialer) plan.Step {
 		defer c.Close()
 		if err := c.WaitWrite(ctx, 90*time.Second, env.Say); err != nil {
 			return err
+		}
+		// The store first: were the host first and lost with the others, an empty
+		// cluster could take the place of this one.
+		if p.RecordQuorum != nil {
+			if err := p.RecordQuorum(ctx); err != nil {
+				return err
+			}
 		}
 		return env.Host.Put(ctx, marker)
 	}

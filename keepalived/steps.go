@@ -71,28 +71,6 @@ func (v VIP) Interface(h *inventory.Host) (string, error) {
 	return "", fmt.Errorf("%s: no interface holds %s; set hosts[].interface or correct privateAddress", h.Name, h.PrivateAddress)
 }
 
-// priority spreads the masters: 250 for the first and 30 less for each one
-// after. The owner's place decides nothing else under nopreempt, but in VRRP
-// version 3 a distance of 30 is 12 ms of skew at 100 ms adverts, which keeps
-// two candidates from claiming the address at once.
-func (v VIP) priority(h *inventory.Host) int {
-	for i, m := range v.Inv.Masters() {
-		if m.Name == h.Name {
-			return 250 - 30*i
-		}
-	}
-	return 1
-}
-
-// minorityWeight is what a host that sees a minority loses of its priority: more than all
-// are apart, and as much more as leaves them in order. A backup waits the longer
-// the lower it is, by up to 100 ms at 100 ms adverts, and busy hosts are late by
-// tens of milliseconds: who has just come back must not be the one that wins.
-func (v VIP) minorityWeight() int {
-	masters := v.Inv.Masters()
-	return max(30*len(masters), v.priority(masters[len(masters)-1])-1)
-}
-
 func (v VIP) apiURL(a netip.Addr) string {
 	return "https://" + net.JoinHostPort(a.String(), strconv.Itoa(v.Inv.VIP.Port))
 }
@@ -168,8 +146,8 @@ func (v VIP) render(h *inventory.Host) (r rendered, err error) {
 	}
 	vip := netip.PrefixFrom(v.Inv.VIP.Address, v.Inv.VIP.Address.BitLen()).String()
 	data := map[string]any{
-		"Name": h.Name, "Prober": v.UsesProber(), "TrackFile": trackFile, "MinorityFile": minority, "Minority": v.minorityWeight(), "CheckScript": checkScript,
-		"RouterID": v.Inv.VIP.VirtualRouterID, "Interface": iface, "Priority": v.priority(h),
+		"Name": h.Name, "Prober": v.UsesProber(), "TrackFile": trackFile, "MinorityFile": minority, "Minority": v.minorityPenalty(), "CheckScript": checkScript,
+		"RouterID": v.Inv.VIP.VirtualRouterID, "Interface": iface, "Priority": v.Priority(h),
 		"AdvertInterval": strconv.FormatFloat(v.Inv.VIP.AdvertInterval.Seconds(), 'f', -1, 64),
 		"Address":        h.PrivateAddress.String(), "Peers": peers, "VIP": vip, "CA": apiserverCA, "Local": v.local(),
 	}

@@ -322,7 +322,11 @@ func TestSubnetOfASkippedHostIsKnownFromTheRoutesToIt(t *testing.T) {
 				return &remote.Result{Stdout: out}, err
 			})
 		}
-		got, err := Subnets(t.Context(), inv, hosts)
+		seen, err := LookForSubnets(t.Context(), inv, hosts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := seen.Assign(inv, nil)
 		if err != nil || !maps.Equal(got, at) {
 			t.Errorf("%s: got %v, %v; the hosts have %v", name, got, err, at)
 		}
@@ -331,15 +335,15 @@ func TestSubnetOfASkippedHostIsKnownFromTheRoutesToIt(t *testing.T) {
 
 func TestKubeletIsNamedByUnitAndBinary(t *testing.T) {
 	c := clusterOf(t, inventorytest.One(t), true)
-	unit, was, err := c.kubeletUnit()
+	unit, was, err := c.kubeletUnit(c.Inv.Masters()[0])
 	if err != nil || !bytes.Contains(unit, []byte("HACTL_CONFIG="+was+"\n")) {
 		t.Fatalf("%s, %v", unit, err)
 	}
-	if _, again, _ := c.kubeletUnit(); again != was {
+	if _, again, _ := c.kubeletUnit(c.Inv.Masters()[0]); again != was {
 		t.Error("not stable")
 	}
 	c.KubeletSum = "4567"
-	if _, other, _ := c.kubeletUnit(); other == was {
+	if _, other, _ := c.kubeletUnit(c.Inv.Masters()[0]); other == was {
 		t.Error("another binary has the same name")
 	}
 }

@@ -35,6 +35,9 @@ const (
 	// servingDir holds, on a master, the pair with which its controller manager and
 	// scheduler serve. They read it anew by themselves when it changes.
 	servingDir = pkiDir + "/serving"
+	// signingDir holds, on a master, the pair with which its controller manager
+	// signs the certificates of kubelets.
+	signingDir = pkiDir + "/signing"
 	// kubeletDir is where a kubelet keeps its pairs: kubelet.crt and kubelet.key, by
 	// which it serves, are its own work only while they are not there.
 	kubeletDir      = "/var/lib/kubelet/pki"
@@ -165,8 +168,10 @@ func (c Cluster) initConfig(h *inventory.Host, taints []inventory.Taint, labels 
 			// It starts some forty controllers, each with a token of its own from
 			// the API: at the default of 20 requests a second that takes 5 s, in
 			// which a new leader does nothing.
-			"kube-api-qps":   "100",
-			"kube-api-burst": "200",
+			"kube-api-qps":              "100",
+			"kube-api-burst":            "200",
+			"cluster-signing-cert-file": signingDir + "/ca.crt",
+			"cluster-signing-key-file":  signingDir + "/ca.key",
 		}), inv.Kubernetes.ControllerExtraArgs),
 		"SchedulerArgs": args(servingArgs(map[string]string{}), inv.Kubernetes.SchedulerExtraArgs),
 		"CgroupDriver":  c.cgroupDriver(h), "CgroupV1": !c.Facts[h.Name].CgroupV2, "MaxPods": maxPods(inv),

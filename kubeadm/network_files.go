@@ -26,11 +26,14 @@ const (
 // other pod network the controller manager does.
 func OwnSubnets(inv *inventory.Inventory) bool { return inv.Network.Preset == "routes" }
 
-// Subnets gives every node a pod subnet: /24, or /64 with IPv6. What a node has
-// already it keeps, so that a host that is inserted into the inventory moves no other; one
-// that was skipped or reinstalled keeps the one to which the others have a route;
-// the rest take the lowest free ones in file order.
-func Subnets(ctx context.Context, inv *inventory.Inventory, hosts plan.Hosts) (map[string]netip.Prefix, error) {
+// SeenSubnets is what the hosts' own files say about pod subnets.
+type SeenSubnets struct {
+	own    map[string]netip.Prefix                // by host, of the host itself
+	routes map[string]map[netip.Addr]netip.Prefix // by host, of the others by their addresses
+}
+
+// LookForSubnets reads the hosts' pod network, one round trip each, all at once.
+func LookForSubnets(ctx context.Context, inv *inventory.Inventory, hosts plan.Hosts) (*SeenSubnets, error) {
 	found := make([]netip.Prefix, len(inv.Hosts))
 	told := make([]map[netip.Addr]netip.Prefix, len(inv.Hosts))
 	g, gctx := errgroup.WithContext(ctx)
@@ -50,9 +53,29 @@ func Subnets(ctx context.Context, inv *inventory.Inventory, hosts plan.Hosts) (m
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
+	seen := &SeenSubnets{own: map[string]netip.Prefix{}, routes: map[string]map[netip.Addr]netip.Prefix{}}
 	for i := range inv.Hosts {
-		for _, t := range told {
-			if p := t[inv.Hosts[i].PrivateAddress]; !found[i].IsValid() && p.IsValid() {
+		seen.own[inv.Hosts[i].Name], seen.routes[inv.Hosts[i].Name] = found[i], told[i]
+	}
+	return seen, nil
+}
+
+// Assign gives every node a pod subnet: /24, or /64 with IPv6. A host keeps the
+// one that it has recorded; a host of an older hactl the one in its files; a host
+// that was skipped or reinstalled the one to which the others have a route. The
+// rest take the lowest free ones in the inventory's order.
+func (s *SeenSubnets) Assign(inv *inventory.Inventory, all map[string]*facts.Brief) (map[string]netip.Prefix, error) {
+	found := make([]netip.Prefix, len(inv.Hosts))
+	for i := range inv.Hosts {
+		h := &inv.Hosts[i]
+		if f := all[h.Name]; f != nil {
+			found[i] = f.Record.PodSubnet
+		}
+		if !found[i].IsValid() {
+			found[i] = s.own[h.Name]
+		}
+		for _, routes := range s.routes {
+			if p := routes[h.PrivateAddress]; !found[i].IsValid() && p.IsValid() {
 				found[i] = p
 			}
 		}

@@ -18,7 +18,7 @@ import (
 // beside its [Cluster.Certificates]: the kubelet's unit and pair and, on masters,
 // kubeadm's configuration. The first step compares with a node that is there.
 func (c Cluster) Files(h *inventory.Host) ([]plan.Step, error) {
-	unit, _, err := c.kubeletUnit()
+	unit, _, err := c.kubeletUnit(h)
 	if err != nil {
 		return nil, err
 	}
@@ -49,9 +49,9 @@ func (c Cluster) Files(h *inventory.Host) ([]plan.Step, error) {
 
 // kubeletUnit renders the unit and names the configuration that a running
 // kubelet must have.
-func (c Cluster) kubeletUnit() (unit []byte, config string, err error) {
+func (c Cluster) kubeletUnit(h *inventory.Host) (unit []byte, config string, err error) {
 	render := func(config string) ([]byte, error) {
-		return templates.Render("kubelet.service.tmpl", map[string]any{"Config": config, "Reads": []string{kubeletUnitFile}})
+		return templates.Render("kubelet.service.tmpl", map[string]any{"Config": config, "Node": h.Name, "Reads": []string{kubeletUnitFile}})
 	}
 	bare, err := render("")
 	if err != nil {
@@ -79,6 +79,10 @@ func (c Cluster) Certificates(h *inventory.Host) ([]plan.Step, error) {
 	return []plan.Step{
 		file("ca-cert", "ca.crt", m.KubernetesCA.CertPEM, 0o644, keep),
 		file("ca-key", "ca.key", m.KubernetesCA.KeyPEM, 0o600, keep),
+		// The controller manager signs with a pair of its own: its signer takes one
+		// certificate only, while what is trusted can be two.
+		file("signing-cert", "signing/ca.crt", m.KubernetesCA.IssuerPEM(), 0o644, keep),
+		file("signing-key", "signing/ca.key", m.KubernetesCA.KeyPEM, 0o600, keep),
 		file("front-proxy-ca-cert", "front-proxy-ca.crt", m.FrontProxyCA.CertPEM, 0o644, keep),
 		file("front-proxy-ca-key", "front-proxy-ca.key", m.FrontProxyCA.KeyPEM, 0o600, keep),
 		file("sa-key", "sa.key", m.ServiceAccount.KeyPEM, 0o600, keep),
@@ -94,7 +98,7 @@ func (c Cluster) Certificates(h *inventory.Host) ([]plan.Step, error) {
 // Kubelet returns the step that keeps the kubelet running with this binary and
 // unit, once kubeadm has configured it.
 func (c Cluster) Kubelet(h *inventory.Host) (plan.Step, error) {
-	unit, config, err := c.kubeletUnit()
+	unit, config, err := c.kubeletUnit(h)
 	return plan.Service{
 		ID: id(h, "kubelet"), Host: h.Name, Unit: "kubelet.service", Config: config, Wait: 60 * time.Second,
 		Reads: map[string][]byte{kubeletUnitFile: unit},

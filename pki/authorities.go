@@ -53,6 +53,11 @@ func (w *work) fresh() (bool, error) {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return false, err
 	}
+	if id, isNew, err := w.identity(true, nil); err != nil {
+		return false, err
+	} else if !isNew && id.HadQuorum {
+		return false, w.lost(fmt.Errorf("PKI store %s is of a cluster that has run, and its folder %s is gone", w.store.dir, authorities))
+	}
 	entries, err := fs.ReadDir(w.disk.root.FS(), ".")
 	if err != nil {
 		return false, fmt.Errorf("read PKI store: %w", err)

@@ -106,8 +106,8 @@ func checkConverges(t *testing.T, s *Store, n int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The lock, the authorities, three pairs of the master, three clients.
-	if len(entries) != 1+1+3+3 {
+	// The lock, the identity, the authorities, three pairs of the master, three clients.
+	if len(entries) != 1+1+1+3+3 {
 		t.Errorf("cut at %d left something behind: %v", n, entries)
 	}
 }

@@ -56,6 +56,22 @@ func (d *disk) publish(name string, files map[string][]byte) error {
 	return d.sync(".")
 }
 
+// replace puts a file in place under name, whole or not at all. An older one is
+// there until the new one is.
+func (d *disk) replace(name string, content []byte) error {
+	fresh := prefixNew + rand.Text()
+	if err := d.write(fresh, map[string][]byte{name: content}); err != nil {
+		return err
+	}
+	if err := d.rename(path.Join(fresh, name), name); err != nil {
+		return err
+	}
+	if err := d.remove(fresh); err != nil {
+		return err
+	}
+	return d.sync(".")
+}
+
 func (d *disk) write(folder string, files map[string][]byte) error {
 	if err := d.mkdir(folder); err != nil {
 		return err

@@ -139,8 +139,9 @@ func TestEveryFileAndFolderIsSynced(t *testing.T) {
 	s.fsync = func(f *os.File) error { synced++; return f.Sync() }
 	kept(t, s)
 	// Eight files and five folders of authorities; two files and a folder for
-	// each of six pairs; the store itself after each of the seven renames.
-	if want := 8 + 5 + 6*(2+1) + 7; synced != want {
+	// each of six pairs; the identity with its folder; the store itself after each
+	// of the eight renames.
+	if want := 8 + 5 + 6*(2+1) + 2 + 8; synced != want {
 		t.Errorf("%d syncs, want %d", synced, want)
 	}
 }

@@ -18,9 +18,12 @@ type Material struct {
 	EtcdCA, KubernetesCA, FrontProxyCA *CA
 	ServiceAccount                     Key
 
-	pairs   map[string]Pair
-	unsaved []folder // of a preview
-	now     func() time.Time
+	Identity Identity
+
+	pairs           map[string]Pair
+	unsaved         []folder // of a preview
+	unsavedIdentity bool     // of a preview
+	now             func() time.Time
 }
 
 // Load reads the store and makes nothing. It is an error, with a hint, when
@@ -51,6 +54,9 @@ func (w *work) loadAll() (*Material, error) {
 		return w.read(append([]string{authorities}, name...)...)
 	}, false)
 	if err != nil {
+		return nil, err
+	}
+	if m.Identity, _, err = w.identity(false, m.EtcdCA); err != nil {
 		return nil, err
 	}
 	reqs, err := requests(w.store.inv)

@@ -70,6 +70,9 @@ type CA struct {
 // Fingerprint is the SHA-256 of the CA's certificate, see [Fingerprint].
 func (ca *CA) Fingerprint() string { return fingerprint(ca.certs[0]) }
 
+// IssuerPEM is the issuing certificate alone, without its chain.
+func (ca *CA) IssuerPEM() []byte { return encodeCertificates(ca.certs[:1]) }
+
 // Hash is the CA's kubeadm discovery hash, see caHash.
 func (ca *CA) Hash() string { return caHash(ca.certs[0]) }
 

@@ -50,6 +50,9 @@ func (s *Store) Preview(ctx context.Context) (m *Material, created []string, err
 	return m, created, err
 }
 
+// otherRun is the hint where a store is no longer as it was previewed.
+const otherRun = "another hactl may have worked with this store; run the same command again"
+
 // folder is what one publication puts in place.
 type folder struct {
 	name  string
@@ -61,9 +64,16 @@ type folder struct {
 // the CAs since; those stay as they are.
 func (s *Store) Keep(ctx context.Context, m *Material) error {
 	return s.locked(ctx, true, func(d *disk) error {
+		// First: a run that is cut after it finds something to make, and goes on.
+		if m.unsavedIdentity {
+			if err := d.firstIdentity(m.Identity); err != nil {
+				return hinted(err, otherRun)
+			}
+			m.unsavedIdentity = false
+		}
 		for _, f := range m.unsaved {
 			if err := d.publish(f.name, f.files); err != nil {
-				return hinted(fmt.Errorf("publish %s in PKI store: %w", f.name, err), "another hactl may have worked with this store; run the same command again")
+				return hinted(fmt.Errorf("publish %s in PKI store: %w", f.name, err), otherRun)
 			}
 		}
 		m.unsaved = nil
@@ -86,6 +96,9 @@ func (w *work) run(ctx context.Context) (*Material, error) {
 	}
 	m, err := w.authorities(ctx)
 	if err != nil {
+		return nil, err
+	}
+	if m.Identity, m.unsavedIdentity, err = w.identity(m.ServiceAccount.New, m.EtcdCA); err != nil {
 		return nil, err
 	}
 	reqs, err := requests(w.store.inv)

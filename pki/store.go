@@ -22,6 +22,7 @@ import (
 //	  etcd-ca/cert.pem key.pem
 //	  kubernetes-ca/…  front-proxy-ca/…
 //	  service-account/key.pem pub.pem
+//	cluster.json                which cluster this is, see Identity; replaced by a rename
 //	etcd-server-HOST/cert.pem key.pem      and so on, each pair published by one rename
 //	.lock                       held while the store is read or changed
 const (

@@ -20,3 +20,6 @@ s package-manager
 for p in apt-get dnf; do command -v $p; done
 s links; command -v ip >/dev/null || echo 'no ip'; ip -o link show | head -c 131072
 s addresses; ip -o addr show | head -c 131072
+s kubelet-ca; sed -n 's/^ *certificate-authority-data: *//p' /etc/kubernetes/kubelet.conf | head -c 16384
+s host-record; [ ! -e /var/lib/hactl/host.json ] || first /var/lib/hactl/host.json || echo unreadable
+s vip-priority; [ -e /var/lib/hactl/host.json ] || sed -n '1{/^# Written by hactl/!q;};s/^ *priority \([0-9]*\)$/\1/p' /etc/keepalived/keepalived.conf

@@ -15,6 +15,8 @@ type Brief struct {
 	CapBnd     uint64 // capability bounding set of PID 1
 	PkgManager string // "apt", "dnf" or ""
 	Interfaces []Interface
+	KubeletCA  string // PEM of the CA that the host's kubelet trusts, "" when it has joined no cluster
+	Record     Record // zero when the host has none
 }
 
 // Facts are what a host said of itself. All of it is untrusted input: [Gather]

@@ -1,6 +1,7 @@
 package facts
 
 import (
+	"encoding/base64"
 	"net/netip"
 	"regexp"
 	"slices"
@@ -61,7 +62,24 @@ func (a *answer) brief() *Brief {
 		}
 	}
 	a.interfaces(b)
+	a.belongs(b)
 	return b
+}
+
+// belongs reads which cluster the host is of. A host of an older hactl has no
+// record: the priority is then that of its keepalived.
+func (a *answer) belongs(b *Brief) {
+	ca, err := base64.StdEncoding.DecodeString(strings.TrimSpace(a.raw("kubelet-ca")))
+	if err != nil {
+		a.fail("kubelet-ca", "%v", err)
+	}
+	b.KubeletCA = string(ca)
+	if b.Record, err = parseRecord(strings.TrimSpace(a.raw("host-record"))); err != nil {
+		a.fail("host-record", "%s: %v", RecordFile, err)
+	}
+	if p := a.text("vip-priority"); p != "" {
+		b.Record.VIPPriority = int(a.number("vip-priority", p, 1, 254))
+	}
 }
 
 func (a *answer) facts(w window) *Facts {

@@ -16,6 +16,13 @@ type Host struct {
 	Host   *inventory.Host
 	Facts  *facts.Brief
 	Bundle *bundle.Bundle
+	Record facts.Record // what the host is to keep of itself
+}
+
+// KeepRecord returns the step that lays the host's record down.
+func (h Host) KeepRecord() (plan.Step, error) {
+	text, err := h.Record.Text()
+	return plan.File{ID: h.id("record"), Host: h.Host.Name, Path: facts.RecordFile, Content: text, Mode: 0o600}.Step(), err
 }
 
 func (h Host) id(what string) plan.ID { return plan.ID("host/" + h.Host.Name + "/" + what) }

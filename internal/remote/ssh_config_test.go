@@ -65,7 +65,7 @@ func TestHostKnownOnlyInTheSSHConfiguration(t *testing.T) {
 func TestInventoryWinsOverTheSSHConfiguration(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, sshdtest.Config{})
-	w.sshConfigOf(t, "Host *\n User nobody\n Port 1\n IdentityFile /no/such\n IdentitiesOnly yes\n ProxyJump none\n")
+	w.sshConfigOf(t, "Host *\n User other\n Port 1\n IdentityFile /no/such\n IdentitiesOnly yes\n ProxyJump none\n")
 	if c := w.connect(t); c.t.user != "tester" {
 		t.Errorf("logged in as %s", c.t.user)
 	}

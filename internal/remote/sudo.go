@@ -67,7 +67,7 @@ func (s *sudo) prefix() string {
 
 // settle finds out once whether the password works. It is tried alone, with
 // nothing after it on stdin: sudo asks three times, and would take the next
-// lines, which may be somebody's secret, as further passwords.
+// lines, which may be another secret, as further passwords.
 func (s *sudo) settle(ctx context.Context, try func(context.Context, call) (*outcome, error)) error {
 	if s == nil {
 		return nil
@@ -89,7 +89,7 @@ func (s *sudo) settle(ctx context.Context, try func(context.Context, call) (*out
 }
 
 // find takes the password from the environment; without one there, and with
-// somebody to ask, it asks only when sudo really wants one.
+// a terminal to ask on, it asks only when sudo really wants one.
 func (s *sudo) find(ctx context.Context, try func(context.Context, call) (*outcome, error)) error {
 	check := call{title: "check sudo", script: "true", stdin: []byte{}, timeout: 30 * time.Second, probe: true}
 	if s.env != "" {

@@ -32,7 +32,7 @@ type Trust struct {
 	key ssh.PublicKey
 }
 
-// errSeen ends the handshake once the key has been seen: nobody logs in.
+// errSeen ends the handshake once the key has been seen: no login follows.
 var errSeen = errors.New("host key seen")
 
 // FetchTrust asks a host for its key, or with bastion the jump host in front of

@@ -11,7 +11,7 @@ import (
 )
 
 // Dial implements [Host]: the connection starts on the host, so 127.0.0.1 is the
-// host's own. That nobody listens there is an ordinary error; only a lost ssh
+// host's own. A closed port is an ordinary error; only a lost ssh
 // connection is an [*UnreachableError].
 func (c *Conn) Dial(ctx context.Context, network, addr string) (net.Conn, error) {
 	op := fmt.Sprintf("dial %s from %s", addr, c.t.name)

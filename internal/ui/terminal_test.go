@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// openTerminal returns a terminal that nobody reads.
+// openTerminal returns a terminal without a reader.
 func openTerminal(t *testing.T) *os.File {
 	t.Helper()
 	f, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)

@@ -121,7 +121,7 @@ func (s *Server) exec(ch ssh.Channel, command string, pid *atomic.Int64) {
 	_, _ = ch.SendRequest("exit-status", false, ssh.Marshal(status))
 }
 
-// pass copies, and drops what nobody takes any more, so that the command does
+// pass copies, and drops what is not read any more, so that the command does
 // not block.
 func pass(w io.Writer, r io.Reader) {
 	if _, err := io.Copy(w, r); err != nil {
