@@ -31,6 +31,7 @@ func TestCommandsInheritNothingFromTheLogin(t *testing.T) {
 		for _, sudo := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s sudo=%v", name, sudo), func(t *testing.T) {
 				t.Parallel()
+				cfg := cfg // both subtests of a login begin with the same
 				if sudo {
 					cfg.Profile = "PATH=" + bin + ":$PATH\n" + cfg.Profile
 					cfg.Profile = strings.ReplaceAll(cfg.Profile, "PATH=/usr/bin", "PATH="+bin+":/usr/bin")
