@@ -19,7 +19,7 @@ import (
 // drillOptions are the flags of drill.
 type drillOptions struct {
 	list, all, yes, force bool
-	report                string
+	report, schedule      string
 	powerOff, powerOn     string
 	drill.Options
 }
@@ -48,6 +48,7 @@ about some; 130: interrupted, what was broken is undone.`,
   hactl drill owner-cut-off apiserver-killed --repeat 20
   hactl drill --all --yes --report drill-report
   hactl drill etcd-no-quorum --accept-risk=quorum
+  hactl drill owner-cut-off apiserver-killed --print-schedule cron
   hactl drill owner-powered-off --power-off-command 'off {host}' --power-on-command 'on {host}'`,
 		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 			var names []string
@@ -62,6 +63,9 @@ about some; 130: interrupted, what was broken is undone.`,
 					return usagef("--list shows every scenario, and goes without names and --all")
 				}
 				return a.listDrills()
+			}
+			if o.schedule != "" {
+				return a.printSchedule(o, args)
 			}
 			scenarios, err := o.choose(args)
 			if err != nil {
@@ -88,11 +92,13 @@ func (o *drillOptions) flags(c *cobra.Command) {
 	f.DurationVar(&o.Hold, "hold", 0, "let each fault last this long instead of the scenario's own time")
 	f.DurationVar(&o.Armed, "armed", drill.DefaultArmed, "hosts undo a fault by themselves this long after hactl should have")
 	f.StringVar(&o.report, "report", "", "write drill.json, drill.xml (JUnit) and drill.html into `folder`")
+	f.StringVar(&o.schedule, "print-schedule", "", "print a monthly schedule of the named scenarios for `cron`, systemd, github or gitlab, and do nothing")
 	f.StringSliceVar(&o.AcceptRisk, "accept-risk", nil, "accept a `risk`: quorum, drift (hosts are not as wanted)")
 	f.StringSliceVar(&o.Allow, "allow", nil, "permit a `means`: reboot (hosts are switched off by reboot -f)")
 	f.StringVar(&o.powerOff, "power-off-command", "", "local `command` that cuts a host's power; {host} is its name")
 	f.StringVar(&o.powerOn, "power-on-command", "", "local `command` that switches it on again")
 	_ = c.MarkFlagDirname("report")
+	_ = c.RegisterFlagCompletionFunc("print-schedule", cobra.FixedCompletions([]string{"cron", "systemd", "github", "gitlab"}, cobra.ShellCompDirectiveNoFileComp))
 	_ = c.RegisterFlagCompletionFunc("accept-risk", cobra.FixedCompletions([]string{drill.QuorumRisk, drill.DriftRisk}, cobra.ShellCompDirectiveNoFileComp))
 	_ = c.RegisterFlagCompletionFunc("allow", cobra.FixedCompletions([]string{"reboot"}, cobra.ShellCompDirectiveNoFileComp))
 }

@@ -232,10 +232,11 @@ func measureFound(c Check, o *Observations) Measured {
 func measureRestart(_ Check, o *Observations) Measured {
 	var worst time.Duration
 	for _, host := range o.Victims {
-		back := never
+		var back time.Duration // it may be back before it is asked again
 		t := o.track(host + readyNew)
 		for _, s := range t.Samples {
 			if !s.OK && s.Start >= o.Fault { // before its first failure it had not stopped
+				back = never
 				if at, ok := firstSuccess(t.Samples, s.Start); ok {
 					back = at - o.Fault
 				}

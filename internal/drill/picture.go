@@ -108,6 +108,13 @@ func draw(run *Run) *picture {
 			y += lanePitch
 		}
 	}
+	y += groupGap
+	machine := pictureRow{Y: y, Mid: y + laneHeight - 3.5, Label: "machine stood still"}
+	for _, n := range run.Noise {
+		machine.Boxes = append(machine.Boxes, d.box(n, "noise", fmt.Sprintf("for %.0f ms, from %s", n.To-n.From, d.clock(n.From))))
+	}
+	p.Rows = append(p.Rows, machine)
+	y += lanePitch
 	p.PlotH = y - topHeight
 	p.Height = y + axisHeight
 	d.marks(p)
@@ -127,6 +134,11 @@ func (d drawing) stream(s StreamReport, y float64) pictureRow {
 	}
 	for _, o := range s.Outages {
 		row.Boxes = append(row.Boxes, d.box(o, "down", fmt.Sprintf("no success for %.0f ms, from %s", o.To-o.From, d.clock(o.From))))
+		for _, n := range d.run.Noise {
+			if from, to := math.Max(n.From, o.From), math.Min(n.To, o.To); from < to {
+				row.Boxes = append(row.Boxes, d.box(SpanMS{from, to}, "noise", fmt.Sprintf("the machine stood still for %.0f ms of it", to-from)))
+			}
+		}
 	}
 	o := Outcome{Unit: "ms"}
 	row.Value = o.Format(s.GapMS)

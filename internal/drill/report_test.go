@@ -38,6 +38,7 @@ func sampleReport() *Report {
 	cut.Owners = []Lane{{"master-1", []SpanMS{{0, 9790}}}, {"master-2", []SpanMS{{1905, 13200}}}, {"master-3", []SpanMS{}}}
 	cut.Leaders = []Lane{{"master-1", []SpanMS{{0, 2700}}}, {"master-2", []SpanMS{}}, {"master-3", []SpanMS{{2810, 13200}}}}
 	cut.Values = map[string]Value{"gap vip/ready/new": {Measured: 322, Met: true, Verdict: Met, Before: 64, AtFault: 322}, "gap vip/write/new": {Measured: 1280, Met: true, Verdict: Met}, "owners after the undo": {Measured: 90, Met: true, Verdict: Met}}
+	cut.Noise = []SpanMS{{1700, 1780}, {6000, 6090}}
 	lost := sampleRun("apiserver-killed-99aabbcc", start, 1550, 8000, 8400, 10500)
 	lost.Victims = []Victim{{"master-2", "SIGKILL kube-apiserver"}}
 	for i := range lost.Streams {
@@ -61,6 +62,7 @@ func sampleReport() *Report {
 				{Check: "gap vip/ready/new", Unit: "ms", Bound: 500, Values: []float64{322, 310, 391}, Before: 81, AtFault: 322, Failed: 16, Sent: 660, P50: 322, P95: 391, Max: 391, Met: true, Verdict: Met},
 				{Check: "gap vip/write/new", Unit: "ms", Bound: 2000, Values: []float64{1280, 1190, 1320}, Sent: 660, P50: 1280, P95: 1320, Max: 1320, Met: true, Verdict: Met},
 				{Check: "owners after the undo", Unit: "ms", Bound: 1000, Values: []float64{90, 60, 71}, P50: 71, P95: 90, Max: 90, Met: true, Verdict: Met},
+				{Check: "loss vip/ready/new", Unit: "%", Bound: 5, Values: []float64{0, 6, 0}, Seen: 6, P50: 0, P95: 6, Max: 6, Verdict: Unclear, Why: "the machine stood still for 310 ms in that time"},
 			}},
 			{Name: "apiserver-killed", Summary: "the apiserver on the VIP's owner is killed", Verdict: Failed, Runs: []*Run{lost}, Checks: []Outcome{
 				{Check: "gap vip/ready/new", Unit: "ms", Bound: 400, Values: []float64{940}, Failed: 147, Sent: 660, P50: 940, P95: 940, Max: 940, Verdict: Missed},

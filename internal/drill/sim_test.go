@@ -1,6 +1,7 @@
 package drill
 
 import (
+	"cmp"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -13,6 +14,7 @@ import (
 	"io"
 	"log"
 	"math/big"
+	mathrand "math/rand/v2"
 	"net"
 	"net/http"
 	"net/netip"
@@ -56,13 +58,20 @@ type sim struct {
 	died     context.CancelFunc
 
 	// onFault is what the fault really does; onUndo takes it back.
-	onFault func(host string)
-	onUndo  func(host string)
-	onProof func(ctx context.Context) error // what comes instead of a proof's answer; nil: the answer
-	load    float64                         // seconds of processor time that a request through the VIP costs each host
+	onFault      func(host string)
+	onUndo       func(host string)
+	onProof      func(ctx context.Context) error // what comes instead of a proof's answer; nil: the answer
+	stalls       []simStall                      // see sim_noise_test.go
+	dead         map[string]time.Time            // apiservers that do not answer until then
+	lossy        *mathrand.Rand                  // a quarter of the requests through the VIP fail
+	lossyService *mathrand.Rand                  // and of those to the demo
+
+	load    float64 // seconds of processor time that a request through the VIP costs each host
 	boots   map[string]int
 	broken  map[string]bool
 	armed   map[string]bool
+	unit    string        // of the undo that was armed last
+	healsIn time.Duration // what was broken runs again after that; 0: once it is undone
 
 	slow  time.Duration                             // how long every apiserver takes to say that it is ready
 	lease func() (holder string, renewed time.Time) // of the controller-manager and the scheduler
@@ -133,7 +142,7 @@ func newSim(t *testing.T) *sim {
 	t.Helper()
 	s := &sim{t: t, objects: map[string]bool{}, keys: map[string]bool{}, owners: map[string]bool{}, leader: "master-1",
 		etcdUp: true, servers: map[string]*pipes{}, conns: map[net.Conn]string{}, hosts: map[string]*simHost{},
-		boots: map[string]int{}, broken: map[string]bool{}, armed: map[string]bool{}, demo: map[string]bool{}}
+		boots: map[string]int{}, broken: map[string]bool{}, armed: map[string]bool{}, demo: map[string]bool{}, dead: map[string]time.Time{}}
 	s.changed = sync.NewCond(&s.mu)
 	s.onFault, s.onUndo = func(string) {}, func(string) {}
 	cert, pool := selfSigned(t)
@@ -286,6 +295,23 @@ func wireTest(t *testing.T, f func(t *testing.T, s *sim)) {
 	synctest.Test(t, func(t *testing.T) { f(t, newSim(t)) })
 }
 
+// noisy has everything wait for the stalls, and gives the hosts echoes and this process
+// a clock that sees them.
+func (s *sim) noisy() {
+	slices.SortFunc(s.stalls, func(a, b simStall) int { return a.to.Compare(b.to) })
+	s.cluster.ownClock = s.clock
+	for _, m := range s.cluster.Members {
+		m.Echo = func(ctx context.Context) error { return s.await(ctx, m.Name) }
+	}
+}
+
+// kill has a host's apiserver refuse every connection for a time.
+func (s *sim) kill(host string, d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.dead[host] = time.Now().Add(d)
+}
+
 // simTest runs f with a cluster in a bubble whose handlers are called directly: the
 // same dials, the same requests and answers, a tenth of the processor time.
 func simTest(t *testing.T, f func(t *testing.T, s *sim)) {
@@ -418,7 +444,10 @@ func (s *sim) refuses(w http.ResponseWriter) bool {
 }
 
 // Put, Keys, Clear and Leads make the sim its own etcd.
-func (s *sim) Put(_ context.Context, key, _ string) error {
+func (s *sim) Put(ctx context.Context, key, _ string) error {
+	if err := s.await(ctx, s.leader); err != nil {
+		return err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.etcdUp {
@@ -538,7 +567,9 @@ func (h *simHost) answer(c remote.Cmd) (string, bool) {
 			out += "owner\n"
 		}
 		if get(s.armed) {
-			out += "active hactl-undo-other.timer\n"
+			s.mu.Lock()
+			out += "active " + cmp.Or(s.unit, "hactl-undo-other") + ".timer\n"
+			s.mu.Unlock()
 		}
 		if !get(s.broken) {
 			out += "active etcd.service\n"
@@ -549,6 +580,11 @@ func (h *simHost) answer(c remote.Cmd) (string, bool) {
 	case titleIdentify:
 		return h.identity(), true
 	case titleArm:
+		if _, after, found := strings.Cut(c.Script, "--unit="); found {
+			s.mu.Lock()
+			s.unit, _, _ = strings.Cut(after, " ")
+			s.mu.Unlock()
+		}
 		set(s.armed, true)
 		return "", true
 	case titleFault:
@@ -558,6 +594,9 @@ func (h *simHost) answer(c remote.Cmd) (string, bool) {
 		if s.onFault != nil {
 			set(s.broken, true)
 			s.onFault(h.name)
+			if s.healsIn > 0 {
+				time.AfterFunc(s.healsIn, func() { set(s.broken, false) })
+			}
 		}
 		return "", true
 	case titleProof:

@@ -3,10 +3,12 @@ package drill
 import (
 	"context"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -16,17 +18,42 @@ func (s *sim) connect(ctx context.Context, addr string) (net.Conn, error) {
 	if s.cluster.transport == nil {
 		return s.servers[addr].DialContext(ctx)
 	}
-	h := s.handler
+	c := &calledConn{handler: s.handler, cut: make(chan struct{})}
 	if addr == simService+":80" {
-		h = demoHandler
+		c.handler = demoHandler
+		return c, s.loses(&s.lossyService)
 	}
-	return &calledConn{handler: h, cut: make(chan struct{})}, nil
+	for _, m := range s.cluster.Members {
+		if m.API == addr {
+			c.host = m.Name
+		}
+	}
+	if err := s.await(ctx, c.host); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if time.Now().Before(s.dead[c.host]) {
+		return nil, syscall.ECONNREFUSED
+	}
+	return c, nil
+}
+
+// loses is an error for one request of four where that is what is wrong.
+func (s *sim) loses(of **rand.Rand) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if r := *of; r != nil && r.IntN(4) == 0 {
+		return syscall.ECONNRESET
+	}
+	return nil
 }
 
 // calledConn is a connection over which no bytes go.
 type calledConn struct {
 	net.Conn
 	handler http.Handler
+	host    string
 	once    sync.Once
 	cut     chan struct{}
 }
@@ -67,6 +94,9 @@ func (t *directTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 		case <-late.C:
 		}
 	}
+	if err := t.sim.await(req.Context(), conn.host); err != nil {
+		return nil, err
+	}
 	select {
 	case <-conn.cut:
 		return nil, io.EOF
@@ -106,6 +136,9 @@ func (t *directTransport) connected(req *http.Request) (*calledConn, error) {
 		defer t.mu.Lock()
 	}
 	conn, err := t.dial(ctx, "tcp", addr)
+	if err == nil && addr == t.sim.cluster.API {
+		err = t.sim.loses(&t.sim.lossy)
+	}
 	if err != nil {
 		return nil, err
 	}
