@@ -7,12 +7,14 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"errors"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -288,9 +290,16 @@ func TestRefusedPortIsNamed(t *testing.T) {
 
 func TestHostThatAcceptsAndHangsIsNamed(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, sshdtest.Config{HangAfterAccept: true})
-	w.host().SSH.ConnectTimeout = 200 * time.Millisecond
-	w.refused(t, "no answer to the ssh handshake within 200ms", "is the host up")
+	w := newWorld(t, sshdtest.Config{})
+	w.opts.Dial = func(context.Context, string, string) (net.Conn, error) {
+		ours, theirs := net.Pipe()
+		go func() { _, _ = io.Copy(io.Discard, theirs) }()
+		return ours, nil
+	}
+	w.host().SSH.ConnectTimeout = 10 * time.Second
+	synctest.Test(t, func(t *testing.T) {
+		w.refused(t, "no answer to the ssh handshake within 10s", "is the host up")
+	})
 }
 
 func TestConnectStopsWithItsContext(t *testing.T) {

@@ -117,7 +117,8 @@ func TestNothingRunsBetweenALostLineAndTheLock(t *testing.T) {
 	for _, noticed := range []bool{true, false} {
 		if !noticed {
 			p.Hang() // the host hears nothing of the old line's end
-			_, port, _ := net.SplitHostPort(w.srv.Addr)
+			host, port, _ := net.SplitHostPort(w.srv.Addr)
+			w.host().Address = host
 			first.t.addr = w.srv.Addr
 			w.host().SSH.Port, _ = strconv.Atoi(port)
 			w.host().SSH.KnownHosts = w.srv.KnownHosts(t, "")

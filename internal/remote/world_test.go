@@ -56,7 +56,8 @@ func (w *world) throughProxy(t *testing.T) *faultproxy.Proxy {
 		t.Fatal(err)
 	}
 	t.Cleanup(p.Close)
-	_, port, _ := net.SplitHostPort(p.Addr)
+	host, port, _ := net.SplitHostPort(p.Addr)
+	w.host().Address = host
 	w.host().SSH.Port, _ = strconv.Atoi(port)
 	w.host().SSH.KnownHosts = w.srv.KnownHosts(t, p.Addr)
 	w.proxy = p

@@ -3,7 +3,10 @@
 package faultproxy
 
 import (
+	"fmt"
 	"net"
+	"os"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,7 +15,7 @@ import (
 // Proxy forwards connections to one address. Its faults can be changed while it
 // runs; the zero settings forward faithfully.
 type Proxy struct {
-	Addr string // 127.0.0.1:port, the same after Refuse and Restart
+	Addr string // address and port, the same after Refuse and Restart
 	to   string
 	in   Network
 
@@ -39,17 +42,31 @@ type Network struct {
 	Dial   func(addr string) (net.Conn, error)
 }
 
-// New listens on this machine's loopback and forwards to addr.
+// New listens on this machine's loopback and forwards to addr. On Linux each proxy
+// has a loopback address of its own: between Refuse and Restart its port would be
+// free for others on a shared one.
 func New(to string) (*Proxy, error) {
-	return NewIn(Network{
+	return newIn(ownLoopback()+":0", Network{
 		Listen: func(addr string) (net.Listener, error) { return net.Listen("tcp", addr) },
 		Dial:   func(addr string) (net.Conn, error) { return net.Dial("tcp", addr) },
 	}, to)
 }
 
+var proxies atomic.Int64
+
+func ownLoopback() string {
+	if runtime.GOOS != "linux" {
+		return "127.0.0.1"
+	}
+	n := proxies.Add(1)
+	return fmt.Sprintf("127.%d.%d.%d", 1+os.Getpid()%250, n/250%250, 1+n%250)
+}
+
 // NewIn is New in another network than this machine's.
-func NewIn(in Network, to string) (*Proxy, error) {
-	ln, err := in.Listen("127.0.0.1:0")
+func NewIn(in Network, to string) (*Proxy, error) { return newIn("127.0.0.1:0", in, to) }
+
+func newIn(at string, in Network, to string) (*Proxy, error) {
+	ln, err := in.Listen(at)
 	if err != nil {
 		return nil, err
 	}
