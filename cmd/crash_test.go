@@ -2,14 +2,16 @@ package cmd
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"fmt"
+	"math"
 	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
-	"sync"
 	"testing"
 
 	"hactl/etcd"
@@ -29,24 +31,25 @@ type crashWorld struct {
 	bundle  *bundle.Bundle
 	prober  string
 	hosts   []*rootHost
-	run     *serial
 	etcd    string
 	apiCert tls.Certificate
+	lanes   bool // a host's lanes run side by side, else one after the other
 }
 
-func newCrashWorld(t *testing.T, masters, workers int) *crashWorld {
+// newCrashWorld is fresh machines whose commands run one at a time.
+func newCrashWorld(t *testing.T, masters, workers int, sh shell, o *order) *crashWorld {
 	t.Helper()
 	inv := inventorytest.Load(t, inventorytest.Text(masters, workers, false))
 	w0 := inv.Workers()[0]
 	w0.Labels, w0.Taints = map[string]string{"disk": "ssd"}, []inventory.Taint{{Key: "dedicated", Value: "gpu", Effect: "NoSchedule"}}
 	m := pkitest.Material(t, inv)
-	w := &crashWorld{run: &serial{}, bundle: tinyBundle(t), prober: filepath.Join(t.TempDir(), "hactl-prober")}
+	w := &crashWorld{bundle: tinyBundle(t), prober: filepath.Join(t.TempDir(), "hactl-prober")}
 	must(t, os.WriteFile(w.prober, []byte("the prober"), 0o755))
 	w.etcd, w.apiCert = serveEtcd(t, inv, m), apiCertificate(t, inv, m)
 	w.s = &session{inv: inv, material: m, hosts: plan.Hosts{}, facts: map[string]*facts.Brief{}}
 	for i := range inv.Hosts {
 		h := &inv.Hosts[i]
-		w.hosts = append(w.hosts, newRootHost(t, h.Name, w.run))
+		w.hosts = append(w.hosts, newRootHost(h.Name, sh, o, freshDisk()))
 		w.s.facts[h.Name] = &facts.Brief{PkgManager: "apt", CgroupV2: true, Interfaces: []facts.Interface{
 			{Name: "eth0", Prefixes: []netip.Prefix{netip.PrefixFrom(h.PrivateAddress, 24)}},
 		}}
@@ -56,12 +59,12 @@ func newCrashWorld(t *testing.T, masters, workers int) *crashWorld {
 	return c
 }
 
-// on puts the world on these machines, which share a serial, until done.
+// on puts the world on these machines until done.
 func (w *crashWorld) on(t *testing.T, hosts []*rootHost) (c *crashWorld, done func()) {
 	t.Helper()
 	world, s := *w, *w.s
 	c = &world
-	c.s, c.hosts, c.run, s.hosts = &s, hosts, hosts[0].run, plan.Hosts{}
+	c.s, c.hosts, s.hosts = &s, hosts, plan.Hosts{}
 	api := c.serveAPI(t)
 	of := func(addr string) *rootHost {
 		for i, h := range s.inv.Hosts {
@@ -125,7 +128,11 @@ func (w *crashWorld) makePlan(ctx context.Context) (*plan.Plan, error) {
 	token := c.etcdPlan().Token()
 	for i := range stages {
 		for j := range stages[i].Steps {
-			if st := &stages[i].Steps[j]; strings.HasSuffix(string(st.ID), "/quorum") {
+			st := &stages[i].Steps[j]
+			if !w.lanes {
+				st.Lane = ""
+			}
+			if strings.HasSuffix(string(st.ID), "/quorum") {
 				st.Apply = func(ctx context.Context, env plan.Env, _ *plan.Change) error {
 					return env.Host.Put(ctx, remote.File{Path: "/etc/etcd/established", Content: []byte(token + "\n"), Mode: 0o644, Owner: "etcd:etcd"})
 				}
@@ -144,116 +151,159 @@ func (w *crashWorld) up(ctx context.Context) (*plan.Applied, error) {
 	return p.Apply(ctx, w.s.hosts, plan.Discard, nil)
 }
 
-func (w *crashWorld) state(t *testing.T) string {
-	t.Helper()
+func (w *crashWorld) state() string {
 	var b strings.Builder
 	for _, h := range w.hosts {
-		for line := range strings.Lines(h.state(t)) {
+		for line := range strings.Lines(h.disk.Load().state()) {
 			b.WriteString(h.name + " " + line)
 		}
 	}
 	return b.String()
 }
 
-// snapshot copies every machine's disk.
-func (w *crashWorld) snapshot(t *testing.T, dir string) []*rootHost {
-	t.Helper()
-	var out []*rootHost
-	run := &serial{}
-	for _, h := range w.hosts {
-		c := &rootHost{name: h.name, run: run, root: filepath.Join(dir, h.name)}
-		h.copyTo(t, c.root)
-		out = append(out, c)
-	}
-	return out
+// cutPoint is hactl's death after one command: what was on the disks then.
+type cutPoint struct {
+	number int
+	after  string
+	disks  []*disk
 }
 
-// cutPoint is hactl's death after one command: what the disks were then.
-type cutPoint struct {
-	after string
-	hosts []*rootHost
+func (w *crashWorld) cut(number int, after string) cutPoint {
+	at := cutPoint{number: number, after: after}
+	for _, h := range w.hosts {
+		at.disks = append(at.disks, h.disk.Load())
+	}
+	return at
+}
+
+// crashShapes are the clusters whose bring-up is cut. sample is at how many
+// points the real shell resumes it: a point of the larger one takes three times
+// as long. In the larger one cuts at which only some of the masters know of the
+// quorum are possible; all of its cuts in memory would take minutes.
+var crashShapes = []struct {
+	name                     string
+	masters, workers, sample int
+	every                    bool // every cut is resumed in memory
+}{
+	{"a master and a worker", 1, 1, 30, true},
+	{"three masters and a worker", 3, 1, 10, false},
 }
 
 // A run that is cut after any command, which is also before the next one, and
 // is started again ends where the uncut run ends, and then has nothing to do.
 // Commands that change nothing (looks) leave the state of the one before them.
+//
+// Each cut with one master is resumed in memory (see the type memory), where a
+// host's lanes run one after the other: the same commands then meet the same
+// disks again. Cuts evenly spread over a run whose lanes are side by side are
+// resumed with the real shell; with HACTL_SWEEP=1 all are, of both clusters.
 func TestRunCutAtAnyCommandIsCompletedByTheNext(t *testing.T) {
-	one, three := 2, 24
-	switch {
-	case os.Getenv("HACTL_SWEEP") != "":
-		one, three = 1, 1
-	case testing.Short():
-		one = 8
+	t.Parallel()
+	sh := newShells(t)
+	mem := &memory{shells: sh, known: map[[sha256.Size]byte]*outcome{}}
+	for _, c := range crashShapes {
+		t.Run(c.name, func(t *testing.T) {
+			sample := c.sample
+			if os.Getenv("HACTL_SWEEP") != "" {
+				sample = math.MaxInt
+			}
+			if c.every {
+				t.Run("in memory", func(t *testing.T) {
+					w := newCrashWorld(t, c.masters, c.workers, mem, &order{})
+					points, want := w.recordUncutRun(t)
+					w.resume(t, mem, points, want)
+				})
+			}
+			t.Run("real shell", func(t *testing.T) {
+				w := newCrashWorld(t, c.masters, c.workers, sh, &order{})
+				w.lanes = true
+				points, want := w.recordUncutRun(t)
+				w.resume(t, sh, spread(points, sample), want)
+			})
+		})
 	}
-	// A sample, unless all points are asked for; one takes four times as long with
-	// three masters.
-	t.Run("a master and a worker", func(t *testing.T) { cutEverywhere(t, 1, 1, one) })
-	t.Run("three masters and a worker", func(t *testing.T) { cutEverywhere(t, 3, 1, three) })
+	t.Cleanup(func() { t.Logf("%d commands with the real shell, %d from memory", sh.runs.Load(), mem.hits.Load()) })
 }
 
-// cutEverywhere tries one of so many points. Until etcd has a quorum hosts do
-// not depend on one another; after that more are tried, among them those at
-// which only some of the masters know of the quorum.
-func cutEverywhere(t *testing.T, masters, workers, every int) {
+// firstOfQuorum is the command by which a master knows of etcd's quorum. Until
+// then hosts do not depend on one another.
+const firstOfQuorum = "write /etc/etcd/established"
+
+// spread gives so many of the points, evenly spread, and those after which only
+// some of the masters know of the quorum.
+func spread(points []cutPoint, sample int) []cutPoint {
+	sample = min(sample, len(points))
+	chosen := map[int]bool{}
+	for n := range sample {
+		chosen[n*len(points)/sample] = true
+	}
+	return slices.DeleteFunc(slices.Clone(points), func(p cutPoint) bool {
+		return !chosen[p.number] && !strings.HasSuffix(p.after, " "+firstOfQuorum)
+	})
+}
+
+// recordUncutRun brings a fresh world up and gives the points at which that can
+// be cut and the state that it ends in.
+func (w *crashWorld) recordUncutRun(t *testing.T) ([]cutPoint, string) {
 	t.Helper()
-	w := newCrashWorld(t, masters, workers)
-	dir := t.TempDir()
-	points := []cutPoint{{"the first command", w.snapshot(t, filepath.Join(dir, "0"))}}
-	commands, changing, together := 0, 0, 0
-	w.run.after = func(host, title string) {
+	o := w.hosts[0].order
+	points := []cutPoint{w.cut(0, "nothing")}
+	commands, quorum := 0, 0
+	o.after = func(host, title string) {
 		commands++
 		if title == "look" || strings.HasPrefix(title, "wait for ") {
 			return
 		}
-		changing++
-		if together > 0 || title == "write /etc/etcd/established" {
-			together++
-		}
-		if changing%every == 0 || together == 1 || together == 2 || together > 0 && together%min(4, every) == 0 {
-			points = append(points, cutPoint{host + ": " + title, w.snapshot(t, filepath.Join(dir, fmt.Sprint(len(points))))})
+		points = append(points, w.cut(len(points), host+" "+title))
+		if title == firstOfQuorum {
+			quorum++
 		}
 	}
 	applied, err := w.up(t.Context())
 	must(t, err)
-	w.run.after = nil
-	want := w.state(t)
+	o.after = nil
+	want := w.state()
 	if p, err := w.makePlan(t.Context()); err != nil || p.Err() != nil || len(p.Pending()) > 0 {
 		t.Fatalf("after the uncut run: %v", problems(p, err))
 	}
-	if got := w.state(t); got != want {
+	if got := w.state(); got != want {
 		t.Fatalf("looking changed something: %s", difference(want, got))
 	}
-	if together == 0 {
+	if quorum == 0 {
 		t.Error("no command of the run is the first that needs a quorum")
 	}
-	var wg sync.WaitGroup
-	slots := make(chan bool, 3)
-	for i, at := range points {
-		wg.Go(func() {
-			slots <- true
-			defer func() { <-slots }()
-			c, done := w.on(t, at.hosts)
+	t.Logf("%d steps, %d commands, %d of them change something", applied.Done, commands, len(points)-1)
+	return points, want
+}
+
+// resume runs up again from each of the points.
+func (w *crashWorld) resume(t *testing.T, sh shell, points []cutPoint, want string) {
+	t.Helper()
+	for _, at := range points {
+		t.Run(fmt.Sprintf("cut %d after %s", at.number, at.after), func(t *testing.T) {
+			t.Parallel()
+			var hosts []*rootHost
+			for i, h := range w.hosts {
+				hosts = append(hosts, newRootHost(h.name, sh, nil, at.disks[i]))
+			}
+			c, done := w.on(t, hosts)
 			defer done()
-			if msg := c.resume(t, want); msg != "" {
-				t.Errorf("cut %d, after %s: %s", i, at.after, msg)
+			if msg := c.complete(t.Context(), want); msg != "" {
+				t.Error(msg)
 			}
 		})
 	}
-	wg.Wait()
-	t.Logf("%d steps, %d commands, %d of them change something; cut and completed at %d points (after a command is before the next)",
-		applied.Done, commands, changing, len(points))
 }
 
-// resume runs up again and says what is wrong then, or "".
-func (w *crashWorld) resume(t *testing.T, want string) string {
-	t.Helper()
-	if _, err := w.up(t.Context()); err != nil {
+// complete runs up again and says what is wrong then, or "".
+func (w *crashWorld) complete(ctx context.Context, want string) string {
+	if _, err := w.up(ctx); err != nil {
 		return "the next run fails: " + err.Error()
 	}
-	if p, err := w.makePlan(t.Context()); err != nil || p.Err() != nil || len(p.Pending()) > 0 {
+	if p, err := w.makePlan(ctx); err != nil || p.Err() != nil || len(p.Pending()) > 0 {
 		return "after the next run: " + problems(p, err)
 	}
-	if got := w.state(t); got != want {
+	if got := w.state(); got != want {
 		return "another end state: " + difference(want, got)
 	}
 	return ""

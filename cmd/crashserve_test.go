@@ -9,9 +9,8 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -30,7 +29,7 @@ import (
 func (h *rootHost) Dial(ctx context.Context, network, addr string) (net.Conn, error) {
 	to := ""
 	switch _, port, _ := net.SplitHostPort(addr); {
-	case port == "2381" && h.has("state/units/etcd.service.pid"):
+	case port == "2381" && h.disk.Load().has("state/units/etcd.service.pid"):
 		near, far := net.Pipe()
 		go func() {
 			defer func() { _ = far.Close() }()
@@ -38,7 +37,7 @@ func (h *rootHost) Dial(ctx context.Context, network, addr string) (net.Conn, er
 			_, _ = io.WriteString(far, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
 		}()
 		return near, nil
-	case port == "2379" && h.has("state/units/etcd.service.pid"):
+	case port == "2379" && h.disk.Load().has("state/units/etcd.service.pid"):
 		to = h.serves.etcd
 	case port == "6443" && h.serves.of(addr).runsAPI():
 		to = h.serves.api
@@ -52,12 +51,7 @@ func (h *rootHost) Dial(ctx context.Context, network, addr string) (net.Conn, er
 // runsAPI reports whether the host's own apiserver answers: the kubelet runs and
 // its manifest is there.
 func (h *rootHost) runsAPI() bool {
-	return h.has("state/units/kubelet.service.pid") && h.has("etc/kubernetes/manifests/kube-apiserver.yaml")
-}
-
-func (h *rootHost) has(path string) bool {
-	_, err := os.Stat(filepath.Join(h.dir(), path))
-	return err == nil
+	return h.disk.Load().has("state/units/kubelet.service.pid") && h.disk.Load().has("etc/kubernetes/manifests/kube-apiserver.yaml")
 }
 
 // serves is where the servers of a world listen, and whose an address is.
@@ -66,24 +60,55 @@ type serves struct {
 	of        func(addr string) *rootHost
 }
 
-// serveAPI starts the apiserver of a world. Its nodes are files on the first
-// master's disk, so that they are cut off and resumed like everything else. A
-// host whose kubelet runs is a node.
+// nodeFiles are the nodes of a world: files on the first master's disk, so that
+// they are cut off and resumed like everything else.
+type nodeFiles struct{ *rootHost }
+
+const nodeFolder = "state/nodes/"
+
+// Names implements kubeapitest.Store.
+func (f nodeFiles) Names() (names []string) {
+	for path := range f.disk.Load().entries {
+		if file, ok := strings.CutPrefix(path, nodeFolder); ok {
+			names = append(names, strings.TrimSuffix(file, ".json"))
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// Load implements kubeapitest.Store.
+func (f nodeFiles) Load(name string) []byte {
+	if e, there := f.disk.Load().entries[nodeFolder+name+".json"]; there {
+		return []byte(e.content)
+	}
+	return nil
+}
+
+// Save implements kubeapitest.Store.
+func (f nodeFiles) Save(name string, node []byte) {
+	f.disk.Store(f.disk.Load().with(map[string]entry{nodeFolder + name + ".json": newEntry(0o644, string(node))}))
+}
+
+// serveAPI starts the apiserver of a world. A host whose kubelet runs is a node.
 func (w *crashWorld) serveAPI(t *testing.T) *httptest.Server {
 	t.Helper()
-	nodes := &kubeapitest.Nodes{Dir: filepath.Join(w.hosts[0].dir(), "state/nodes")}
+	nodes := &kubeapitest.Nodes{Store: nodeFiles{w.hosts[0]}}
 	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		w.run.Lock()
-		defer w.run.Unlock()
+		title := "look"
+		if r.Method == http.MethodPatch {
+			title = "PATCH " + r.URL.Path
+		}
+		defer w.hosts[0].turn()(title)
 		for _, h := range w.hosts {
-			if h.has("state/units/kubelet.service.pid") && h.has("etc/kubernetes/kubelet.conf") {
+			if d := h.disk.Load(); d.has("state/units/kubelet.service.pid") && d.has("etc/kubernetes/kubelet.conf") {
 				if err := nodes.Register(h.name); err != nil {
 					t.Error(err)
 				}
 			}
 		}
 		if r.URL.Path == "/api/v1/namespaces/kube-system/configmaps/kubeadm-config" {
-			if !slices.ContainsFunc(w.hosts, func(h *rootHost) bool { return h.has("state/kubeadm-config") }) {
+			if !slices.ContainsFunc(w.hosts, func(h *rootHost) bool { return h.disk.Load().has("state/kubeadm-config") }) {
 				http.Error(rw, "not found", http.StatusNotFound)
 				return
 			}
@@ -91,9 +116,6 @@ func (w *crashWorld) serveAPI(t *testing.T) *httptest.Server {
 			return
 		}
 		nodes.ServeHTTP(rw, r)
-		if r.Method == http.MethodPatch {
-			w.run.done(w.hosts[0].name, "PATCH "+r.URL.Path)
-		}
 	}))
 	srv.TLS = &tls.Config{Certificates: []tls.Certificate{w.apiCert}, MinVersion: tls.VersionTLS12}
 	srv.StartTLS()

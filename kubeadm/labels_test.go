@@ -34,7 +34,7 @@ type nodeWorld struct {
 
 func newNodeWorld(t *testing.T) *nodeWorld {
 	t.Helper()
-	w := &nodeWorld{Cluster: clusterOf(t, inventorytest.ThreeWithWorkers(t, 1), true), nodes: &kubeapitest.Nodes{Dir: t.TempDir()}, hosts: plan.Hosts{}, down: map[string]bool{}}
+	w := &nodeWorld{Cluster: clusterOf(t, inventorytest.ThreeWithWorkers(t, 1), true), nodes: &kubeapitest.Nodes{Store: kubeapitest.Map{}}, hosts: plan.Hosts{}, down: map[string]bool{}}
 	w.handler = w.nodes
 	for i := range w.Inv.Hosts {
 		h := &w.Inv.Hosts[i]

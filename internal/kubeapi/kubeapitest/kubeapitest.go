@@ -12,13 +12,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"path"
-	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
@@ -71,10 +70,30 @@ func certificate(caCert, caKey []byte, ips []net.IP) (tls.Certificate, error) {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, err
 }
 
-// Nodes are nodes as files of a folder, NAME.json. It answers a GET of all of
-// them, a merge PATCH of one, and that it is ready.
+// Store keeps nodes as JSON texts by name. Load gives nil for a node that is
+// not there. Nodes makes one call of it at a time.
+type Store interface {
+	Names() []string
+	Load(name string) []byte
+	Save(name string, node []byte)
+}
+
+// Map is a Store of its own.
+type Map map[string][]byte
+
+// Names implements Store.
+func (m Map) Names() []string { return slices.Sorted(maps.Keys(m)) }
+
+// Load implements Store.
+func (m Map) Load(name string) []byte { return m[name] }
+
+// Save implements Store.
+func (m Map) Save(name string, node []byte) { m[name] = node }
+
+// Nodes are the nodes of a cluster. It answers a GET of all of them, a merge
+// PATCH of one, and that it is ready.
 type Nodes struct {
-	Dir string
+	Store Store
 
 	mu       sync.Mutex
 	requests []string
@@ -91,7 +110,7 @@ func (n *Nodes) Requests() []string {
 func (n *Nodes) Register(name string) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if _, err := os.Stat(n.file(name)); err == nil {
+	if n.Store.Load(name) != nil {
 		return nil
 	}
 	return n.write(name, map[string]any{"metadata": map[string]any{"name": name}})
@@ -112,25 +131,20 @@ func (n *Nodes) Node(name string) (map[string]any, error) {
 	return n.read(name)
 }
 
-func (n *Nodes) file(name string) string { return filepath.Join(n.Dir, name+".json") }
-
 func (n *Nodes) write(name string, node map[string]any) error {
 	b, err := json.MarshalIndent(node, "", " ")
 	if err == nil {
-		err = os.MkdirAll(n.Dir, 0o755)
+		n.Store.Save(name, b)
 	}
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(n.file(name), b, 0o644)
+	return err
 }
 
 // read gives a node with a resource version that is as good as a counter here:
 // it changes with the content.
 func (n *Nodes) read(name string) (map[string]any, error) {
-	b, err := os.ReadFile(n.file(name))
-	if err != nil {
-		return nil, err
+	b := n.Store.Load(name)
+	if b == nil {
+		return nil, fmt.Errorf("there is no node %s", name)
 	}
 	var node map[string]any
 	if err := json.Unmarshal(b, &node); err != nil {
@@ -187,9 +201,8 @@ func (n *Nodes) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, "ok")
 	case r.Method == http.MethodGet && r.URL.Path == "/api/v1/nodes":
 		items := []any{}
-		files, _ := filepath.Glob(filepath.Join(n.Dir, "*.json"))
-		for _, f := range files {
-			if node, err := n.read(filepath.Base(f[:len(f)-len(".json")])); err == nil {
+		for _, name := range n.Store.Names() {
+			if node, err := n.read(name); err == nil {
 				items = append(items, node)
 			}
 		}
