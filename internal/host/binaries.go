@@ -116,9 +116,14 @@ func binaryChange(a bundle.Artifact, seen plan.Answer) (*plan.Change, error) {
 	case state == a.SHA256:
 		return nil, nil
 	case state == "absent":
-		return &plan.Change{Op: plan.Create, Summary: fmt.Sprintf("install %s %s at %s", a.Name, a.Version, a.Dest), Pin: "absent"}, nil
+		return &plan.Change{Op: plan.Create, Summary: fmt.Sprintf("install %s %s at %s", a.Name, a.Version, a.Dest), Pin: "absent", Made: made(a, plan.Former{Absent: true})}, nil
 	}
-	return &plan.Change{Op: plan.Update, Summary: fmt.Sprintf("replace %s by %s %s", a.Dest, a.Name, a.Version), Pin: remote.Clean(state)}, nil
+	was, _, _ := strings.Cut(remote.Clean(state), " ")
+	return &plan.Change{Op: plan.Update, Summary: fmt.Sprintf("replace %s by %s %s", a.Dest, a.Name, a.Version), Pin: remote.Clean(state), Made: made(a, plan.Former{SHA256: was})}, nil
+}
+
+func made(a bundle.Artifact, was plan.Former) []plan.Made {
+	return []plan.Made{{Kind: "file", Name: a.Dest, SHA256: a.SHA256, Former: was}}
 }
 
 // deliver brings one file of the bundle to dest, the way the inventory says, and

@@ -79,7 +79,7 @@ func Packages(manager string, role inventory.Role, mirror bool) []string {
 func (h Host) packages() plan.Step {
 	s := plan.Script{
 		ID: h.id("packages"), Host: h.Host.Name, Title: "OS packages", Op: plan.Create,
-		Timeout: 10 * time.Minute, Stream: true, Acts: plan.EachOf,
+		Timeout: 10 * time.Minute, Stream: true, Acts: plan.EachOf, Made: added("package"),
 	}
 	want := strings.Join(Packages(h.Facts.PkgManager, h.Host.Role, h.fetches()), " ")
 	s.Summary = "install OS packages"
@@ -128,7 +128,7 @@ func (h Host) modules() plan.Step {
 		Look: `m=; grep -qw overlay /proc/filesystems || m="$m overlay"
 [ -e /proc/sys/net/bridge/bridge-nf-call-iptables ] || m="$m br_netfilter"
 [ -z "$m" ] && echo ok || echo "not loaded:$m"`,
-		Op: plan.Start, Summary: "load kernel modules", Acts: plan.EachOf,
+		Op: plan.Start, Summary: "load kernel modules", Acts: plan.EachOf, Made: added("module"),
 		Run: "modprobe -a overlay br_netfilter",
 	}.Step()
 }
@@ -168,8 +168,34 @@ func (h Host) sysctls() plan.Step {
 		ID: h.id("sysctls"), Host: h.Host.Name, Title: "sysctls",
 		Look: look + `[ -z "$m" ] && echo ok || echo "is:${m}"`,
 		Op:   plan.Update, Summary: "set kernel parameters", Run: run + ":",
+		Made: formerParameters,
 		Acts: plan.EachOf, // a module that is loaded before brings its parameters along
 	}.Step()
+}
+
+// added are the things of a kind that a script adds, from the list of those that
+// are missing.
+func added(kind string) func(answer string) []plan.Made {
+	return func(answer string) (out []plan.Made) {
+		for _, name := range plan.EachOf(answer) {
+			out = append(out, plan.Made{Kind: kind, Name: name, Former: plan.Former{Absent: true}})
+		}
+		return out
+	}
+}
+
+// formerParameters are the kernel parameters that are set, with the values before,
+// from "is: NAME=VALUE ...".
+func formerParameters(answer string) (out []plan.Made) {
+	for _, w := range strings.Fields(strings.TrimPrefix(answer, "is:")) {
+		name, value, _ := strings.Cut(w, "=")
+		was := plan.Former{Value: value}
+		if value == "absent" {
+			was = plan.Former{Absent: true}
+		}
+		out = append(out, plan.Made{Kind: "sysctl", Name: name, Former: was})
+	}
+	return out
 }
 
 func (h Host) swap() plan.Step {
@@ -198,6 +224,9 @@ func (h Host) etcdUser() plan.Step {
 elif getent group etcd >/dev/null && id -gn etcd >/dev/null 2>&1; then echo ok
 else echo "its group is absent"; fi`,
 		Op: plan.Create, Summary: "create system user etcd",
+		Made: func(answer string) []plan.Made {
+			return []plan.Made{{Kind: "user", Name: "etcd", Former: plan.Former{Absent: answer == "absent"}}}
+		},
 		Run: `getent group etcd >/dev/null || groupadd --system etcd || exit
 if ! getent passwd etcd >/dev/null; then useradd --system --gid etcd --no-create-home --home-dir / --shell /usr/sbin/nologin etcd
 elif ! id -gn etcd >/dev/null 2>&1; then usermod --gid etcd etcd; fi`,

@@ -150,3 +150,18 @@ func TestEtcdsUserIsCompleted(t *testing.T) {
 		}
 	}
 }
+
+// What a bring-up adds to a host, and what parameters were before, is in the record
+// by which it can be taken away again.
+func TestStepsOfTheOperatingSystemNameWhatTheyMake(t *testing.T) {
+	t.Parallel()
+	gone := plan.Former{Absent: true}
+	if got, want := added("package")("missing: socat curl"), []plan.Made{{Kind: "package", Name: "socat", Former: gone}, {Kind: "package", Name: "curl", Former: gone}}; !slices.Equal(got, want) {
+		t.Errorf("%+v", got)
+	}
+	got := formerParameters("is: net.ipv4.ip_forward=0 net.bridge.bridge-nf-call-iptables=absent")
+	want := []plan.Made{{Kind: "sysctl", Name: "net.ipv4.ip_forward", Former: plan.Former{Value: "0"}}, {Kind: "sysctl", Name: "net.bridge.bridge-nf-call-iptables", Former: gone}}
+	if !slices.Equal(got, want) {
+		t.Errorf("%+v", got)
+	}
+}

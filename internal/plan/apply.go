@@ -76,6 +76,9 @@ func (p *Plan) Apply(ctx context.Context, hosts Hosts, rep Reporter, stop <-chan
 	if err := p.Err(); err != nil {
 		return &Applied{}, err
 	}
+	if err := p.record(ctx, hosts); err != nil {
+		return &Applied{}, err
+	}
 	a := &applier{hosts: hosts, rep: rep, stop: stop}
 	for i := range p.Stages {
 		st := &p.Stages[i]
@@ -84,7 +87,11 @@ func (p *Plan) Apply(ctx context.Context, hosts Hosts, rep Reporter, stop <-chan
 		}
 		start := time.Now()
 		rep.Report(Event{Time: start, Kind: StageStart, Stage: st.Name, Text: fmt.Sprintf("%d to do", pendingIn(st.Items))})
-		err := a.stage(ctx, st)
+		run := a.stage
+		if st.roll != nil {
+			run = a.roll
+		}
+		err := run(ctx, st)
 		rep.Report(Event{Time: time.Now(), Kind: StageDone, Stage: st.Name, Elapsed: time.Since(start), Err: errText(err)})
 		if err != nil {
 			return a.result(), err

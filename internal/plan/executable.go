@@ -2,6 +2,7 @@ package plan
 
 import (
 	"context"
+	"strings"
 
 	"hactl/internal/remote"
 )
@@ -14,6 +15,7 @@ type Executable struct {
 	SHA256 string // of Local, lower-case hex
 	Path   string // absolute path on the host
 	Lane   string
+	Absent bool // wants that nothing is there; Local and SHA256 do not matter
 }
 
 // Step returns the step that keeps the program there, 0755 and root's.
@@ -33,16 +35,36 @@ else ` + absentOrUnknown + `; fi`}},
 			switch {
 			case a.Exit != 0 || a.Out == "":
 				return nil, a.Failed(x.Path)
-			case a.Out == x.SHA256:
+			case a.Out == "absent" && x.Absent, a.Out == x.SHA256 && !x.Absent:
 				return nil, nil
 			case a.Out == "absent":
-				return &Change{Op: Create, Summary: "install " + x.Path, Pin: a.Out}, nil
+				c := x.change(Create, "install "+x.Path, a.Out)
+				// One program more does no harm, and may be in use.
+				c.Revert = func(context.Context, Env) error { return nil }
+				return c, nil
+			case x.Absent:
+				return x.change(Delete, "remove "+x.Path, remote.Clean(a.Out)), nil
 			}
-			return &Change{Op: Update, Summary: "replace " + x.Path, Pin: remote.Clean(a.Out)}, nil
+			return x.change(Update, "replace "+x.Path, remote.Clean(a.Out)), nil
 		},
 		Apply: func(ctx context.Context, env Env, _ *Change) error {
+			if x.Absent {
+				return remove(ctx, env, x.Path)
+			}
 			_, err := env.Host.Send(ctx, remote.Upload{Local: x.Local, Path: x.Path, SHA256: x.SHA256, Mode: 0o755, Owner: "root:root"})
 			return err
 		},
 	}
+}
+
+func (x Executable) change(op Op, what, seen string) *Change {
+	was := Former{Absent: seen == "absent"}
+	if !was.Absent {
+		was.SHA256, _, _ = strings.Cut(seen, ",")
+	}
+	m := Made{Kind: "file", Name: x.Path, SHA256: x.SHA256, Former: was}
+	if x.Absent {
+		m.SHA256 = ""
+	}
+	return &Change{Op: op, Summary: what, Pin: seen, Made: []Made{m}}
 }

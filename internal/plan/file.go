@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"regexp"
+	"strconv"
 	"strings"
 
 	"hactl/internal/remote"
@@ -26,6 +27,8 @@ type File struct {
 	// Keep, when not empty, makes other content an error instead of a change:
 	// the file is written once and never replaced. It is the error's hint.
 	Keep string
+	// Absent wants that nothing is there; Content, Mode and Owner do not matter.
+	Absent bool
 }
 
 // absentOrUnknown is the end of a look whose stat failed with the message $s: it
@@ -38,7 +41,7 @@ const maxDiff = 64 << 10
 // Step returns the step that keeps the file.
 func (f File) Step() Step {
 	f.fill()
-	return Step{
+	st := Step{
 		ID: f.ID, Host: f.Host, Lane: f.Lane, Title: f.Path, Quick: true,
 		Look: []Look{f.look()},
 		Check: func(_ context.Context, env Env) (*Change, error) {
@@ -50,6 +53,25 @@ func (f File) Step() Step {
 		},
 		File: &remote.File{Path: f.Path, Content: f.Content, Mode: f.Mode, Owner: f.Owner},
 	}
+	if f.Absent {
+		st.File = nil
+		st.Apply = func(ctx context.Context, env Env, _ *Change) error { return remove(ctx, env, f.Path) }
+	}
+	return st
+}
+
+// unitDir holds the units that hactl writes.
+const unitDir = "/etc/systemd/system/"
+
+// remove takes a file away, and out of systemd's memory if it is a unit's.
+func remove(ctx context.Context, env Env, path string) error {
+	p := remote.Quote(path)
+	script := "rm -f -- " + p + ` && { d=$(dirname -- ` + p + `); [ ! -d "$d" ] || sync -- "$d"; }`
+	if strings.HasPrefix(path, unitDir) {
+		script += " && systemctl daemon-reload"
+	}
+	_, err := env.Host.Run(ctx, remote.Cmd{Script: script, Title: "remove " + path})
+	return err
 }
 
 func (f *File) fill() {
@@ -61,10 +83,19 @@ func (f *File) fill() {
 	}
 }
 
-func (f File) key() string { return "file " + f.Path }
+// key tells the two looks at a path apart, which show a content when it differs
+// from what is wanted.
+func (f File) key() string {
+	if f.Absent {
+		return "no file " + f.Path
+	}
+	return "file " + f.Path
+}
 
-func (f File) sum() string {
-	s := sha256.Sum256(f.Content)
+func (f File) sum() string { return hexSum(f.Content) }
+
+func hexSum(content []byte) string {
+	s := sha256.Sum256(content)
 	return hex.EncodeToString(s[:])
 }
 
@@ -72,6 +103,9 @@ func (f File) sum() string {
 // it differs and may be shown. Where there is no telling it fails, which check
 // takes for "could not look".
 func (f File) look() Look {
+	if f.Absent { // any content is shown
+		f.Content = nil
+	}
 	show := `[ "$h" = ` + f.sum() + ` ] || [ "$(stat -c %s -- "$f")" -gt ` + fmt.Sprint(maxDiff) + ` ] || base64 <"$f"`
 	if f.Secret {
 		show = ":"
@@ -94,8 +128,12 @@ var plain = regexp.MustCompile(`^[A-Za-z0-9/._+-]{1,200}$`)
 func (f File) check(a Answer) (*Change, error) {
 	lines := strings.SplitN(a.Out, "\n", 3)
 	switch {
+	case a.Exit == 0 && a.Out == "absent" && f.Absent:
+		return nil, nil
 	case a.Exit == 0 && a.Out == "absent":
-		return f.change(Create, "write "+f.Path, "", "absent"), nil
+		c := f.change(Create, "write "+f.Path, "", "absent", Former{Absent: true})
+		c.Revert = func(ctx context.Context, env Env) error { return remove(ctx, env, f.Path) }
+		return c, nil
 	case a.Exit != 0 || a.Out == "":
 		return nil, a.Failed(f.Path)
 	}
@@ -111,13 +149,14 @@ func (f File) check(a Answer) (*Change, error) {
 		return nil, fmt.Errorf("look at %s: unreadable answer", f.Path)
 	}
 	mode, owner := fmt.Sprintf("%o", f.Mode.Perm()), ownerPair(f.Owner)
-	if lines[1] == f.sum() {
+	was := Former{SHA256: lines[1], Mode: remote.Clean(meta[0]), Owner: remote.Clean(meta[1])}
+	if !f.Absent && lines[1] == f.sum() {
 		if meta[0] == mode && meta[1] == owner {
 			return nil, nil
 		}
-		return f.change(Update, fmt.Sprintf("set %s to %s %s (is %s %s)", f.Path, mode, owner, remote.Clean(meta[0]), remote.Clean(meta[1])), string(f.Content), lines[1]), nil
+		return f.change(Update, fmt.Sprintf("set %s to %s %s (is %s %s)", f.Path, mode, owner, was.Mode, was.Owner), string(f.Content), lines[1], was), nil
 	}
-	if f.Keep != "" {
+	if f.Keep != "" && !f.Absent {
 		return nil, remote.Hint(fmt.Errorf("%s holds something else (sha256 %.12s…) and is never replaced", f.Path, lines[1]), "%s", f.Keep)
 	}
 	before := ""
@@ -128,13 +167,25 @@ func (f File) check(a Answer) (*Change, error) {
 		}
 		before = string(b)
 	}
-	return f.change(Update, "rewrite "+f.Path, before, lines[1]), nil
+	if f.Absent {
+		return f.change(Delete, "remove "+f.Path, before, lines[1], was), nil
+	}
+	return f.change(Update, "rewrite "+f.Path, before, lines[1], was), nil
 }
 
-func (f File) change(op Op, what, before, pin string) *Change {
+func (f File) change(op Op, what, before, pin string, was Former) *Change {
 	c := &Change{Op: op, Summary: what, Secret: f.Secret, Pin: pin, Want: f.sum()}
 	if !f.Secret {
 		c.Before, c.After = before, string(f.Content)
+	}
+	if f.Absent {
+		c.Want, c.After = "", ""
+	}
+	c.Made = []Made{{Kind: "file", Name: f.Path, SHA256: c.Want, Former: was}}
+	// Only a content that was fetched can be written again.
+	if mode, err := strconv.ParseUint(was.Mode, 8, 32); err == nil && hexSum([]byte(c.Before)) == was.SHA256 {
+		former := remote.File{Path: f.Path, Content: []byte(c.Before), Mode: fs.FileMode(mode), Owner: was.Owner}
+		c.Revert = func(ctx context.Context, env Env) error { return env.Host.Put(ctx, former) }
 	}
 	return c
 }

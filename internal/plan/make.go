@@ -18,6 +18,9 @@ const Parallel = 32
 // something, or could not be looked at.
 type Plan struct {
 	Stages []StagePlan
+	// Record, when set, is told once for each host what the plan makes there, before
+	// Apply changes anything. Its error ends the run. See [WriteOwned].
+	Record func(ctx context.Context, h remote.Host, made []Made) error
 }
 
 // StagePlan is a stage with what was found for each of its steps, in order.
@@ -25,6 +28,8 @@ type StagePlan struct {
 	Name   string
 	Serial bool
 	Items  []*Item
+
+	roll *rollPlan // nil: an ordinary stage
 }
 
 // Item is one step and what Make found: Change nil and Err nil means in sync.
@@ -91,10 +96,14 @@ func Make(ctx context.Context, stages []Stage, hosts Hosts, rep Reporter) (*Plan
 	byHost := map[string][]*Item{}
 	var order []string
 	ids, scripts := map[ID]bool{}, map[[2]string]string{}
-	for i, st := range stages {
-		p.Stages[i] = StagePlan{Name: st.Name, Serial: st.Serial}
-		for j := range st.Steps {
-			s := &st.Steps[j]
+	for i := range stages {
+		sp, err := stages[i].items(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("stage %s: %w", stages[i].Name, err)
+		}
+		p.Stages[i] = sp
+		for _, it := range sp.Items {
+			s := it.Step
 			if ids[s.ID] {
 				return nil, fmt.Errorf("step %s is listed twice", s.ID)
 			}
@@ -111,8 +120,6 @@ func Make(ctx context.Context, stages []Stage, hosts Hosts, rep Reporter) (*Plan
 				}
 				scripts[k] = l.Script
 			}
-			it := &Item{Step: s}
-			p.Stages[i].Items = append(p.Stages[i].Items, it)
 			if byHost[s.Host] == nil {
 				order = append(order, s.Host)
 			}
@@ -127,7 +134,29 @@ func Make(ctx context.Context, stages []Stage, hosts Hosts, rep Reporter) (*Plan
 			return nil
 		})
 	}
-	return p, g.Wait()
+	err := g.Wait()
+	for _, st := range p.Stages {
+		if st.roll != nil {
+			st.roll.settle()
+		}
+	}
+	return p, err
+}
+
+// items are the stage's steps in order, none of them checked yet.
+func (st *Stage) items(ctx context.Context) (StagePlan, error) {
+	sp := StagePlan{Name: st.Name, Serial: st.Serial}
+	if st.Roll != nil {
+		rp, err := st.Roll.expand(ctx)
+		if err != nil {
+			return sp, err
+		}
+		return StagePlan{Name: st.Name, Serial: true, Items: rp.items(), roll: rp}, nil
+	}
+	for i := range st.Steps {
+		sp.Items = append(sp.Items, &Item{Step: &st.Steps[i]})
+	}
+	return sp, nil
 }
 
 // checkItems looks once for all items of a host and checks each.

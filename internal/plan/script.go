@@ -21,8 +21,13 @@ type Script struct {
 	Summary string // what Run does
 	// Acts are those of the change, from what Look printed; nil: the answer as a
 	// whole, so that another answer at the script's turn stops the run. See [EachOf].
-	Acts    func(answer string) []string
-	Run     string
+	Acts func(answer string) []string
+	Run  string
+	// Back makes undone what Run did, when the gate of a [Roll] fails; empty: nothing
+	// does.
+	Back string
+	// Made is what Run makes, from what Look printed.
+	Made    func(answer string) []Made
 	Stdin   []byte        // for Run; may be secret
 	Timeout time.Duration // of Run
 	Stream  bool          // report Run's output lines
@@ -52,6 +57,15 @@ func (s Script) Step() Step {
 			c := &Change{Op: s.Op, Summary: fmt.Sprintf("%s (%s)", s.Summary, remote.Clean(a.Out))}
 			if s.Acts != nil {
 				c.Acts = s.Acts(remote.Clean(a.Out))
+			}
+			if s.Made != nil {
+				c.Made = s.Made(remote.Clean(a.Out))
+			}
+			if s.Back != "" {
+				c.Revert = func(ctx context.Context, env Env) error {
+					_, err := env.Host.Run(ctx, remote.Cmd{Script: s.Back, Title: "put back: " + s.Title, Timeout: s.Timeout})
+					return err
+				}
 			}
 			return c, nil
 		},

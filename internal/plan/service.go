@@ -38,9 +38,12 @@ type Service struct {
 	// is waited for is a process with this Config, which must not be empty.
 	NoBlock bool
 	// Wait bounds Ready; 0 means 60 s. Not used with NoBlock.
-	Wait  time.Duration
-	Guard func(ctx context.Context, env Env) error // asked before a restart or start
-	Ready func(ctx context.Context, env Env) error // instead of waiting for the unit to be active
+	Wait time.Duration
+	// Absent wants that the unit neither runs nor starts with the host. Its file is
+	// another step's, a [File] that is Absent, and comes after it.
+	Absent bool
+	Guard  func(ctx context.Context, env Env) error // asked before a restart, a start or a stop
+	Ready  func(ctx context.Context, env Env) error // instead of waiting for the unit to be active
 }
 
 // Step returns the step that keeps the unit.
@@ -61,6 +64,8 @@ func (s Service) Step() Step {
 		Apply: s.apply,
 	}
 	switch {
+	case s.Absent:
+		st.Apply = s.stop
 	case s.Ready != nil:
 		st.Ready = s.Ready
 	case !s.NoBlock:
@@ -122,28 +127,42 @@ func (s Service) check(a Answer) (*Change, error) {
 	if p["ActiveState"] == "" || p["LoadState"] == "" || p["UnitFileState"] == "" && p["LoadState"] == "loaded" {
 		return nil, fmt.Errorf("look at %s: unreadable answer", s.Unit)
 	}
+	c := s.due(p)
+	if c == nil {
+		return nil, nil
+	}
+	was := Former{Absent: p["LoadState"] == "not-found", Value: strings.TrimSpace(p["UnitFileState"] + " " + p["ActiveState"])}
+	c.Made = []Made{{Kind: "unit", Name: s.Unit, Former: was}}
+	s.revertible(c)
+	return c, nil
+}
+
+// due is what the unit needs, from its properties; nil when it is as it has to be.
+func (s Service) due(p map[string]string) *Change {
 	running := p["ActiveState"] == "active" || s.NoBlock && p["ActiveState"] == "activating" && p["MainPID"] != "0"
 	switch {
+	case s.Absent:
+		return s.leftover(p)
 	case p["LoadState"] == "not-found" && running:
-		return s.restart("its unit is gone"), nil
+		return s.restart("its unit is gone")
 	case p["LoadState"] == "not-found":
-		return s.start("enable and start " + s.Unit), nil
+		return s.start("enable and start " + s.Unit)
 	case p["ActiveState"] == "activating" && !running: // systemd may be faster
 		c := s.restart("")
 		c.Op, c.Summary = Start, fmt.Sprintf("start or restart %s (is activating)", s.Unit)
-		return c, nil
+		return c
 	case !running:
-		return s.start(fmt.Sprintf("start %s (is %s)", s.Unit, p["ActiveState"])), nil
+		return s.start(fmt.Sprintf("start %s (is %s)", s.Unit, p["ActiveState"]))
 	case s.Config != "" && p[ConfigEnv] != s.Config:
-		return s.restart("the running process has another configuration"), nil
+		return s.restart("the running process has another configuration")
 	case s.startedWithOther(p) != "":
-		return s.restart("its process was started with another " + s.startedWithOther(p)), nil
+		return s.restart("its process was started with another " + s.startedWithOther(p))
 	case p["NeedDaemonReload"] == "yes":
-		return s.restart("its unit changed after the process was started"), nil
+		return s.restart("its unit changed after the process was started")
 	case p["UnitFileState"] != "enabled":
-		return &Change{Op: Update, Summary: fmt.Sprintf("enable %s (is %s)", s.Unit, p["UnitFileState"]), Acts: []string{"enable"}}, nil
+		return &Change{Op: Update, Summary: fmt.Sprintf("enable %s (is %s)", s.Unit, p["UnitFileState"]), Acts: []string{"enable"}}
 	}
-	return nil, nil
+	return nil
 }
 
 // start and restart are the changes of a unit. The reason may differ when the
@@ -156,6 +175,51 @@ func (s Service) start(what string) *Change {
 
 func (s Service) restart(why string) *Change {
 	return &Change{Op: Restart, Summary: "restart " + s.Unit + ": " + why, Acts: RestartActs()}
+}
+
+// leftover is what there is of a unit that must not be there.
+func (s Service) leftover(p map[string]string) *Change {
+	stopped := p["ActiveState"] == "inactive" || p["ActiveState"] == "failed"
+	starts := strings.HasPrefix(p["UnitFileState"], "enabled") || strings.HasPrefix(p["UnitFileState"], "linked")
+	if stopped && !starts {
+		return nil
+	}
+	return &Change{Op: Delete, Summary: fmt.Sprintf("stop and disable %s (is %s)", s.Unit, strings.TrimSpace(p["ActiveState"]+" "+p["UnitFileState"])), Acts: []string{"stop", "disable"}}
+}
+
+func (s Service) stop(ctx context.Context, env Env, _ *Change) error {
+	script := "u=" + remote.Quote(s.Unit) + `
+systemctl stop -- "$u" || [ $? = 5 ] || exit 1
+systemctl --root=/ disable --quiet -- "$u" 2>/dev/null
+systemctl reset-failed -- "$u" 2>/dev/null; systemctl daemon-reload`
+	_, err := env.Host.Run(ctx, remote.Cmd{Script: script, Title: "stop " + s.Unit, Timeout: s.Wait + 90*time.Second})
+	if err != nil {
+		return s.explain(ctx, env, err)
+	}
+	return nil
+}
+
+// revertible gives a change of a unit what makes it undone, once its files are
+// those of before.
+func (s Service) revertible(c *Change) {
+	switch c.Op {
+	case Restart:
+		again := s
+		again.Config, again.NoBlock = "", false // what it is started with is in its files
+		c.Revert = func(ctx context.Context, env Env) error {
+			if err := again.apply(ctx, env, c); err != nil {
+				return err
+			}
+			if s.Ready != nil {
+				return s.Ready(ctx, env)
+			}
+			return again.ready(ctx, env)
+		}
+	case Start:
+		c.Revert = func(ctx context.Context, env Env) error { return s.stop(ctx, env, c) }
+	case Update:
+		c.Revert = func(context.Context, Env) error { return nil } // enabled: it was running before, too
+	}
 }
 
 // RestartActs are the [Change.Acts] of a service that is restarted.

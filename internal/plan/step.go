@@ -39,6 +39,9 @@ type Step struct {
 	// Guard, when set, refuses the change while it would do harm, such as
 	// stopping a member without which there is no quorum.
 	Guard func(ctx context.Context, env Env) error
+	// Then is the change of a step of a [Roll] that takes a host out or puts it back,
+	// as it is shown while the step looks in sync. See [Then].
+	Then *Change
 	// Ready, when set, waits until the change has taken effect; it bounds and
 	// names its waits itself.
 	Ready func(ctx context.Context, env Env) error
@@ -134,6 +137,12 @@ type Change struct {
 	Acts []string `json:"-"`
 	// Pin is the state that was seen, such as a file's hash, or "absent".
 	Pin string `json:"-"`
+	// Revert makes the change undone, when the gate of a [Roll] fails after it; nil
+	// where that is not possible or not safe. It is called in the order in which the
+	// changes were made.
+	Revert func(ctx context.Context, env Env) error `json:"-"`
+	// Made is what the change makes on the host, for the record of what is hactl's.
+	Made []Made `json:"-"`
 	// Want is the SHA-256 of what is to be there, in hex, where the change is
 	// to a file: it names a secret content without showing it.
 	Want string `json:"-"`
@@ -144,6 +153,7 @@ type Stage struct {
 	Name   string
 	Serial bool // one host at a time, with all its lanes, in the order of the steps
 	Steps  []Step
+	Roll   *Roll // instead of Steps and Serial
 }
 
 // Hosts are the connected machines by inventory name.

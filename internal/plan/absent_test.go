@@ -1,0 +1,198 @@
+package plan
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"hactl/internal/remote"
+)
+
+// upOne makes the plan of one step and applies it; the change is what was shown, nil
+// for in sync.
+func upOne(t *testing.T, s Step, h remote.Host) *Change {
+	t.Helper()
+	hosts := Hosts{s.Host: h}
+	p := mustMake(t, []Stage{{Name: "s", Steps: []Step{s}}}, hosts)
+	if _, err := p.Apply(t.Context(), hosts, Discard, nil); err != nil {
+		t.Fatal(err)
+	}
+	if again := mustMake(t, []Stage{{Name: "s", Steps: []Step{s}}}, hosts); len(again.Pending()) != 0 {
+		t.Errorf("afterwards: %+v", again.Pending()[0].Change)
+	}
+	return p.Stages[0].Items[0].Change
+}
+
+func TestAbsentFilesAndExecutablesAreRemoved(t *testing.T) {
+	t.Parallel()
+	p := filepath.Join(t.TempDir(), "f")
+	for name, s := range map[string]Step{
+		"file":       File{ID: "f", Host: "m1", Path: p, Content: []byte("other"), Keep: "never mind", Absent: true}.Step(),
+		"executable": Executable{ID: "x", Host: "m1", Path: p, Absent: true}.Step(),
+	} {
+		t.Run(name, func(t *testing.T) {
+			if c := upOne(t, s, shell(t, "m1")); c != nil {
+				t.Errorf("nothing is there: %+v", c)
+			}
+			write(t, p, "left", 0o755)
+			c := upOne(t, s, shell(t, "m1"))
+			if c == nil || c.Op != Delete || c.Summary != "remove "+p || c.Made[0].SHA256 != "" || c.Made[0].Former.SHA256 != sum("left") {
+				t.Fatalf("%+v", c)
+			}
+			if name == "file" && (c.Before != "left" || c.After != "") {
+				t.Errorf("%q becomes %q", c.Before, c.After)
+			}
+			if _, err := os.Stat(p); !os.IsNotExist(err) {
+				t.Errorf("it is still there: %v", err)
+			}
+		})
+	}
+}
+
+func TestFolderInPlaceOfAnAbsentFileIsNotRemoved(t *testing.T) {
+	t.Parallel()
+	c, err := checked(t, File{ID: "f", Host: "m1", Path: t.TempDir(), Absent: true}.Step())
+	if c != nil || err == nil {
+		t.Errorf("%+v, %v", c, err)
+	}
+}
+
+func TestRemovedUnitFileIsForgottenBySystemd(t *testing.T) {
+	t.Parallel()
+	h := remote.NewFake("m1", nil)
+	f := File{ID: "f", Host: "m1", Path: "/etc/systemd/system/x.service", Absent: true}.Step()
+	if err := f.Apply(t.Context(), Env{Host: h}, nil); err != nil || !strings.HasSuffix(h.Calls()[0].Cmd.Script, "&& systemctl daemon-reload") {
+		t.Errorf("%v: %+v", err, h.Calls())
+	}
+}
+
+func TestAbsentServiceNeitherRunsNorStartsWithTheHost(t *testing.T) {
+	t.Parallel()
+	s := Service{ID: "s", Host: "m1", Unit: "x.service", Absent: true, Config: "abc"}
+	for state, due := range map[string]bool{
+		"not-found inactive -":      false,
+		"loaded inactive disabled":  false,
+		"loaded failed static":      false,
+		"loaded active enabled":     true,
+		"loaded active disabled":    true,
+		"loaded inactive enabled":   true,
+		"loaded activating static":  true,
+		"not-found active -":        true,
+		"loaded deactivating no":    true,
+		"loaded inactive linked":    true,
+		"masked inactive masked":    false,
+		"loaded inactive generated": false,
+	} {
+		f := strings.Fields(state)
+		c, err := s.check(Answer{Out: "LoadState=" + f[0] + "\nActiveState=" + f[1] + "\nUnitFileState=" + strings.Trim(f[2], "-")})
+		if err != nil || (c != nil) != due || due && (c.Op != Delete || c.Made[0].Former.Value != strings.TrimSpace(strings.Trim(f[2], "-")+" "+f[1])) {
+			t.Errorf("%s: %+v, %v", state, c, err)
+		}
+	}
+	if c, err := s.check(Answer{Exit: 1}); c != nil || err == nil {
+		t.Errorf("could not look: %+v, %v", c, err)
+	}
+}
+
+// logSystemctl notes what it is told to do.
+const logSystemctl = "#!/bin/sh\necho \"$*\" >>\"$DIR/log\"\n"
+
+func (h *shellHost) log(t *testing.T) []string {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(h.dir, "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Split(strings.TrimSpace(string(b)), "\n")
+}
+
+func TestAbsentServiceIsStoppedAndThenDisabled(t *testing.T) {
+	t.Parallel()
+	h := withSystemctl(t, logSystemctl)
+	s := Service{ID: "s", Host: "m1", Unit: "x.service", Absent: true}.Step()
+	if err := s.Apply(t.Context(), Env{Host: h}, &Change{Op: Delete}); err != nil || s.Ready != nil {
+		t.Fatal(err)
+	}
+	want := []string{"stop -- x.service", "--root=/ disable --quiet -- x.service", "reset-failed -- x.service", "daemon-reload"}
+	if got := h.log(t); !slices.Equal(got, want) {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestFileChangesAreMadeUndone(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		former string // content, empty: absent
+		mode   os.FileMode
+		absent bool // wanted
+		secret bool
+		back   bool // can be made undone
+	}{
+		"written":            {back: true},
+		"rewritten":          {former: "old", mode: 0o600, back: true},
+		"removed":            {former: "old", mode: 0o640, absent: true, back: true},
+		"of other mode":      {former: "new", mode: 0o600, back: true},
+		"a secret":           {former: "old", mode: 0o600, secret: true},
+		"a long one":         {former: strings.Repeat("x", maxDiff+1), mode: 0o600},
+		"a secret of before": {secret: true, back: true}, // there was none
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := filepath.Join(t.TempDir(), "f")
+			if c.former != "" {
+				write(t, p, c.former, c.mode)
+			}
+			h := shell(t, "m1")
+			f := File{ID: "f", Host: "m1", Path: p, Content: []byte("new"), Owner: me(t), Secret: c.secret, Absent: c.absent}
+			change := upOne(t, f.Step(), h)
+			if (change.Revert != nil) != c.back {
+				t.Fatalf("can be made undone: %v", change.Revert != nil)
+			}
+			if !c.back {
+				return
+			}
+			if err := change.Revert(t.Context(), Env{Host: h}); err != nil {
+				t.Fatal(err)
+			}
+			b, err := os.ReadFile(p)
+			if c.former == "" {
+				if !os.IsNotExist(err) {
+					t.Errorf("%q, %v", b, err)
+				}
+				return
+			}
+			info, serr := os.Stat(p)
+			if err != nil || serr != nil || string(b) != c.former || info.Mode().Perm() != c.mode {
+				t.Errorf("%q, %v, %v, %v", b, info.Mode(), err, serr)
+			}
+		})
+	}
+}
+
+func TestServiceChangesAreMadeUndone(t *testing.T) {
+	t.Parallel()
+	for op, want := range map[Op]string{Restart: "daemon-reload, restart -- x.service", Start: "stop -- x.service", Update: ""} {
+		t.Run(string(op), func(t *testing.T) {
+			t.Parallel()
+			h := withSystemctl(t, logSystemctl)
+			h.write(t, "log", "")
+			s := Service{ID: "s", Host: "m1", Unit: "x.service", Config: "abc", NoBlock: true, Wait: time.Second}
+			c := &Change{Op: op}
+			s.revertible(c)
+			if err := c.Revert(t.Context(), Env{Host: h}); err != nil {
+				t.Fatal(err)
+			}
+			got := strings.Join(h.log(t), ", ")
+			for w := range strings.SplitSeq(want, ", ") {
+				if !strings.Contains(got, w) {
+					t.Errorf("did %q, wanted %q", got, w)
+				}
+			}
+			if want == "" && got != "" {
+				t.Errorf("did %q", got)
+			}
+		})
+	}
+}

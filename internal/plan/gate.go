@@ -1,0 +1,89 @@
+package plan
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"strings"
+	"time"
+)
+
+const (
+	gateLooks = 3           // good looks in a row
+	gateEvery = time.Second // from one look to the next
+	gateBound = 5 * time.Minute
+)
+
+// Gate is a look at the whole cluster, which has to be good before a [Roll] goes on:
+// three good looks in a row, one second apart.
+type Gate struct {
+	// Look is an error while the cluster is not as it has to be. The hosts in out
+	// were taken out by an earlier run and are about to be worked on: that they do not
+	// serve is no fault.
+	Look func(ctx context.Context, out []string) error
+	// Within bounds the wait for the third good look; 0 means 5 minutes.
+	Within time.Duration
+}
+
+// pass waits for the gate. say reports why it waits, once for each reason.
+func (g Gate) pass(ctx context.Context, out []string, stop <-chan struct{}, say func(string)) error {
+	within := cmp.Or(g.Within, gateBound)
+	bounded, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	said := ""
+	for good := 0; ; {
+		err := g.Look(bounded, out)
+		if err == nil {
+			if good++; good == gateLooks {
+				return nil
+			}
+		} else {
+			good = 0
+			if text := err.Error(); text != said {
+				said = text
+				say(fmt.Sprintf("waiting up to %s: %s", within, text))
+			}
+		}
+		select {
+		case <-stop:
+			return ErrStopped
+		case <-bounded.Done():
+			if ctx.Err() != nil {
+				return ErrStopped
+			}
+			return fmt.Errorf("the cluster was not as it has to be for %d looks in a row within %s: %s", gateLooks, within, cmp.Or(said, "too few looks"))
+		case <-time.After(gateEvery):
+		}
+	}
+}
+
+// GateError says that a roll stopped because its gate failed.
+type GateError struct {
+	When    string   // "before the first host", "after master-2"
+	Done    []string // hosts that were changed and passed their gate
+	Host    string   // the one that did not pass; empty: none was changed
+	PutBack string   // what came of putting it back
+	Left    []string // hosts that were not begun
+	Err     error
+}
+
+// Error says what failed, what is done and what is not.
+func (e *GateError) Error() string {
+	parts := []string{fmt.Sprintf("gate %s: %v", e.When, e.Err)}
+	if e.PutBack != "" {
+		parts = append(parts, e.PutBack)
+	}
+	if len(e.Done) > 0 {
+		parts = append(parts, "done: "+strings.Join(e.Done, ", "))
+	}
+	if len(e.Left) > 0 {
+		parts = append(parts, "not begun: "+strings.Join(e.Left, ", "))
+	}
+	return strings.Join(parts, "; ")
+}
+
+// Unwrap returns why the gate failed.
+func (e *GateError) Unwrap() error { return e.Err }
+
+// ExitCode is the code for "unhealthy".
+func (e *GateError) ExitCode() int { return 5 }

@@ -1,0 +1,111 @@
+package plan
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"hactl/internal/remote"
+)
+
+// Made is one thing that hactl makes on a host, with what was there before.
+type Made struct {
+	Kind   string `json:"kind"`             // "file", "unit", "package", "user", "module", "sysctl"
+	Name   string `json:"name"`             // path, unit, package, user, module, parameter
+	SHA256 string `json:"sha256,omitempty"` // of a file's content as hactl writes it; empty: removed
+	Former Former `json:"former"`
+}
+
+// Former is what a host had before hactl made something.
+type Former struct {
+	Absent bool   `json:"absent,omitempty"`
+	SHA256 string `json:"sha256,omitempty"` // of a file's content
+	Mode   string `json:"mode,omitempty"`   // of a file, octal
+	Owner  string `json:"owner,omitempty"`  // of a file, USER:GROUP
+	Value  string `json:"value,omitempty"`  // of a parameter; of a unit its state, "enabled active"
+}
+
+// ownedDir on a host holds the record of what hactl made there, root's alone:
+// owned.json has one JSON object a line, [Made], and former/SHA256 the contents of
+// files that hactl replaced or removed. Contents never leave the host.
+const ownedDir = "/var/lib/hactl"
+
+// WriteOwned is a [Plan.Record]: it appends to the record of the host. A thing that is in the
+// record already keeps its former state: what was there between two runs was hactl's.
+func WriteOwned(ctx context.Context, h remote.Host, made []Made) error {
+	var lines strings.Builder
+	script := `set -e; umask 077; mkdir -p ` + ownedDir + `/former; cd ` + ownedDir + `; touch owned.json
+keep() {
+! grep -qF "\"kind\":\"file\",\"name\":$3," owned.json && [ ! -e "former/$1" ] || return 0
+cp -p -- "$2" former/.new; s=$(sha256sum <former/.new)
+[ "${s%% *}" = "$1" ] || { echo "$2 changed since the plan was made" >&2; exit 1; }
+sync former/.new; mv former/.new "former/$1"
+}
+`
+	for _, m := range made {
+		b, err := json.Marshal(m)
+		if err != nil {
+			return fmt.Errorf("encode the record of %s: %w", m.Name, err)
+		}
+		lines.Write(append(b, '\n'))
+		if m.Kind == "file" && m.Former.SHA256 != "" {
+			name, _ := json.Marshal(m.Name) //nolint:errchkjson // a string
+			script += "keep " + m.Former.SHA256 + " " + remote.Quote(m.Name) + " " + remote.Quote(string(name)) + "\n"
+		}
+	}
+	// The empty line ends one that a power cut left without its end.
+	script += "{ echo; cat; } >>owned.json; sync owned.json former .\n"
+	_, err := h.Run(ctx, remote.Cmd{Title: "record what hactl makes", Script: script, Stdin: []byte(lines.String()), Timeout: 5 * time.Minute})
+	return err
+}
+
+// ReadOwned reads the text of owned.json: each thing once, with its first former
+// state and the content that hactl wrote last. A line that is not whole is left
+// out: what it named then counts as not made by hactl, and stays.
+func ReadOwned(text string) []Made {
+	type key struct{ kind, name string }
+	var out []Made
+	at := map[key]int{}
+	for line := range strings.Lines(text) {
+		var m Made
+		if json.Unmarshal([]byte(line), &m) != nil || m.Kind == "" || m.Name == "" {
+			continue
+		}
+		if i, known := at[key{m.Kind, m.Name}]; known {
+			out[i].SHA256 = m.SHA256
+			continue
+		}
+		at[key{m.Kind, m.Name}] = len(out)
+		out = append(out, m)
+	}
+	return out
+}
+
+// record tells the plan's Record what the plan makes on each host, before the first
+// change: a run that is cut leaves no thing behind that is not in the record.
+func (p *Plan) record(ctx context.Context, hosts Hosts) error {
+	if p.Record == nil {
+		return nil
+	}
+	made := map[string][]Made{}
+	for _, it := range p.Pending() {
+		if len(it.Change.Made) > 0 {
+			made[it.Step.Host] = append(made[it.Step.Host], it.Change.Made...)
+		}
+	}
+	var g errgroup.Group
+	g.SetLimit(Parallel)
+	for host, m := range made {
+		g.Go(func() error {
+			if err := p.Record(ctx, hosts[host], m); err != nil {
+				return fmt.Errorf("record on %s what hactl makes there: %w", host, err)
+			}
+			return nil
+		})
+	}
+	return g.Wait()
+}

@@ -1,0 +1,262 @@
+package plan
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Roll is a phase that changes a running cluster host by host: take one host out,
+// change everything on it that has to change, put it back, look at the whole
+// cluster, go to the next. The other kind of phase is a stage with Steps, which all
+// hosts go through together.
+//
+// A host is worked on when one of its Steps would change something, or when an
+// earlier run was cut before it put the host back. Such a host comes first.
+//
+// TakeOut and PutBack are ordinary steps: their checks read the present state, so
+// that the next run goes on where one was cut. They need a Then, which is shown and
+// done for hosts that are worked on, even if the step looks in sync when the plan
+// is made: the host is put back only once it has been taken out.
+type Roll struct {
+	// Hosts returns the hosts in the order in which they are to be worked on,
+	// decided from the present state, such as the owner of the VIP and the leader of
+	// etcd last. It is asked when the plan is made, and again before each host.
+	Hosts   func(ctx context.Context) ([]string, error)
+	TakeOut []Step // cordon, drain, move leadership and VIP away
+	Steps   []Step
+	PutBack []Step // uncordon only what hactl cordoned
+	Gate    Gate   // before the first host, between hosts, after the last
+}
+
+// rollPlan is what Make found for a roll.
+type rollPlan struct {
+	roll  *Roll
+	hosts []*rollHost // in the order of the plan
+}
+
+// rollHost are the items of one host, phase by phase.
+type rollHost struct {
+	name                    string
+	takeOut, steps, putBack []*Item
+	out                     bool // an earlier run took it out and did not put it back
+}
+
+func (h *rollHost) items() []*Item { return slices.Concat(h.takeOut, h.steps, h.putBack) }
+
+// expand asks for the order of the hosts and sorts the steps by host and phase.
+func (r *Roll) expand(ctx context.Context) (*rollPlan, error) {
+	order, err := r.Hosts(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("decide the order of the hosts: %w", err)
+	}
+	rp := &rollPlan{roll: r}
+	for _, name := range order {
+		rp.hosts = append(rp.hosts, &rollHost{name: name})
+	}
+	for _, phase := range []struct {
+		steps []Step
+		of    func(*rollHost) *[]*Item
+		then  bool
+	}{
+		{r.TakeOut, func(h *rollHost) *[]*Item { return &h.takeOut }, true},
+		{r.Steps, func(h *rollHost) *[]*Item { return &h.steps }, false},
+		{r.PutBack, func(h *rollHost) *[]*Item { return &h.putBack }, true},
+	} {
+		for i := range phase.steps {
+			s := &phase.steps[i]
+			at := slices.Index(order, s.Host)
+			if at < 0 {
+				return nil, fmt.Errorf("step %s: host %q is not in the order of the roll", s.ID, s.Host)
+			}
+			if phase.then && s.Then == nil {
+				return nil, fmt.Errorf("step %s takes a host out or puts it back, and has no Then", s.ID)
+			}
+			items := phase.of(rp.hosts[at])
+			*items = append(*items, &Item{Step: s})
+		}
+	}
+	return rp, nil
+}
+
+func (rp *rollPlan) items() []*Item {
+	var out []*Item
+	for _, h := range rp.hosts {
+		out = append(out, h.items()...)
+	}
+	return out
+}
+
+// settle decides, once all steps have been checked, what is done on each host.
+func (rp *rollPlan) settle() {
+	for _, h := range rp.hosts {
+		h.out = pendingIn(h.putBack) > 0
+		if pendingIn(h.steps) == 0 {
+			for _, it := range h.takeOut {
+				it.Change = nil
+			}
+			continue
+		}
+		for _, it := range slices.Concat(h.takeOut, h.putBack) {
+			if it.Change == nil && it.Err == nil {
+				it.Change = it.Step.Then
+			}
+		}
+	}
+}
+
+// due are the hosts that are worked on.
+func (rp *rollPlan) due() []*rollHost {
+	return slices.DeleteFunc(slices.Clone(rp.hosts), func(h *rollHost) bool { return pendingIn(h.items()) == 0 })
+}
+
+// roll works on the hosts that are due, one after another.
+func (a *applier) roll(ctx context.Context, st *StagePlan) error {
+	left := st.roll.due()
+	var done []string
+	if err := a.gate(ctx, st, "before the first host", left, ""); errors.Is(err, ErrStopped) {
+		return err
+	} else if err != nil {
+		return &GateError{When: "before the first host", Left: names(left), Err: err}
+	}
+	for len(left) > 0 {
+		if a.stopped(ctx) {
+			return ErrStopped
+		}
+		h, err := st.roll.next(ctx, left)
+		if err != nil {
+			return err
+		}
+		left = slices.DeleteFunc(left, func(o *rollHost) bool { return o == h })
+		for _, phase := range [][]*Item{h.takeOut, h.steps, h.putBack} {
+			for _, lanes := range byHost(phase) {
+				if err := a.host(ctx, st.Name, lanes); err != nil {
+					return err
+				}
+			}
+		}
+		if err := a.gate(ctx, st, "after "+h.name, left, h.name); err != nil {
+			if errors.Is(err, ErrStopped) {
+				return err
+			}
+			return &GateError{When: "after " + h.name, Done: done, Host: h.name, Left: names(left), Err: err, PutBack: a.putBack(ctx, st, h, left)}
+		}
+		done = append(done, h.name)
+	}
+	return nil
+}
+
+// next is the host that is worked on now: one that is out already, or else the
+// first one in the present order.
+func (rp *rollPlan) next(ctx context.Context, left []*rollHost) (*rollHost, error) {
+	for _, h := range left {
+		if h.out {
+			return h, nil
+		}
+	}
+	order, err := rp.roll.Hosts(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("decide which host is next: %w", err)
+	}
+	for _, name := range order {
+		if i := slices.IndexFunc(left, func(h *rollHost) bool { return h.name == name }); i >= 0 {
+			return left[i], nil
+		}
+	}
+	return nil, fmt.Errorf("decide which host is next: none of %s is in the order any more", strings.Join(names(left), ", "))
+}
+
+func names(hosts []*rollHost) []string {
+	out := make([]string, len(hosts))
+	for i, h := range hosts {
+		out[i] = h.name
+	}
+	return out
+}
+
+// gate waits until the cluster is as it has to be without the hosts that are out.
+func (a *applier) gate(ctx context.Context, st *StagePlan, when string, left []*rollHost, host string) error {
+	out := names(slices.DeleteFunc(slices.Clone(left), func(h *rollHost) bool { return !h.out }))
+	start := time.Now()
+	err := st.roll.roll.Gate.pass(ctx, out, a.stop, func(text string) {
+		a.rep.Report(Event{Time: time.Now(), Kind: Note, Stage: st.Name, Host: host, Text: "gate " + when + ": " + text})
+	})
+	a.rep.Report(Event{Time: time.Now(), Kind: Note, Stage: st.Name, Host: host, Text: "gate " + when, Elapsed: time.Since(start), Err: errText(err)})
+	return err
+}
+
+// putBack makes the changes of the host undone whose gate failed, in the order in
+// which they were made: files first, then the services that read them. It does so
+// only where all of them can be made undone. It returns what came of it.
+func (a *applier) putBack(ctx context.Context, st *StagePlan, h *rollHost, left []*rollHost) string {
+	made := a.madeOn(h)
+	for _, it := range made {
+		if it.Change.Revert == nil {
+			return fmt.Sprintf("%s was left as it is: %q cannot be made undone", h.name, it.Change.Summary)
+		}
+	}
+	if len(made) == 0 {
+		return h.name + " was left as it is: this run changed nothing there"
+	}
+	for _, it := range made {
+		env := Env{Host: a.hosts[h.name], Say: sayer(a.rep, st.Name, it.Step)}
+		env.Say("putting back: %s", it.Change.Summary)
+		if it.Step.Guard != nil {
+			if err := it.Step.Guard(ctx, env); err != nil {
+				return fmt.Sprintf("%s was put back up to %s: %v", h.name, it.Step.ID, &GuardError{Err: err})
+			}
+		}
+		if err := it.Change.Revert(ctx, env); err != nil {
+			return fmt.Sprintf("%s was put back up to %s: %v", h.name, it.Step.ID, err)
+		}
+	}
+	if err := a.gate(ctx, st, "after "+h.name+" was put back", left, h.name); err != nil {
+		return fmt.Sprintf("%s was put back, and the cluster is not as it has to be: %v", h.name, err)
+	}
+	return h.name + " was put back, and the cluster is as it was"
+}
+
+// madeOn are the items of the host's steps that this run applied, in order.
+func (a *applier) madeOn(h *rollHost) []*Item {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var out []*Item
+	for _, t := range a.out.Timings {
+		if i := slices.IndexFunc(h.steps, func(it *Item) bool { return it.Step.ID == t.Step }); i >= 0 {
+			out = append(out, h.steps[i])
+		}
+	}
+	return out
+}
+
+// outFile on a host says that a roll has taken the host out.
+const outFile = ownedDir + "/out"
+
+// OutMark returns the first step of TakeOut and the last of PutBack for a host. They mark
+// the host as taken out. A roll needs them unless its TakeOut leaves a mark by itself,
+// as cordoning a node does: without one, the next run cannot tell a host that an
+// earlier run left half-way from one that is sick.
+func OutMark(host string) (takeOut, putBack Step) {
+	f := File{ID: ID("roll/" + host + "/out"), Host: host, Path: outFile, Content: []byte("taken out by hactl\n"), Mode: 0o600}
+	takeOut = mark(f, Create, "mark "+host+" as taken out")
+	f.ID, f.Absent = ID("roll/"+host+"/back"), true
+	return takeOut, mark(f, Delete, "mark "+host+" as back")
+}
+
+// mark is the step of a file whose change is known before it is due.
+func mark(f File, op Op, what string) Step {
+	s := f.Step()
+	s.Title, s.Then = "mark", Then(op, what, what)
+	check := s.Check
+	s.Check = func(ctx context.Context, env Env) (*Change, error) {
+		c, err := check(ctx, env)
+		if c != nil {
+			c.Summary, c.Acts = what, []string{what}
+		}
+		return c, err
+	}
+	return s
+}
