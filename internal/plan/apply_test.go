@@ -267,7 +267,7 @@ func TestStepThatIsInSyncByNowIsSkipped(t *testing.T) {
 	w := newWorld()
 	stages := []Stage{{Name: "s", Steps: []Step{w.step("m1", "a"), w.step("m1", "b")}}}
 	p := mustMake(t, stages, fakes("m1"))
-	w.facts["m1/a"] = true // somebody was faster
+	w.facts["m1/a"] = true // another run was faster
 	a, err := p.Apply(t.Context(), fakes("m1"), Discard, nil)
 	if err != nil || a.Done != 1 || strings.Join(w.applied(), "") != "m1/b" {
 		t.Fatalf("%v, %+v, %v", err, a, w.applied())
@@ -327,12 +327,12 @@ func TestFileThatChangedSinceThePlanIsNotTouched(t *testing.T) {
 	hosts := Hosts{"m1": shell(t, "m1")}
 	stages := []Stage{{Name: "s", Steps: []Step{File{ID: "f", Host: "m1", Path: path, Content: []byte("ours"), Owner: me(t)}.Step()}}}
 	p := mustMake(t, stages, hosts)
-	write(t, path, "somebody else's", 0o644)
+	write(t, path, "theirs", 0o644)
 	_, err := p.Apply(t.Context(), hosts, Discard, nil)
 	if !errors.Is(err, ErrChanged) || remote.HintOf(err) == "" {
 		t.Fatalf("%v", err)
 	}
-	if got := mustMake(t, stages, hosts).Pending(); len(got) != 1 || got[0].Change.Before != "somebody else's" {
+	if got := mustMake(t, stages, hosts).Pending(); len(got) != 1 || got[0].Change.Before != "theirs" {
 		t.Fatalf("the file was touched: %+v", got)
 	}
 }
@@ -400,7 +400,7 @@ func TestPartsFollowOneAnotherThroughTheirStep(t *testing.T) {
 	if files.Name != "files" || wait.Name != "wait" || files.Start.Before(k.Start) || files.End != wait.Start || wait.End.Before(ready) || wait.End != k.End {
 		t.Errorf("%+v", k)
 	}
-	Env{}.Part("of a step that nobody times")
+	Env{}.Part("of a step without a timing")
 }
 
 // One look confirms all of them, after the last: no row of the path may hold it.

@@ -21,7 +21,7 @@ func TestMakeRefusesBrokenStageLists(t *testing.T) {
 		steps []Step
 		want  string
 	}{
-		"a host nobody connected to":       {[]Step{w.step("m9", "a")}, `m9/a: no connection to host "m9"`},
+		"a host without a connection":      {[]Step{w.step("m9", "a")}, `m9/a: no connection to host "m9"`},
 		"an id that is listed twice":       {[]Step{w.step("m1", "a"), w.step("m1", "a")}, "m1/a is listed twice"},
 		"two questions under the same key": {[]Step{a, b}, `m1/b looks at "k" in another way`},
 	} {

@@ -343,7 +343,7 @@ func TestPuttingBackAsksTheGuards(t *testing.T) {
 }
 
 // An earlier run was cut while m1, the last in the order, was out and down: m1 comes
-// first, and that it is down holds nobody up.
+// first, and its silence does not hold up the others.
 func TestHostThatIsOutComesFirst(t *testing.T) {
 	for name, n := range map[string]node{"half-way": {cordoned: true, file: 2}, "but not put back": {cordoned: true, file: 2, runs: 2}} {
 		t.Run(name, func(t *testing.T) {

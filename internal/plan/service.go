@@ -240,7 +240,7 @@ func (s Service) apply(ctx context.Context, env Env, c *Change) error {
 	}
 	// A reload runs every generator: a fifth of a second on one core. It is done
 	// without where systemd, asked now, has the wanted configuration and knows that
-	// the unit is enabled: a unit that nobody has named yet is read from the disk as
+	// the unit is enabled: a unit that was not named yet is read from the disk as
 	// it is. NeedDaemonReload alone would not do: it says no of a new drop-in folder.
 	script := "u=" + remote.Quote(s.Unit) + `
 [ "$(systemctl show -p LoadState --value -- "$u")" != masked ] || systemctl unmask --quiet -- "$u"

@@ -29,7 +29,7 @@ func (c *Change) acts() []string {
 }
 
 // differs is an error when now, the change that a fresh look asks for, does
-// something that shown did not announce. Less than was shown is fine: somebody or
+// something that shown did not announce. Less than was shown is fine: another operator or
 // an earlier step did a part of it.
 func differs(shown, now *Change) error {
 	allowed := shown.acts()

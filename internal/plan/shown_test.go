@@ -105,7 +105,7 @@ func TestExecutableOverAnotherThanWasShownIsNotSent(t *testing.T) {
 	p := filepath.Join(t.TempDir(), "prober")
 	write(t, p, "older", 0o755)
 	x := Executable{ID: "x", Host: "m1", Local: "/dev/null", SHA256: sum("program"), Path: p}
-	did, err := turned(t, x.Step(), shell(t, "m1"), func() { write(t, p, "somebody else's", 0o755) })
+	did, err := turned(t, x.Step(), shell(t, "m1"), func() { write(t, p, "theirs", 0o755) })
 	mustRefuse(t, did, err)
 }
 

@@ -244,7 +244,7 @@ func TestServiceStepAsksTheRunningProcess(t *testing.T) {
 		"waiting for its restart":      {out: state("loaded", "activating", "enabled", "0", ""), noBlock: true, op: Start, text: "is activating"},
 		"starting with another":        {out: state("loaded", "activating", "enabled", "7", "old"), noBlock: true, op: Restart, text: "another configuration"},
 		"another configuration":        {out: state("loaded", "active", "enabled", "7", "old"), op: Restart, text: "another configuration"},
-		"started by somebody else":     {out: state("loaded", "active", "enabled", "7", ""), op: Restart, text: "another configuration"},
+		"started by hand":              {out: state("loaded", "active", "enabled", "7", ""), op: Restart, text: "another configuration"},
 		"not enabled":                  {out: state("loaded", "active", "disabled", "7", "abc"), op: Update, text: "is disabled"},
 		"masked while it runs":         {out: state("masked", "active", "masked", "7", "abc"), op: Update, text: "is masked"},
 		"systemctl failed":             {out: state("loaded", "active", "enabled", "7", "abc"), exit: 1, text: "exit 1"},
@@ -253,7 +253,7 @@ func TestServiceStepAsksTheRunningProcess(t *testing.T) {
 		"cut after the first property": {out: "ActiveState=active", text: "unreadable"},
 		"started with what is wanted":  {reads: "a", out: state("loaded", "active", "enabled", "7", "abc") + "\nstarted /etc/a=" + sumA},
 		"started with another file":    {reads: "b", out: state("loaded", "active", "enabled", "7", "abc") + "\nstarted /etc/a=" + sumA, op: Restart, text: "started with another /etc/a"},
-		"nobody knows with what":       {reads: "a", out: state("loaded", "active", "enabled", "7", "abc"), op: Restart, text: "started with another /etc/a"},
+		"with an unknown file":         {reads: "a", out: state("loaded", "active", "enabled", "7", "abc"), op: Restart, text: "started with another /etc/a"},
 		"stopped, whatever it read":    {reads: "b", out: state("loaded", "inactive", "enabled", "0", "") + "\nstarted /etc/a=" + sumA, op: Start, text: "is inactive"},
 		"cut before the last":          {out: "LoadState=loaded\nActiveState=active\nSubState=running", text: "unreadable"},
 	} {
