@@ -72,7 +72,7 @@ func (w *crashWorld) on(t *testing.T, hosts []*rootHost) (c *crashWorld, done fu
 				return hosts[i]
 			}
 		}
-		panic("nobody has " + addr)
+		panic("no host has " + addr)
 	}
 	for _, h := range hosts {
 		s.hosts[h.name] = h

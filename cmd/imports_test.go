@@ -39,7 +39,7 @@ var allowed = map[string]struct{ imports, because string }{
 	"internal/verify":              {"etcd internal/plan internal/remote inventory keepalived kubeadm pki", "asks every component, changes nothing"},
 	"e2e":                          {"", "tests on lab hosts; without their build tag only the list of tiers"},
 	"cmd/hactl":                    {"cmd", "five lines around cmd.Main"},
-	"cmd":                          {"*", "puts everything together; nobody imports it"},
+	"cmd":                          {"*", "puts everything together; no package imports it"},
 }
 
 func TestImportsGoOneWay(t *testing.T) {

@@ -32,7 +32,7 @@ func (a *app) trustCommand() *cobra.Command {
 		Short: "Accept the ssh host key of a new or reinstalled host",
 		Long: `Accept the ssh host key of a new or reinstalled host. The key that the host shows
 now is fetched and printed beside the known one; once confirmed, it replaces the
-host's lines in the known_hosts file. Nobody logs in, and other hosts' lines stay.
+host's lines in the known_hosts file. No login follows, and other hosts' lines stay.
 
 Compare the fingerprint with the host's own before saying yes. On its console:
 ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub`,

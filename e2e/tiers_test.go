@@ -57,6 +57,7 @@ var extended = []string{
 	"TestVIPIsWithAHealthyApiserver",
 	"TestConnectionOutlivesTheMoveOfTheVIP",
 	// Hosts that are replaced, missing, killed.
+	"TestClusterOfAnOlderHactlIsTakenOver",
 	"TestReplacedMasterJoinsAgain",
 	"TestEtcdDataWipedOnAMaster",
 	"TestReplacedMasterJoinsAgainUnderAnotherName",

@@ -204,7 +204,7 @@ func (k *keyring) unlock(file string, pem []byte) (ssh.Signer, error) {
 }
 
 // readKey refuses a key that others can read, as ssh does: it is not a secret
-// any more, and on a shared machine somebody else's.
+// any more, and on a shared machine another user's.
 func readKey(file string) ([]byte, error) {
 	st, err := os.Stat(file)
 	if err != nil {

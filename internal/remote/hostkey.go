@@ -154,7 +154,7 @@ func loadKnownHosts(file string) (ssh.HostKeyCallback, error) {
 }
 
 // knownKeys asks the known_hosts database for the keys of addr, by showing it a
-// key that nobody has.
+// key that does not exist.
 func knownKeys(cb ssh.HostKeyCallback, addr string) ([]knownhosts.KnownKey, error) {
 	err := cb(addr, &net.TCPAddr{}, nobodysKey{})
 	var keyErr *knownhosts.KeyError

@@ -38,7 +38,7 @@ type LockedError struct {
 
 // Error names the host and the holder.
 func (e *LockedError) Error() string {
-	return fmt.Sprintf("%s is locked by %s", e.Host, orDefault(e.Holder, "somebody who left no name"))
+	return fmt.Sprintf("%s is locked by %s", e.Host, orDefault(e.Holder, "a run without a name"))
 }
 
 // Lock makes this hactl the one writer on the host. The lock dies with release,
