@@ -124,6 +124,9 @@ func (s *session) ask(ctx context.Context) error {
 		g.Go(func() (err error) { subnets, err = kubeadm.LookForSubnets(gctx, s.inv, s.hosts); return err })
 	}
 	err := g.Wait()
+	if err == nil {
+		err = s.keepVersions()
+	}
 	if err == nil && subnets != nil {
 		s.subnets, err = subnets.Assign(s.inv, s.facts)
 	}

@@ -157,7 +157,7 @@ func (c *cluster) machine(h *inventory.Host) host.Host {
 
 // record is what the host is to keep of itself.
 func (c *cluster) record(h *inventory.Host) facts.Record {
-	r := facts.Record{Cluster: c.material.Identity.ID, Name: h.Name, PodSubnet: c.subnets[h.Name]}
+	r := facts.Record{Cluster: c.material.Identity.ID, Name: h.Name, PodSubnet: c.subnets[h.Name], Versions: versionsOf(c.inv.Versions, h)}
 	if h.Role == inventory.ControlPlane {
 		r.VIPPriority = c.keepalived().Priority(h)
 	}

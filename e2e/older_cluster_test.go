@@ -83,6 +83,14 @@ func TestClusterOfAnOlderHactlIsTakenOver(t *testing.T) {
 		}
 	})
 	r.kubectlDoes(t, "get", "configmap", "kept")
+	then(t, "its versions stay", func(t *testing.T) {
+		r.inventory(t, "inventory.yaml", func(s string) string { return s + "versions: {etcd: v3.6.14}\n" })
+		if res := r.must(t, 7, "plan"); !strings.Contains(res.err, "versions.etcd is v3.6.14 in the inventory") {
+			t.Errorf("%s", res)
+		}
+		r.reset()
+		r.inSync(t)
+	})
 	then(t, "a node keeps its name whatever the host's name is", func(t *testing.T) {
 		labOutput(t, r.Lab, "worker-1", "printf w.corp.example >/proc/sys/kernel/hostname; systemctl restart kubelet")
 		r.nodesReady(t, 4)

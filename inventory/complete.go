@@ -15,6 +15,7 @@ func complete(inv *Inventory, d *decoder) {
 	resolvePaths(inv, d)
 	or(&inv.APIVersion, APIVersion)
 	or(&inv.Kind, Kind)
+	inv.NamedVersions = inv.Versions
 	completeVersions(&inv.Versions)
 
 	or(&inv.VIP.VirtualRouterID, 51)

@@ -43,6 +43,8 @@ type Inventory struct {
 	// kubeconfig lie beside it unless configured otherwise.
 	Path string `yaml:"-"`
 
+	// NamedVersions is what the file says of versions, before the defaults.
+	NamedVersions Versions `yaml:"-"`
 	// Notes are remarks on a file that is valid, in the form of problems:
 	// hactl validate prints them, and they change no exit code.
 	Notes Problems `yaml:"-"`

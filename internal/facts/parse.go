@@ -77,6 +77,7 @@ func (a *answer) belongs(b *Brief) {
 	if b.Record, err = parseRecord(strings.TrimSpace(a.raw("host-record"))); err != nil {
 		a.fail("host-record", "%s: %v", RecordFile, err)
 	}
+	a.nodeVersions(&b.Record.Versions)
 	if p := a.text("vip-priority"); p != "" {
 		b.Record.VIPPriority = int(a.number("vip-priority", p, 1, 254))
 	}
@@ -265,5 +266,28 @@ func (a *answer) resolver(f *Facts) {
 		// A long no_proxy is cut rather than refused: people do that.
 		v = plain(strings.Trim(v, `"'`))
 		f.Proxies[key] = v[:min(len(v), 4096)]
+	}
+}
+
+// nodeVersions reads what the programs of a node say of themselves, where the host
+// has no record of it.
+func (a *answer) nodeVersions(v *Versions) {
+	for _, l := range a.lines("node-versions") {
+		words := strings.Fields(remote.Clean(l))
+		if len(words) == 0 {
+			continue
+		}
+		last := "v" + strings.TrimPrefix(words[len(words)-1], "v")
+		switch {
+		case strings.HasPrefix(l, "Kubernetes "):
+			v.Kubernetes = last
+		case strings.HasPrefix(l, "etcd Version:"):
+			v.Etcd = last
+		case strings.HasPrefix(l, "containerd ") && len(words) > 2: // containerd MODULE VERSION REVISION
+			v.Containerd, _, _ = strings.Cut("v"+strings.TrimPrefix(words[2], "v"), "+")
+		}
+	}
+	if !v.valid() {
+		a.fail("node-versions", "%.80q are not versions", a.text("node-versions"))
 	}
 }

@@ -42,7 +42,7 @@ func sections() map[string]string {
 		"selinux":   "", "apparmor": "Y\n", "time-sync": "",
 		"firewall": "service nftables\n", "nft": "table inet filter {\n\tchain input {\n", "iptables": "",
 		"leftovers": "/etc/kubernetes/kubelet.conf\n/var/lib/etcd/member\n", "etcd-cluster": "demo-0123\n",
-		"kubelet-ca": "  Q0E=\n", "host-record": `{"apiVersion":"hactl/v1","cluster":"demo-0123","name":"master-1","vipPriority":220,"podSubnet":"10.244.1.0/24"}`, "vip-priority": "",
+		"kubelet-ca": "  Q0E=\n", "host-record": `{"apiVersion":"hactl/v1","cluster":"demo-0123","name":"master-1","vipPriority":220,"podSubnet":"10.244.1.0/24"}`, "vip-priority": "", "node-versions": "",
 		"kubernetes-ca": "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "front-proxy-ca": "", "etcd-ca": "",
 	}
 }
@@ -79,7 +79,7 @@ func TestAnswerIsRead(t *testing.T) {
 		{"modules", fmt.Sprint(f.Modules), "map[bridge:absent ip_tables:unknown overlay:loaded veth:builtin vxlan:loadable]"},
 		{"sysctls", fmt.Sprint(f.Sysctls), "map[kernel.pid_max:{32768 false} net.ipv4.ip_forward:{1 true}]"},
 		{"firewall", fmt.Sprint(f.Firewall.Services, f.Firewall.NoNft), "[nftables] false"},
-		{"record", fmt.Sprint(f.KubeletCA, f.Record), "CA{hactl/v1 demo-0123 master-1 220 10.244.1.0/24}"},
+		{"record", fmt.Sprint(f.KubeletCA, f.Record), "CA{hactl/v1 demo-0123 master-1 220 10.244.1.0/24 {  }}"},
 		{"earlier", fmt.Sprintln(f.Leftovers, f.EtcdCluster, len(f.CAs)), "[/etc/kubernetes/kubelet.conf /var/lib/etcd/member] demo-0123 1\n"},
 	} {
 		if c.got != c.want {
@@ -118,7 +118,7 @@ func TestNonsenseNamesItsField(t *testing.T) {
 		{"listening", "0100007F:094B\n"}, {"listening", "XX:094B 1 1 etcd\n"}, {"listening", "010000:094B 1 1 etcd\n"}, {"listening", "0100007F:094B 1 -1 etcd\n"},
 		{"modules", "overlay maybe\n"}, {"sysctls", "kernel/pid_max rx 1\n"}, {"processes", strings.Repeat("p", 300)},
 		{"kubelet-ca", "not base64\n"}, {"host-record", "unreadable\n"}, {"host-record", "{"}, {"host-record", `{"apiVersion":"hactl/v9"}`},
-		{"host-record", `{"apiVersion":"hactl/v1","vipPriority":255}`}, {"host-record", `{"apiVersion":"hactl/v1","podSubnet":"nonsense"}`}, {"vip-priority", "0\n"}, {"vip-priority", "many\n"},
+		{"host-record", `{"apiVersion":"hactl/v1","vipPriority":255}`}, {"host-record", `{"apiVersion":"hactl/v1","podSubnet":"nonsense"}`}, {"vip-priority", "0\n"}, {"vip-priority", "many\n"}, {"node-versions", "Kubernetes ;rm\n"},
 		{"processes", strings.Repeat("p\n", maxLines+1)}, {"clock-before", "now\n"}, {"nft", strings.Repeat("x", maxSection+1)},
 	} {
 		s := sections()
@@ -206,4 +206,13 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("control characters came through: %q", text)
 		}
 	})
+}
+
+func TestVersionsOfANodeWithoutARecord(t *testing.T) {
+	s := sections()
+	s["node-versions"] = "Kubernetes v1.35.4\ncontainerd github.com/containerd/containerd/v2 2.2.1+unknown \netcd Version: 3.6.16\n"
+	b, err := parseBrief(print(s), mark, window{})
+	if want := (Versions{"v1.35.4", "v3.6.16", "v2.2.1"}); err != nil || b.Record.Versions != want {
+		t.Errorf("got %v, want %v: %v", b.Record.Versions, want, err)
+	}
 }

@@ -23,6 +23,14 @@ type Record struct {
 	// PodSubnet is where the node's pods get their addresses, when hactl hands
 	// those out.
 	PodSubnet netip.Prefix `json:"podSubnet,omitzero"`
+	Versions  Versions     `json:"versions,omitzero"`
+}
+
+// Versions is what a host was given. Values carry a leading v.
+type Versions struct {
+	Kubernetes string `json:"kubernetes,omitempty"`
+	Etcd       string `json:"etcd,omitempty"` // on masters
+	Containerd string `json:"containerd,omitempty"`
 }
 
 // Text is the content of RecordFile.
@@ -46,8 +54,19 @@ func parseRecord(text string) (Record, error) {
 		return r, fmt.Errorf("apiVersion is %.32q, this hactl knows %q", r.APIVersion, recordVersion)
 	case len(r.Cluster) > maxText || len(r.Name) > maxText:
 		return r, fmt.Errorf("a name is longer than %d bytes", maxText)
+	case !r.Versions.valid():
+		return r, fmt.Errorf("a version is not of the form v1.2.3")
 	case r.VIPPriority < 0 || r.VIPPriority > 254:
 		return r, fmt.Errorf("vipPriority is %d, not 1 to 254", r.VIPPriority)
 	}
 	return r, nil
+}
+
+func (v Versions) valid() bool {
+	for _, s := range []string{v.Kubernetes, v.Etcd, v.Containerd} {
+		if s != "" && (!wordForm.MatchString(s) || s[0] != 'v') {
+			return false
+		}
+	}
+	return true
 }
