@@ -445,7 +445,10 @@ func (s *sim) refuses(w http.ResponseWriter) bool {
 
 // Put, Keys, Clear and Leads make the sim its own etcd.
 func (s *sim) Put(ctx context.Context, key, _ string) error {
-	if err := s.await(ctx, s.leader); err != nil {
+	s.mu.Lock()
+	leader := s.leader
+	s.mu.Unlock()
+	if err := s.await(ctx, leader); err != nil {
 		return err
 	}
 	s.mu.Lock()
