@@ -18,6 +18,11 @@ import (
 // endGrace is how long a command that is being ended may take to say so.
 const endGrace = 2 * time.Second
 
+// killGrace bounds the second connection that ends a command whose time is over.
+// It is long, since a busy host is a usual reason for that: what is given up here
+// runs on until the limit on the host.
+const killGrace = 30 * time.Second
+
 // call is one command on its way to the host.
 type call struct {
 	title   string
@@ -284,7 +289,7 @@ func (r *running) kill(pid string) {
 	if n, err := strconv.Atoi(pid); err != nil || n <= 1 {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), endGrace)
+	ctx, cancel := context.WithTimeout(context.Background(), killGrace)
 	defer cancel()
 	// A connection of its own: where sshd allows one session, the command has it.
 	// The outcome is unknown either way; this only makes it end sooner.
@@ -295,7 +300,7 @@ func (r *running) kill(pid string) {
 	defer l.fail(errClosed)
 	if s, leave, err := l.session(ctx, false); err == nil {
 		defer leave()
-		_, _ = r.c.inSession(ctx, l, s, call{title: "end " + r.cl.title, script: "kill -TERM " + pid, timeout: endGrace})
+		_, _ = r.c.inSession(ctx, l, s, call{title: "end " + r.cl.title, script: "kill -TERM " + pid, timeout: killGrace})
 	}
 }
 
