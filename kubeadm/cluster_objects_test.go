@@ -76,8 +76,31 @@ func TestWhatAClusterHasOnceIsMadeWhereNobodyDid(t *testing.T) {
 	if _, err := st.Check(t.Context(), env); err != nil {
 		t.Errorf("who may not look has it pending: %v", err)
 	}
-	if err := st.Apply(t.Context(), env, nil); err == nil || len(ran) != 1 {
+	// An apiserver that has just started refuses until it has loaded its roles; one
+	// that goes on refusing is an error.
+	control.again = time.Millisecond
+	w.patience = 50 * time.Millisecond
+	refusing := w.Once(w.Inv.Host("master-2"), control)
+	if err := refusing.Apply(t.Context(), env, nil); err == nil || len(ran) != 1 {
 		t.Errorf("made without a look: %v, %d commands", err, len(ran))
+	}
+	for _, code := range []int{http.StatusForbidden, http.StatusUnauthorized, http.StatusServiceUnavailable} {
+		asked := 0
+		was := w.handler
+		w.handler = http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
+			if asked++; asked <= 2 {
+				rw.WriteHeader(code)
+				_, _ = rw.Write([]byte("{}"))
+				return
+			}
+			_, _ = rw.Write([]byte("{}"))
+		})
+		w.patience = time.Hour
+		young := w.Once(w.Inv.Host("master-2"), control)
+		if err := young.Apply(t.Context(), env, nil); err != nil || len(ran) != 1 || asked < 3 {
+			t.Errorf("an apiserver that answers %d at first: %v after %d questions", code, err, asked)
+		}
+		w.handler = was
 	}
 	for _, m := range w.Inv.Masters() {
 		w.down[m.Name] = true

@@ -130,7 +130,7 @@ func (w labelling) apply(ctx context.Context, env plan.Env, c *plan.Change) erro
 				continue
 			}
 			err := w.patch(ctx, e)
-			if err != nil && !kubeapi.HasStatus(err, http.StatusConflict) {
+			if err != nil && kubeapi.Final(err) && !kubeapi.Young(err) && !kubeapi.HasStatus(err, http.StatusConflict) {
 				return fmt.Errorf("node %s: %w", e.node, err)
 			}
 			if err != nil {

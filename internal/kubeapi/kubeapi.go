@@ -46,6 +46,13 @@ func Final(err error) bool {
 	return errors.As(err, &s) && s.Code < http.StatusInternalServerError && s.Code != http.StatusTooManyRequests
 }
 
+// Young reports whether err is how an apiserver answers that has just started and
+// has not loaded its users and roles yet: "unauthorized" or "forbidden". The answer
+// changes within seconds; where it stays, it is meant.
+func Young(err error) bool {
+	return HasStatus(err, http.StatusUnauthorized) || HasStatus(err, http.StatusForbidden)
+}
+
 // HasStatus reports whether err is an answer with that HTTP status.
 func HasStatus(err error, code int) bool {
 	var s *StatusError
