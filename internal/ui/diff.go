@@ -8,14 +8,11 @@ import (
 	"regexp"
 	"strings"
 
-	"github.com/pmezard/go-difflib/difflib"
+	"github.com/aymanbagabas/go-udiff"
 
 	"hactl/internal/plan"
 	"hactl/internal/remote"
 )
-
-// maxDiffLines bounds a diff; its time grows with the square of the lines.
-const maxDiffLines = 4000
 
 // WriteDiff prints every pending change with its unified diff, what could not
 // be looked at, and the counts. Secrets are shown by size and hash only.
@@ -46,36 +43,21 @@ func unified(c *plan.Change) string {
 	if c.Before == c.After {
 		return ""
 	}
-	before, after := diffLines(c.Before), diffLines(c.After)
-	if len(before)+len(after) > maxDiffLines {
-		return fmt.Sprintf("(%d -> %d lines: too long to show)\n", len(before), len(after))
-	}
-	text, err := difflib.GetUnifiedDiffString(difflib.UnifiedDiff{
-		A: before, B: after, FromFile: "on the host", ToFile: "wanted", Context: 3,
-	})
-	if err != nil { // only a failing writer; a strings.Builder never does
-		return fmt.Sprintf("(no diff: %v)\n", err)
-	}
-	return text
+	return udiff.Unified("on the host", "wanted", diffLines(c.Before), diffLines(c.After))
 }
 
-// diffLines splits into lines that all end in a newline; a missing one at the
-// end is said as diff(1) says it. CR and other control characters are what one
-// may be looking for, so they are made visible instead of being dropped.
-func diffLines(s string) []string {
-	if s == "" {
-		return nil
-	}
-	var out []string
+// diffLines is the text as a diff shows it. CR and other control characters are
+// what one may be looking for, so they are made visible instead of being dropped.
+func diffLines(s string) string {
+	var out strings.Builder
 	for l := range strings.Lines(s) {
 		body, ended := strings.CutSuffix(l, "\n")
-		l = remote.Clean(visible(body)) + "\n"
-		if !ended {
-			l += "\\ No newline at end of file\n"
+		out.WriteString(remote.Clean(visible(body)))
+		if ended {
+			out.WriteByte('\n')
 		}
-		out = append(out, l)
 	}
-	return out
+	return out.String()
 }
 
 func visible(s string) string {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -97,10 +98,22 @@ func TestPlanWithAnUnknownHostIsNotInSync(t *testing.T) {
 	}
 }
 
-func TestLongDiffIsNotComputed(t *testing.T) {
-	c := &plan.Change{Before: strings.Repeat("a\n", 3000), After: strings.Repeat("b\n", 3000)}
-	if got := unified(c); got != "(3000 -> 3000 lines: too long to show)\n" {
-		t.Errorf("got %.100q", got)
+func TestLongTextsHaveADiff(t *testing.T) {
+	var before, after strings.Builder
+	for n := range 20_000 {
+		fmt.Fprintf(&before, "line %d\n", n)
+		if n%1000 == 0 {
+			fmt.Fprintf(&after, "another %d\n", n)
+		} else {
+			fmt.Fprintf(&after, "line %d\n", n)
+		}
+	}
+	got := unified(&plan.Change{Before: before.String(), After: after.String()})
+	if n, m := strings.Count(got, "\n-line "), strings.Count(got, "\n+another "); n != 20 || m != 20 {
+		t.Errorf("%d lines removed and %d added, want 20 each: %.200q", n, m, got)
+	}
+	if got := unified(&plan.Change{Before: strings.Repeat("a\n", 20_000), After: strings.Repeat("b\n", 20_000)}); strings.Count(got, "\n-a") != 20_000 {
+		t.Errorf("of other lines: %.200q", got)
 	}
 }
 
