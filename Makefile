@@ -46,8 +46,8 @@ e2e-all: deps bundle ## every scenario on real local hosts, run before a release
 	sh e2e/run.sh all '$(RUN)'
 
 sweep: deps bundle ## hactl cut at every call it makes, and killed at 100 random instants; hours (root)
-	HACTL_SWEEP=1 $(GO) test -count=1 -timeout 1h -v -run '^TestRunCutAtAnyCommand' ./cmd
-	$(GO) test -tags sweep -run '^TestSweep' ./cmd
+	HACTL_SWEEP=1 $(GO) test -count=1 -timeout 1h -v -run '^TestRunCutAtAnyCommand' ./internal/ops
+	$(GO) test -tags sweep -run '^TestSweep' ./internal/ops
 	HACTL_SWEEP=1 HACTL_SWEEP_RANDOM=100 $(GO) test -tags e2e -count=1 -timeout 24h -v -run '^TestSweep' ./e2e/...
 
 demo: deps bundle ## three masters and a worker on this machine, then power one off (root)

@@ -9,37 +9,34 @@ import (
 
 	"golang.org/x/term"
 
+	"hactl/internal/exitcode"
+	"hactl/internal/ops"
 	"hactl/internal/ui"
 )
 
-// question is what a verb asks a person before it changes something.
-type question struct {
-	show       func() error // prints on stderr what the answer is about; may be nil
-	text       string       // "Apply this?"
-	noTerminal string       // the error where there is no terminal to ask on
-	undone     string       // what an answer other than yes leaves: "nothing was changed"
-}
-
 // confirm asks q on the terminal. Progress stops for the question and goes on
-// after it. Only y and yes confirm; anything else, and Ctrl-C, is an error with
-// the exit code of an interrupted run.
-func (a *app) confirm(ctx context.Context, q question) error {
+// after it. Only y and yes confirm, or the word of the question; anything else, and
+// Ctrl-C, is an error with the exit code of an interrupted run.
+func (a *app) confirm(ctx context.Context, q ops.Question) error {
 	defer a.pause()()
-	if q.show != nil {
-		if err := q.show(); err != nil {
+	if q.Show != nil {
+		if err := q.Show(a.stderr, a.errStyle()); err != nil {
 			return err
 		}
 	}
-	if !ui.IsTerminal(a.stderr) {
-		return usagef("%s; use --yes", q.noTerminal)
+	if q.Yes {
+		return nil
 	}
-	fmt.Fprintf(a.stderr, "%s [y/N] ", q.text)
+	if !ui.IsTerminal(a.stderr) {
+		return usagef("%s; use --yes", q.NoTerminal)
+	}
+	fmt.Fprintf(a.stderr, "%s [y/N] ", q.Text)
 	answer, err := a.readLine(ctx)
 	if err != nil {
 		return err
 	}
 	if l := strings.ToLower(strings.TrimSpace(answer)); l != "y" && l != "yes" {
-		return withCode(ExitInterrupted, fmt.Errorf("not confirmed; %s", q.undone))
+		return exitcode.With(exitcode.Interrupted, fmt.Errorf("not confirmed; %s", q.Undone))
 	}
 	return nil
 }

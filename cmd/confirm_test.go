@@ -13,9 +13,12 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/crypto/ssh/knownhosts"
 
+	"hactl/internal/exitcode"
+	"hactl/internal/ops"
 	"hactl/internal/plan"
 	"hactl/internal/remote"
 	"hactl/internal/remote/sshdtest"
+	"hactl/internal/ui"
 )
 
 // typed is a person at a terminal who has typed text: what person reads is what
@@ -48,16 +51,16 @@ func applying(a *app) func(*cobra.Command) {
 			}
 			step.Apply = func(context.Context, plan.Env, *plan.Change) error { done = true; return nil }
 			hosts := plan.Hosts{"master-1": remote.NewFake("master-1", func(remote.Call) (*remote.Result, error) { return &remote.Result{}, nil })}
-			run.note("before the question")
+			run.Note("before the question")
 			p, err := plan.Make(c.Context(), []plan.Stage{{Name: "stage of the test", Steps: []plan.Step{step}}}, hosts, run)
 			if err != nil {
 				return err
 			}
-			if err := a.confirmPlan(c.Context(), p, upOptions{}); err != nil {
+			if err := a.confirm(c.Context(), ops.Question{Show: func(w io.Writer, st ui.Style) error { return ui.WritePlan(w, p, false, st) }, Text: "Apply this?"}); err != nil {
 				return err
 			}
 			_, err = p.Apply(c.Context(), hosts, run, nil)
-			run.note("the end")
+			run.Note("the end")
 			return err
 		}})
 	}
@@ -79,7 +82,7 @@ func TestProgressIsShownAfterAQuestionWasAnswered(t *testing.T) {
 		if !strings.Contains(after, "stage of the test") {
 			t.Errorf("TERM=%s: no progress after the question:\n%s", term, after)
 		}
-		if c := <-code; c != ExitOK {
+		if c := <-code; c != exitcode.OK {
 			t.Errorf("TERM=%s: exit %d", term, c)
 		}
 	}
@@ -92,7 +95,7 @@ func TestTrustAsksForEachHostAndTakesBothAnswers(t *testing.T) {
 	inv := trustInventory(t, srv, file)
 	a, person := typed(t, "n\ny\n", "xterm")
 	go func() { _, _ = io.Copy(io.Discard, person) }()
-	if code := a.run(t.Context(), []string{"trust", "-i", inv, "master-1", "master-1"}); code != ExitInterrupted {
+	if code := a.run(t.Context(), []string{"trust", "-i", inv, "master-1", "master-1"}); code != exitcode.Interrupted {
 		t.Errorf("one key was refused: exit %d", code)
 	}
 	want := knownhosts.Line([]string{knownhosts.Normalize(srv.Addr)}, srv.HostKey()) + "\n"
@@ -108,7 +111,7 @@ func TestOpenQuestionEndsWithTheRun(t *testing.T) {
 	r, w := io.Pipe() // nothing is ever typed
 	defer w.Close()
 	a := &app{stdin: r, stderr: terminal, getenv: func(string) string { return "" }}
-	q := question{text: "Go on?", show: func() error { cancel(); return nil }}
+	q := ops.Question{Text: "Go on?", Show: func(io.Writer, ui.Style) error { cancel(); return nil }}
 	if err := a.confirm(ctx, q); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}

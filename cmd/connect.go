@@ -1,9 +1,6 @@
 package cmd
 
 import (
-	"context"
-	"fmt"
-
 	"hactl/internal/remote"
 )
 
@@ -17,25 +14,3 @@ func (a *app) remoteOptions(run *verbRun) remote.Options {
 		Log:          run.Log.Remote,
 	}
 }
-
-// breakLocks ends other runs' locks on every connected host and says whose.
-func (s *session) breakLocks(ctx context.Context) error {
-	for i := range s.inv.Hosts {
-		h := s.hosts[s.inv.Hosts[i].Name]
-		if h == nil {
-			continue
-		}
-		who, err := remote.BreakLock(ctx, h)
-		if err != nil {
-			return fmt.Errorf("%s: break the lock: %w", h.Name(), err)
-		}
-		if who != "" {
-			s.note(fmt.Sprintf("%s: broke the lock of %s", h.Name(), who))
-		}
-	}
-	return nil
-}
-
-// faults, when set, wraps the connected hosts of a run. The released binary never
-// sets it: only a build with the tag sweep does (connect_sweep.go).
-var faults func(getenv func(string) string) func(remote.Host) remote.Host

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"hactl/internal/drill"
+	"hactl/internal/exitcode"
+	"hactl/internal/ops"
 )
 
 func schedule(t *testing.T, o drillOptions, names ...string) (string, error) {
@@ -17,7 +19,7 @@ func schedule(t *testing.T, o drillOptions, names ...string) (string, error) {
 
 func TestScheduleRunsNamedScenariosWithTheirPermissions(t *testing.T) {
 	for kind, when := range map[string]string{"cron": "17 3 1 * *", "systemd": "OnCalendar=*-*-01 03:17", "github": `cron: "17 3 1 * *"`, "gitlab": `"schedule"`} {
-		out, err := schedule(t, drillOptions{schedule: kind, Options: drill.Options{AcceptRisk: []string{"quorum"}}}, "etcd-no-quorum", "owner-cut-off")
+		out, err := schedule(t, drillOptions{schedule: kind, DrillOptions: ops.DrillOptions{Options: drill.Options{AcceptRisk: []string{"quorum"}}}}, "etcd-no-quorum", "owner-cut-off")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -39,7 +41,7 @@ func TestScheduleNeedsNames(t *testing.T) {
 		"unknown": {drillOptions{schedule: "cron"}, []string{"no-such"}},
 		"kind":    {drillOptions{schedule: "at"}, []string{"owner-cut-off"}},
 	} {
-		if out, err := schedule(t, c.o, c.names...); codeOf(err) != ExitUsage || out != "" {
+		if out, err := schedule(t, c.o, c.names...); exitcode.Of(err) != exitcode.Usage || out != "" {
 			t.Errorf("%s: %v, %q", name, err, out)
 		}
 	}

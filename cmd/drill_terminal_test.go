@@ -10,6 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"hactl/internal/drill"
+	"hactl/internal/exitcode"
+	"hactl/internal/ops"
 )
 
 // openTerminal returns a terminal of 60 columns and 6 lines to write to, and the end
@@ -62,9 +64,9 @@ func TestDrillBreaksNothingUnlessAPersonSaysYes(t *testing.T) {
 	cluster := &drill.Cluster{Name: "prod", Members: []*drill.Member{{Name: "a", Master: true}, {Name: "b", Master: true}, {Name: "c", Master: true}}}
 	for answer, goesOn := range map[string]bool{"y\n": true, "YES\n": true, " yes \n": true, "n\n": false, "\n": false, "": false, "yess\n": false} {
 		terminal, person := openTerminal(t)
-		o := &drillOptions{Options: drill.Options{Repeat: 3}}
-		err := (&app{stdin: strings.NewReader(answer), stderr: terminal, noColor: true, getenv: func(string) string { return "" }}).confirmDrill(t.Context(), cluster, o, scenarios)
-		if goesOn && err != nil || !goesOn && codeOf(err) != ExitInterrupted {
+		o := &ops.DrillOptions{Options: drill.Options{Repeat: 3}}
+		err := (&app{stdin: strings.NewReader(answer), stderr: terminal, noColor: true, getenv: func(string) string { return "" }}).confirm(t.Context(), o.Question(cluster, scenarios))
+		if goesOn && err != nil || !goesOn && exitcode.Of(err) != exitcode.Interrupted {
 			t.Errorf("%q: %v", answer, err)
 		}
 		said := shown(t, person, "[y/N]")
@@ -78,7 +80,7 @@ func TestDrillBreaksNothingUnlessAPersonSaysYes(t *testing.T) {
 		}
 	}
 	var pipe strings.Builder
-	if err := (&app{stdin: strings.NewReader("y\n"), stderr: &pipe, getenv: func(string) string { return "" }}).confirmDrill(t.Context(), cluster, &drillOptions{Options: drill.Options{Repeat: 1}}, scenarios); codeOf(err) != ExitUsage {
+	if err := (&app{stdin: strings.NewReader("y\n"), stderr: &pipe, getenv: func(string) string { return "" }}).confirm(t.Context(), (&ops.DrillOptions{Options: drill.Options{Repeat: 1}}).Question(cluster, scenarios)); exitcode.Of(err) != exitcode.Usage {
 		t.Errorf("nobody reads the question: %v", err)
 	}
 }

@@ -9,36 +9,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"hactl/internal/exitcode"
 	"hactl/internal/remote"
 	"hactl/internal/ui"
 )
-
-// flatten lists the errors of a join, at any depth as long as nothing is
-// wrapped around it that would be lost; a hint or a code may be.
-func flatten(err error) []error {
-	switch e := err.(type) { //nolint:errorlint // only what is outermost is taken apart
-	case nil:
-		return nil
-	case several:
-		if !isJoin(err) {
-			break
-		}
-		var out []error
-		for _, sub := range e.Unwrap() {
-			out = append(out, flatten(sub)...)
-		}
-		return out
-	case *remote.HintError:
-		if isJoin(e.Err) {
-			return flatten(e.Err)
-		}
-	case *exitError:
-		return flatten(e.err)
-	case *usageError:
-		return flatten(e.err)
-	}
-	return []error{err}
-}
 
 // several is an error that wraps more than one.
 type several interface{ Unwrap() []error }
@@ -46,20 +20,6 @@ type several interface{ Unwrap() []error }
 func wrapsSeveral(err error) bool {
 	_, ok := err.(several) //nolint:errorlint // only what is outermost is asked
 	return ok
-}
-
-// isJoin tells errors.Join, which says nothing of its own, from a text around
-// several errors.
-func isJoin(err error) bool {
-	e, ok := err.(several) //nolint:errorlint // only what is outermost is asked
-	if !ok {
-		return false
-	}
-	var lines []string
-	for _, sub := range e.Unwrap() {
-		lines = append(lines, sub.Error())
-	}
-	return err.Error() == strings.Join(lines, "\n")
 }
 
 // hintsOf collects every hint in err's tree once, in order: those of the errors
@@ -89,7 +49,7 @@ func hintsOf(err error) []string {
 // printFailure writes err for a person, once: an "error:" line for each error
 // of a join, the usage line when the command line was wrong, and the hints.
 func printFailure(w io.Writer, st ui.Style, c *cobra.Command, err error, redact func(string) string) {
-	for _, e := range flatten(err) {
+	for _, e := range exitcode.Flatten(err) {
 		_, _ = fmt.Fprintf(w, "%s %s\n", st.Red("error:"), indented(redact(remote.Clean(e.Error()))))
 	}
 	var u *usageError

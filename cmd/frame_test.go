@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"hactl/internal/drill"
+	"hactl/internal/exitcode"
 	"hactl/internal/plan"
 	"hactl/internal/remote"
 	"hactl/internal/ui"
@@ -28,24 +29,24 @@ func TestExitCodeOfErrors(t *testing.T) {
 		err  error
 		want int
 	}{
-		"nothing":                     {nil, ExitOK},
-		"plain":                       {errors.New("x"), ExitError},
-		"pending":                     {withCode(ExitPending, nil), ExitPending},
-		"wrapped code":                {fmt.Errorf("verify: %w", withCode(ExitUnhealthy, errors.New("x"))), ExitUnhealthy},
-		"usage":                       {usagef("no"), ExitUsage},
-		"inventory":                   {fmt.Errorf("x: %w", inventory.Problems{{What: "bad"}}), ExitUsage},
-		"unreachable":                 {fmt.Errorf("x: %w", lost), ExitUnknown},
-		"all unreachable":             {errors.Join(lost, &plan.StepError{ID: "x", Err: lost}), ExitUnknown},
-		"one unreachable, one broken": {errors.Join(lost, broken), ExitError},
-		"hint around a join":          {remote.Hint(errors.Join(lost, broken), "x"), ExitError},
-		"locked":                      {errors.Join(&remote.LockedError{}), ExitLocked},
-		"stopped":                     {fmt.Errorf("up: %w", plan.ErrStopped), ExitInterrupted},
-		"cancelled":                   {fmt.Errorf("up: %w", context.Canceled), ExitInterrupted},
-		"cancelled while looking":     {&remote.UnreachableError{Op: "run", Err: context.Canceled}, ExitInterrupted},
-		"timed out while looking":     {fmt.Errorf("look: %w", context.DeadlineExceeded), ExitUnknown},
-		"a code of another package":   {fmt.Errorf("drill: %w", foreign{}), ExitUnsafe},
+		"nothing":                     {nil, exitcode.OK},
+		"plain":                       {errors.New("x"), exitcode.Error},
+		"pending":                     {exitcode.With(exitcode.Pending, nil), exitcode.Pending},
+		"wrapped code":                {fmt.Errorf("verify: %w", exitcode.With(exitcode.Unhealthy, errors.New("x"))), exitcode.Unhealthy},
+		"usage":                       {usagef("no"), exitcode.Usage},
+		"inventory":                   {fmt.Errorf("x: %w", inventory.Problems{{What: "bad"}}), exitcode.Usage},
+		"unreachable":                 {fmt.Errorf("x: %w", lost), exitcode.Unknown},
+		"all unreachable":             {errors.Join(lost, &plan.StepError{ID: "x", Err: lost}), exitcode.Unknown},
+		"one unreachable, one broken": {errors.Join(lost, broken), exitcode.Error},
+		"hint around a join":          {remote.Hint(errors.Join(lost, broken), "x"), exitcode.Error},
+		"locked":                      {errors.Join(&remote.LockedError{}), exitcode.Locked},
+		"stopped":                     {fmt.Errorf("up: %w", plan.ErrStopped), exitcode.Interrupted},
+		"cancelled":                   {fmt.Errorf("up: %w", context.Canceled), exitcode.Interrupted},
+		"cancelled while looking":     {&remote.UnreachableError{Op: "run", Err: context.Canceled}, exitcode.Interrupted},
+		"timed out while looking":     {fmt.Errorf("look: %w", context.DeadlineExceeded), exitcode.Unknown},
+		"a code of another package":   {fmt.Errorf("drill: %w", foreign{}), exitcode.Unsafe},
 	} {
-		if got := codeOf(c.err); got != c.want {
+		if got := exitcode.Of(c.err); got != c.want {
 			t.Errorf("%s: code %d, want %d", name, got, c.want)
 		}
 	}
@@ -54,18 +55,18 @@ func TestExitCodeOfErrors(t *testing.T) {
 type foreign struct{}
 
 func (foreign) Error() string { return "foreign" }
-func (foreign) ExitCode() int { return ExitUnsafe }
+func (foreign) ExitCode() int { return exitcode.Unsafe }
 
 func TestEveryExitCodeIsDocumentedOnce(t *testing.T) {
 	seen := map[int]bool{}
-	for _, e := range exitCodes {
-		if seen[e.code] {
-			t.Errorf("code %d is listed twice", e.code)
+	for _, e := range exitcode.All {
+		if seen[e.Code] {
+			t.Errorf("code %d is listed twice", e.Code)
 		}
-		seen[e.code] = true
+		seen[e.Code] = true
 	}
 	for _, c := range []int{
-		ExitOK, ExitError, ExitPending, ExitUnknown, ExitUsage, ExitUnhealthy, ExitBoundMissed, ExitUnsafe, ExitLocked, ExitInterrupted,
+		exitcode.OK, exitcode.Error, exitcode.Pending, exitcode.Unknown, exitcode.Usage, exitcode.Unhealthy, exitcode.BoundMissed, exitcode.Unsafe, exitcode.Locked, exitcode.Interrupted,
 	} {
 		if !seen[c] {
 			t.Errorf("code %d is not documented", c)
@@ -103,7 +104,7 @@ func TestHintsAreFoundBehindWhateverIsWrappedAroundAJoin(t *testing.T) {
 		want string
 	}{
 		"refused":   {&drill.UnsafeError{Err: fmt.Errorf("not as wanted: %w", two)}, "do a, do c"},
-		"with code": {withCode(ExitUnknown, remote.Hint(two, "then this")), "do a, do c, then this"},
+		"with code": {exitcode.With(exitcode.Unknown, remote.Hint(two, "then this")), "do a, do c, then this"},
 		"no join":   {fmt.Errorf("x: %w", remote.Hint(remote.Hint(errors.New("y"), "inner"), "outer")), "outer"},
 	} {
 		if got := strings.Join(hintsOf(c.err), ", "); got != c.want {
@@ -132,21 +133,21 @@ func TestMissingInventoryHintsAtInit(t *testing.T) {
 		_, err := a.loadInventory()
 		return err
 	})
-	if code != ExitUsage || !strings.HasPrefix(stderr, "error: "+file+": ") || !strings.HasSuffix(stderr, "hactl init "+file+"\n") {
+	if code != exitcode.Usage || !strings.HasPrefix(stderr, "error: "+file+": ") || !strings.HasSuffix(stderr, "hactl init "+file+"\n") {
 		t.Errorf("code %d, stderr %q", code, stderr)
 	}
 }
 
 func TestSilentCodePrintsNothing(t *testing.T) {
-	code, stdout, stderr := runWith(t, t.TempDir(), []string{"try"}, func(*app, *cobra.Command) error { return withCode(ExitPending, nil) })
-	if code != ExitPending || stdout+stderr != "" {
+	code, stdout, stderr := runWith(t, t.TempDir(), []string{"try"}, func(*app, *cobra.Command) error { return exitcode.With(exitcode.Pending, nil) })
+	if code != exitcode.Pending || stdout+stderr != "" {
 		t.Errorf("code %d, output %q", code, stdout+stderr)
 	}
 }
 
 func TestErrorOfAVerbIsNoUsageError(t *testing.T) {
 	code, _, stderr := runWith(t, t.TempDir(), []string{"try"}, func(*app, *cobra.Command) error { return errors.New("disk full") })
-	if code != ExitError || stderr != "error: disk full\n" {
+	if code != exitcode.Error || stderr != "error: disk full\n" {
 		t.Errorf("code %d, stderr %q", code, stderr)
 	}
 }
@@ -179,7 +180,7 @@ func TestRegisteredSecretIsInNeitherErrorNorLogNorEvents(t *testing.T) {
 			t.Errorf("%s does not tell what happened:\n%s", where, text)
 		}
 	}
-	if code != ExitError || !strings.Contains(string(log), "end: exit=1") {
+	if code != exitcode.Error || !strings.Contains(string(log), "end: exit=1") {
 		t.Errorf("code %d, log\n%s", code, log)
 	}
 }
@@ -213,7 +214,7 @@ func TestFirstSignalStopsSoftlyAndSecondAborts(t *testing.T) {
 		waitFor(t, "the abort", c.Context().Done())
 		return errors.New("broken by the abort")
 	})
-	if code != ExitInterrupted || !strings.HasPrefix(stderr, "stopping: finishing the running step; press again to abort\naborting\n") {
+	if code != exitcode.Interrupted || !strings.HasPrefix(stderr, "stopping: finishing the running step; press again to abort\naborting\n") {
 		t.Errorf("code %d, stderr %q", code, stderr)
 	}
 }
@@ -224,7 +225,7 @@ func TestFirstSignalAbortsAVerbThatHasNoSoftStop(t *testing.T) {
 		waitFor(t, "the abort", c.Context().Done())
 		return c.Context().Err()
 	})
-	if code != ExitInterrupted || !strings.HasPrefix(stderr, "aborting\n") {
+	if code != exitcode.Interrupted || !strings.HasPrefix(stderr, "aborting\n") {
 		t.Errorf("code %d, stderr %q", code, stderr)
 	}
 }

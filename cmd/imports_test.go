@@ -28,7 +28,7 @@ var allowed = map[string]struct{ imports, because string }{
 	"internal/facts":               {"internal/remote", "what a host says of itself, without judging"},
 	"internal/bundle":              {"internal/remote internal/versions inventory", "files and hashes, no hosts"},
 	"internal/lab":                 {"internal/remote", "hands back an inventory; nothing else may know that a host is a lab host"},
-	"internal/drill":               {"internal/kubeapi internal/remote", "breaks and watches through interfaces that cmd fills"},
+	"internal/drill":               {"internal/kubeapi internal/remote", "breaks and watches through interfaces that ops fills"},
 	"internal/host":                {"internal/bundle internal/facts internal/plan internal/remote inventory templates", "prepares hosts, knows no component"},
 	"internal/preflight":           {"internal/facts internal/plan internal/remote inventory", "looks before any component is there"},
 	"pki":                          {"internal/remote inventory", "keys and certificates, no component"},
@@ -37,9 +37,11 @@ var allowed = map[string]struct{ imports, because string }{
 	"keepalived":                   {"internal/facts internal/plan internal/remote inventory templates", "components do not know one another"},
 	"kubeadm":                      {"internal/facts internal/kubeapi internal/plan internal/remote inventory pki templates", "components do not know one another"},
 	"internal/verify":              {"etcd internal/plan internal/remote inventory keepalived kubeadm pki", "asks every component, changes nothing"},
+	"internal/exitcode":            {"internal/plan internal/remote inventory", "which code an error stands for"},
+	"internal/ops":                 {"etcd internal/bundle internal/drill internal/exitcode internal/facts internal/host internal/plan internal/preflight internal/remote internal/ui internal/verify inventory keepalived kubeadm pki", "puts the components together; shows nothing by itself"},
 	"e2e":                          {"", "tests on lab hosts; without their build tag only the list of tiers"},
 	"cmd/hactl":                    {"cmd", "five lines around cmd.Main"},
-	"cmd":                          {"*", "puts everything together; no package imports it"},
+	"cmd":                          {"*", "flags in, one call, exit code out; no package imports it"},
 }
 
 func TestImportsGoOneWay(t *testing.T) {

@@ -56,3 +56,10 @@ func exits(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Fatalf("exit code %d, want %s", code, args[0])
 	}
 }
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}

@@ -2,10 +2,11 @@ package cmd
 
 import (
 	"encoding/json"
-	"io"
 
 	"github.com/spf13/cobra"
 
+	"hactl/internal/exitcode"
+	"hactl/internal/ops"
 	"hactl/internal/plan"
 	"hactl/internal/remote"
 	"hactl/internal/ui"
@@ -63,26 +64,22 @@ func (a *app) plan(c *cobra.Command, o planOptions) error {
 	if err := a.checkHosts(inv, o.skip); err != nil {
 		return err
 	}
-	s, err := a.connect(c, resultsOnly, inv)
+	run, err := a.start(c, resultsOnly)
 	if err != nil {
 		return err
 	}
-	defer s.close()
-	if err := s.everyHost(o.skip); err != nil {
-		return err
-	}
-	p, err := s.makePlan(c.Context(), nil)
+	p, err := ops.Plan(c.Context(), run.request(inv), o.skip)
 	if err != nil {
 		return err
 	}
-	s.endProgress()
+	run.endProgress()
 	switch {
 	case a.json():
 		err = a.printJSON(ui.Document(p, o.diffs))
 	case o.diffs:
 		err = ui.WriteDiff(a.stdout, p, a.style())
 	default:
-		err = writePlan(a.stdout, p, o.full, a.style())
+		err = ui.WritePlan(a.stdout, p, o.full, a.style())
 	}
 	if err != nil {
 		return err
@@ -90,24 +87,16 @@ func (a *app) plan(c *cobra.Command, o planOptions) error {
 	return planCode(p)
 }
 
-// writePlan prints p in its short form, or every step of it.
-func writePlan(w io.Writer, p *plan.Plan, full bool, st ui.Style) error {
-	if full {
-		return ui.WritePlan(w, p, st)
-	}
-	return ui.WriteShortPlan(w, p, st)
-}
-
 // planCode is 0 in sync, 2 pending, 3 unknown, 7 where up would refuse.
 func planCode(p *plan.Plan) error {
 	if err := p.Err(); err != nil {
-		if codeOf(err) == ExitUnsafe {
+		if exitcode.Of(err) == exitcode.Unsafe {
 			return err
 		}
-		return withCode(ExitUnknown, remote.Hint(err, "see what is wrong with these hosts; what could not be looked at is neither there nor absent"))
+		return exitcode.With(exitcode.Unknown, remote.Hint(err, "see what is wrong with these hosts; what could not be looked at is neither there nor absent"))
 	}
 	if len(p.Pending()) > 0 {
-		return withCode(ExitPending, nil)
+		return exitcode.With(exitcode.Pending, nil)
 	}
 	return nil
 }

@@ -5,12 +5,10 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"hactl/etcd"
-	"hactl/internal/bundle"
+	"hactl/internal/exitcode"
+	"hactl/internal/ops"
 	"hactl/internal/preflight"
 	"hactl/internal/ui"
-	"hactl/inventory"
-	"hactl/pki"
 )
 
 func (a *app) preflightCommand() *cobra.Command {
@@ -44,20 +42,15 @@ func (a *app) preflight(c *cobra.Command, ignore []string) error {
 	if err != nil {
 		return err
 	}
-	s, err := a.connect(c, resultsOnly, inv)
+	run, err := a.start(c, resultsOnly)
 	if err != nil {
 		return err
 	}
-	defer s.close()
-	m, _, err := s.store.Preview(c.Context())
+	rep, err := ops.Preflight(c.Context(), run.request(inv), ignore)
 	if err != nil {
 		return err
 	}
-	s.secrets(m)
-	in := &preflight.Cluster{Inv: s.inv, Hosts: s.hosts, Down: s.down}
-	s.addKnown(in)
-	rep := preflight.Run(c.Context(), in, ignore)
-	s.endProgress()
+	run.endProgress()
 	if a.json() {
 		err = a.printJSON(rep)
 	} else {
@@ -68,23 +61,11 @@ func (a *app) preflight(c *cobra.Command, ignore []string) error {
 	}
 	switch {
 	case rep.Err() != nil:
-		return withCode(ExitError, nil)
+		return exitcode.With(exitcode.Error, nil)
 	case rep.Blind():
-		return withCode(ExitUnknown, nil)
+		return exitcode.With(exitcode.Unknown, nil)
 	}
 	return nil
-}
-
-// manyHosts is from how many hosts on a list of some says how many they are.
-const manyHosts = 10
-
-// hostList writes some of all hosts: "master-1..3", or "12 of 53 hosts:
-// worker-1..12" in a large cluster.
-func hostList(some []string, all int) string {
-	if all < manyHosts || len(some) < 2 {
-		return inventory.Ranges(some)
-	}
-	return inventory.CountOf(some, all)
 }
 
 // checkIgnored refuses what --ignore names and no check is called.
@@ -93,24 +74,6 @@ func checkIgnored(ids []string) error {
 		return didYouMean(&usageError{err}, ids, preflight.IDs())
 	}
 	return nil
-}
-
-// addKnown gives a preflight what this machine knows: the store's CAs, where there
-// are any yet, and the bundle's architecture.
-func (s *session) addKnown(in *preflight.Cluster) {
-	in.CAs = map[string]string{}
-	m := s.material
-	for name, ca := range map[string]*pki.CA{"kubernetes": m.KubernetesCA, "front-proxy": m.FrontProxyCA, "etcd": m.EtcdCA} {
-		if ca != nil && !ca.New {
-			in.CAs[name] = string(ca.CertPEM)
-		}
-	}
-	if in.CAs["etcd"] != "" {
-		in.EtcdCluster = (&etcd.Plan{Inv: s.inv, PKI: m}).Token()
-	}
-	if b, err := bundle.Locate(s.inv.Artifacts.Bundle, s.inv.Versions); err == nil {
-		in.Arch = b.Arch
-	}
 }
 
 // printPreflight shows one line a check, and under it what was found, hosts with
@@ -137,7 +100,7 @@ func (a *app) printPreflight(rep *preflight.Report, hosts int) error {
 			if r.State == preflight.Ignored {
 				state = string(r.State)
 			}
-			t.Add(r.ID, state, hostList(g.Hosts, hosts), g.Message)
+			t.Add(r.ID, state, ui.HostList(g.Hosts, hosts), g.Message)
 			// A hint that holds for the next line as well is given once, after it.
 			if last := i == len(groups)-1; g.Hint != "" && (last || groups[i+1].Hint != g.Hint) {
 				t.Add("", "", "", "hint: "+g.Hint)

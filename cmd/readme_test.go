@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"hactl/internal/exitcode"
+
 	"github.com/spf13/cobra"
 )
 
@@ -25,8 +27,8 @@ func readme(t *testing.T) string {
 func TestReadmeHasTheExitCodes(t *testing.T) {
 	var want strings.Builder
 	want.WriteString("| code | meaning |\n|---|---|\n")
-	for _, e := range exitCodes {
-		fmt.Fprintf(&want, "| %d | %s |\n", e.code, e.meaning)
+	for _, e := range exitcode.All {
+		fmt.Fprintf(&want, "| %d | %s |\n", e.Code, e.Meaning)
 	}
 	_, rest, found := strings.Cut(readme(t), "## Exit codes\n")
 	if !found {

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"hactl/internal/exitcode"
 	"hactl/internal/remote"
 	"hactl/internal/ui"
 )
@@ -68,14 +69,14 @@ func (a *app) run(ctx context.Context, args []string) int {
 	if err != nil && !a.began {
 		err = &usageError{err}
 	}
-	code := codeOf(err)
-	if in.interrupted() && (code == ExitError || code == ExitUnknown) {
-		code = ExitInterrupted // whatever broke because of it
+	code := exitcode.Of(err)
+	if in.interrupted() && (code == exitcode.Error || code == exitcode.Unknown) {
+		code = exitcode.Interrupted // whatever broke because of it
 	}
 	if a.opened != nil {
 		a.opened.finish(err, code)
 	}
-	if e := (*exitError)(nil); err != nil && !(errors.As(err, &e) && e.err == nil) {
+	if err != nil && !exitcode.Silent(err) {
 		st := a.errStyle()
 		printFailure(a.stderr, st, c, err, a.redact)
 		if a.opened != nil && a.opened.Log != nil {

@@ -1,24 +1,30 @@
 package cmd
 
 import (
+	"context"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"hactl/internal/exitcode"
+	"hactl/internal/ops"
 	"hactl/internal/plan"
 	"hactl/internal/remote"
 	"hactl/internal/ui"
+	"hactl/inventory"
 )
 
 // verbRun is what a verb that talks to hosts opens with start: where its
-// events go, its log file, and what must never be printed.
+// events go, its log file, and what must never be printed. It is the [ops.Console] of
+// the operation.
 type verbRun struct {
 	plan.Reporter              // to the person and to the log file
 	Log           *runLog      // nil when no log file could be opened
 	Redact        *ui.Redactor // register every secret that is made or read
 	Started       time.Time
 
+	app   *app
 	shown ui.Reporter
 	ended func() // a signal is said on stderr again
 }
@@ -35,27 +41,44 @@ const (
 func (a *app) start(c *cobra.Command, stream bool) (*verbRun, error) {
 	o := a.uiOptions()
 	o.JSON = a.json() && stream
-	r := &verbRun{Redact: ui.NewRedactor(), Started: time.Now(), shown: ui.New(a.stderr, a.stdout, o)}
+	r := &verbRun{app: a, Redact: ui.NewRedactor(), Started: time.Now(), shown: ui.New(a.stderr, a.stdout, o)}
 	verb := strings.ReplaceAll(strings.TrimPrefix(c.CommandPath(), "hactl "), " ", "-")
 	log, err := openLog(a.logFile, verb, a.getenv, r.Redact)
 	if err != nil && a.logFile != "" {
-		return nil, withCode(ExitUsage, remote.Hint(err, "make the folder, or name a file in one that can be written to"))
+		return nil, exitcode.With(exitcode.Usage, remote.Hint(err, "make the folder, or name a file in one that can be written to"))
 	}
 	r.Log = log
 	r.Reporter = redacting{to: r.shown, log: log, redact: r.Redact}
 	if err != nil {
-		r.note("no log file for this run: " + err.Error())
+		r.Note("no log file for this run: " + err.Error())
 	}
 	log.Printf("hactl %s: %s, inventory %s", verb, buildVersion(), a.inventory)
-	a.signal.tell(r.note)
+	a.signal.tell(r.Note)
 	r.ended = func() { a.signal.tell(a.sayOnStderr) }
 	a.opened = r
 	return r, nil
 }
 
-// note says something outside of steps.
-func (r *verbRun) note(text string) {
+// Note says something outside of steps.
+func (r *verbRun) Note(text string) {
 	r.Report(plan.Event{Time: time.Now(), Kind: plan.Note, Text: text})
+}
+
+// Hide keeps a secret out of everything that is shown or logged.
+func (r *verbRun) Hide(secret string) { r.Redact.Add(secret) }
+
+// Confirm asks on the terminal.
+func (r *verbRun) Confirm(ctx context.Context, q ops.Question) error { return r.app.confirm(ctx, q) }
+
+// Remote is how hosts are reached.
+func (r *verbRun) Remote() remote.Options { return r.app.remoteOptions(r) }
+
+// Stop is closed by the first Ctrl-C.
+func (r *verbRun) Stop() <-chan struct{} { return r.app.signal.Stop() }
+
+// request is what an operation on the inventory is called with.
+func (r *verbRun) request(inv *inventory.Inventory) ops.Request {
+	return ops.Request{Inv: inv, Console: r, Started: r.Started}
 }
 
 // commandBegan is for remote.Options.Began: the script of every command on a host

@@ -5,7 +5,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"hactl/internal/remote"
+	"hactl/internal/exitcode"
+	"hactl/internal/ops"
 	"hactl/internal/ui"
 	"hactl/internal/verify"
 	"hactl/inventory"
@@ -31,18 +32,15 @@ func (a *app) status(c *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	s, err := a.connect(c, resultsOnly, inv)
+	run, err := a.start(c, resultsOnly)
 	if err != nil {
 		return err
 	}
-	defer s.close()
-	m, err := s.store.Load(c.Context())
+	rep, err := ops.Status(c.Context(), run.request(inv))
 	if err != nil {
-		return remote.Hint(err, "the PKI store is made by hactl up")
+		return err
 	}
-	s.secrets(m)
-	rep := verify.Look(c.Context(), s.verified(true))
-	s.endProgress()
+	run.endProgress()
 	if a.json() {
 		if err := a.printJSON(rep); err != nil {
 			return err
@@ -55,17 +53,17 @@ func (a *app) status(c *cobra.Command) error {
 
 // statusCode is 5 when something is bad, else 3 when something is unknown.
 func statusCode(rep *verify.Report) error {
-	code := ExitOK
+	code := exitcode.OK
 	for _, k := range rep.Checks {
 		switch {
 		case k.State == verify.Bad:
-			return withCode(ExitUnhealthy, nil)
+			return exitcode.With(exitcode.Unhealthy, nil)
 		case k.State == verify.Unknown:
-			code = ExitUnknown
+			code = exitcode.Unknown
 		}
 	}
-	if code != ExitOK {
-		return withCode(code, nil)
+	if code != exitcode.OK {
+		return exitcode.With(code, nil)
 	}
 	return nil
 }

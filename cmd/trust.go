@@ -5,10 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/spf13/cobra"
 
+	"hactl/internal/ops"
 	"hactl/internal/remote"
+	"hactl/internal/ui"
 )
 
 type trustFlags struct {
@@ -88,17 +91,12 @@ func (a *app) accept(ctx context.Context, t *remote.Trust, yes bool) error {
 	if t.Same || t.Pinned {
 		return t.Accept()
 	}
-	if yes {
-		resume := a.pause()
-		a.printKeys(t)
-		resume()
-		return t.Accept()
-	}
-	err := a.confirm(ctx, question{
-		show:       func() error { a.printKeys(t); return nil },
-		text:       fmt.Sprintf("Trust this key from now on, in %s?", t.File),
-		noTerminal: "there is no terminal to ask on; compare the fingerprint with the host's own",
-		undone:     "nothing was changed",
+	err := a.confirm(ctx, ops.Question{
+		Show:       func(io.Writer, ui.Style) error { a.printKeys(t); return nil },
+		Text:       fmt.Sprintf("Trust this key from now on, in %s?", t.File),
+		Yes:        yes,
+		NoTerminal: "there is no terminal to ask on; compare the fingerprint with the host's own",
+		Undone:     "nothing was changed",
 	})
 	if err != nil {
 		return err

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/crypto/ssh/knownhosts"
 
+	"hactl/internal/exitcode"
 	"hactl/internal/remote/sshdtest"
 )
 
@@ -60,12 +61,12 @@ func TestTrustShowsBothKeysAndReplacesTheStaleOne(t *testing.T) {
 	inv := trustInventory(t, srv, file)
 
 	code, _, errOut := runTrust(t, "-i", inv, "master-1")
-	if got, _ := os.ReadFile(file); code != ExitUsage || string(got) != stale || !strings.Contains(errOut, "--yes") {
+	if got, _ := os.ReadFile(file); code != exitcode.Usage || string(got) != stale || !strings.Contains(errOut, "--yes") {
 		t.Fatalf("without anybody to ask: exit %d, file %q, stderr %s", code, got, errOut)
 	}
 	for _, args := range [][]string{{"plan"}, {"up", "--yes"}, {"drill", "--all", "--yes", "--accept-risk=quorum"}} {
 		code, _, errOut = runHactl(t, append(args, "-i", inv)...)
-		if code != ExitUnknown || !strings.Contains(errOut, "hactl trust") || strings.Contains(errOut, "--skip") {
+		if code != exitcode.Unknown || !strings.Contains(errOut, "hactl trust") || strings.Contains(errOut, "--skip") {
 			t.Errorf("%s: exit %d, stderr %s", args[0], code, errOut)
 		}
 	}
@@ -76,13 +77,13 @@ func TestTrustShowsBothKeysAndReplacesTheStaleOne(t *testing.T) {
 		}
 	}
 	want := knownhosts.Line([]string{knownhosts.Normalize(srv.Addr)}, srv.HostKey()) + "\n"
-	if got, _ := os.ReadFile(file); code != ExitOK || string(got) != want || !strings.Contains(out, "master-1: trusted") {
+	if got, _ := os.ReadFile(file); code != exitcode.OK || string(got) != want || !strings.Contains(out, "master-1: trusted") {
 		t.Errorf("exit %d, file %q, stdout %q", code, got, out)
 	}
-	if code, out, _ := runTrust(t, "-i", inv, "-o", "json", "master-1"); code != ExitOK || !strings.Contains(out, `"changed": false`) {
+	if code, out, _ := runTrust(t, "-i", inv, "-o", "json", "master-1"); code != exitcode.OK || !strings.Contains(out, `"changed": false`) {
 		t.Errorf("again: exit %d, %s", code, out)
 	}
-	if code, _, errOut := runTrust(t, "-i", inv, "master-9"); code != ExitUsage || !strings.Contains(errOut, "hactl validate") {
+	if code, _, errOut := runTrust(t, "-i", inv, "master-9"); code != exitcode.Usage || !strings.Contains(errOut, "hactl validate") {
 		t.Errorf("unknown host: exit %d, %s", code, errOut)
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"hactl/internal/exitcode"
 	"hactl/internal/ui"
 	"hactl/inventory"
 )
@@ -65,7 +66,7 @@ func (a *app) runValidate() error {
 	if werr := a.printValidation(v); werr != nil || err == nil {
 		return werr
 	}
-	return withCode(ExitUsage, nil) // the problems have been printed
+	return exitcode.With(exitcode.Usage, nil) // the problems have been printed
 }
 
 // printValidation writes the problems, too, to stdout: they are what was asked for.

@@ -21,10 +21,18 @@ const (
 	fitting = 66
 )
 
+// WritePlan prints p in its short form, or with full every step of it.
+func WritePlan(w io.Writer, p *plan.Plan, full bool, st Style) error {
+	if full {
+		return WriteFullPlan(w, p, st)
+	}
+	return WriteShortPlan(w, p, st)
+}
+
 // WriteShortPlan prints what is not in sync on one screen: for each stage what
 // is done, in how many steps, on which hosts. Steps of one kind share a line, and
 // so do hosts. What is removed, restarted or run is always named in full.
-// WritePlan has every step.
+// WriteFullPlan has every step.
 func WriteShortPlan(w io.Writer, p *plan.Plan, st Style) error {
 	t := Table{Header: []string{"STAGE", "STEPS", "WHAT", "HOSTS"}, Color: func(column, cell string) func(string) string {
 		if column == "WHAT" {

@@ -94,7 +94,7 @@ func TestPlanOfAFirstRunIsOneScreen(t *testing.T) {
 
 func TestFullPlanKeepsTheCause(t *testing.T) {
 	var b bytes.Buffer
-	if err := WritePlan(&b, firstRun(t, 1, 0), Style{}); err != nil {
+	if err := WriteFullPlan(&b, firstRun(t, 1, 0), Style{}); err != nil {
 		t.Fatal(err)
 	}
 	if !strings.Contains(b.String(), "once the control plane is up (") {

@@ -41,9 +41,9 @@ func opStyle(st Style, op plan.Op) func(string) string {
 	return st.Red
 }
 
-// WritePlan prints every step that is not in sync, by stage and host, and the
+// WriteFullPlan prints every step that is not in sync, by stage and host, and the
 // counts.
-func WritePlan(w io.Writer, p *plan.Plan, st Style) error {
+func WriteFullPlan(w io.Writer, p *plan.Plan, st Style) error {
 	var b strings.Builder
 	for _, stage := range p.Stages {
 		head := st.Bold(oneLine(stage.Name)) + "\n"

@@ -41,7 +41,7 @@ func samplePlan() *plan.Plan {
 
 func TestPlanIsGroupedByStageAndHost(t *testing.T) {
 	var b bytes.Buffer
-	if err := WritePlan(&b, samplePlan(), Style{}); err != nil {
+	if err := WriteFullPlan(&b, samplePlan(), Style{}); err != nil {
 		t.Fatal(err)
 	}
 	golden(t, "plan.txt", b.String())

@@ -1,4 +1,4 @@
-package cmd
+package ops
 
 import (
 	"context"
@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"hactl/internal/exitcode"
 	"hactl/internal/plan"
 	"hactl/internal/remote"
 	"hactl/inventory"
@@ -29,15 +30,15 @@ func TestLockThatCannotBeTakenNamesTheHost(t *testing.T) {
 		want string
 		code int
 	}{
-		"silent": {&remote.UnreachableError{Host: "worker-1", Op: "take the lock", Err: errors.New("no answer for 15s")}, "worker-1: take the lock: no answer for 15s", ExitUnknown},
-		"held":   {&remote.LockedError{Host: "worker-1", Holder: "ann"}, "worker-1 is locked by ann", ExitLocked},
+		"silent": {&remote.UnreachableError{Host: "worker-1", Op: "take the lock", Err: errors.New("no answer for 15s")}, "worker-1: take the lock: no answer for 15s", exitcode.Unknown},
+		"held":   {&remote.LockedError{Host: "worker-1", Holder: "ann"}, "worker-1 is locked by ann", exitcode.Locked},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := &session{inv: &inventory.Inventory{Hosts: []inventory.Host{{Name: "worker-1"}}},
 				hosts: plan.Hosts{"worker-1": lockless{name: "worker-1", err: c.err}}}
 			_, err := s.lock(t.Context(), "up")
-			if err == nil || err.Error() != c.want || strings.Count(err.Error(), "worker-1") != 1 || codeOf(err) != c.code {
-				t.Errorf("error %v, code %d", err, codeOf(err))
+			if err == nil || err.Error() != c.want || strings.Count(err.Error(), "worker-1") != 1 || exitcode.Of(err) != c.code {
+				t.Errorf("error %v, code %d", err, exitcode.Of(err))
 			}
 		})
 	}

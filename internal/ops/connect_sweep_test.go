@@ -1,6 +1,6 @@
 //go:build sweep
 
-package cmd
+package ops
 
 import (
 	"testing"

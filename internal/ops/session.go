@@ -1,4 +1,4 @@
-package cmd
+package ops
 
 import (
 	"context"
@@ -6,17 +6,15 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"os/user"
 	"path/filepath"
 	"slices"
 	"sync"
-	"time"
 
-	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
 	"hactl/etcd"
 	"hactl/internal/bundle"
+	"hactl/internal/exitcode"
 	"hactl/internal/facts"
 	"hactl/internal/plan"
 	"hactl/internal/preflight"
@@ -27,11 +25,10 @@ import (
 	"hactl/pki"
 )
 
-// session is what a verb that works on hosts has in hand: the inventory, the
-// connections, what the hosts said of themselves, and the store.
+// session is what an operation works with: the inventory, the connections, what the
+// hosts said of themselves, and the store.
 type session struct {
-	*verbRun
-	app   *app
+	Console
 	inv   *inventory.Inventory
 	store *pki.Store
 
@@ -49,34 +46,55 @@ type session struct {
 	preflight *preflight.Cluster // of which the probes have begun, or nil
 }
 
-// connect starts the verb's run (see start) and opens the session: store, every
-// host. It fails only for what makes any look pointless; hosts that do not
-// answer are in down.
-func (a *app) connect(c *cobra.Command, stream bool, inv *inventory.Inventory) (*session, error) {
-	run, err := a.start(c, stream)
-	if err != nil {
+// open connects to every host of the inventory and opens the store. It fails only for
+// what makes any look pointless; hosts that do not answer are in down.
+func open(ctx context.Context, r Request) (*session, error) {
+	s := &session{Console: r.Console, inv: r.Inv, counted: map[string]*remote.Counting{}, identity: new(sync.Mutex), hosts: plan.Hosts{}}
+	var err error
+	if s.store, err = pki.Open(s.inv); err != nil {
 		return nil, err
 	}
-	s := &session{verbRun: run, app: a, inv: inv, counted: map[string]*remote.Counting{}, identity: new(sync.Mutex), hosts: plan.Hosts{}}
-	if s.store, err = pki.Open(inv); err != nil {
-		return nil, err
+	all := make([]*inventory.Host, len(s.inv.Hosts))
+	for i := range s.inv.Hosts {
+		all[i] = &s.inv.Hosts[i]
 	}
-	all := make([]*inventory.Host, len(inv.Hosts))
-	for i := range inv.Hosts {
-		all[i] = &inv.Hosts[i]
-	}
-	up, down := remote.ConnectAll(c.Context(), inv, all, a.remoteOptions(run))
+	up, down := remote.ConnectAll(ctx, s.inv, all, s.Remote())
 	s.down = down
-	wrap := func(h remote.Host) remote.Host { return h }
-	if faults != nil {
-		wrap = faults(a.getenv)
-	}
 	for name, h := range up {
-		s.counted[name] = remote.NewCounting(wrap(h))
+		if faults != nil {
+			h = faults(h)
+		}
+		s.counted[name] = remote.NewCounting(h)
 		s.hosts[name] = s.counted[name]
 	}
 	return s, nil
 }
+
+// load opens the session of a cluster that has a store.
+func load(ctx context.Context, r Request) (*session, error) {
+	s, err := open(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.loadStore(ctx); err != nil {
+		s.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *session) loadStore(ctx context.Context) error {
+	m, err := s.store.Load(ctx)
+	if err != nil {
+		return remote.Hint(err, "the PKI store is made by hactl up")
+	}
+	s.secrets(m)
+	return nil
+}
+
+// faults, when set, wraps the connected hosts of a run. The released binary never
+// sets it: only a build with the tag sweep does (connect_sweep.go).
+var faults func(remote.Host) remote.Host
 
 // close hangs up.
 func (s *session) close() {
@@ -88,8 +106,9 @@ func (s *session) close() {
 
 // everyHost is an error unless all hosts are connected. Hosts named in skip may
 // be missing, as long as the masters that are left have a quorum of all that
-// the inventory plans; skipping is proposed only where that is so.
-func (s *session) everyHost(skip []string) error {
+// the inventory plans; skipping is proposed only where that is so, and where the verb
+// has --skip.
+func (s *session) everyHost(verb string, skip []string) error {
 	var errs []error
 	for i := range s.inv.Hosts {
 		name := s.inv.Hosts[i].Name
@@ -105,10 +124,10 @@ func (s *session) everyHost(skip []string) error {
 	}
 	quorum := left >= len(masters)/2+1
 	if !quorum && len(errs) == 0 {
-		errs = append(errs, withCode(ExitUnsafe, fmt.Errorf("%d of %d masters are no quorum; bring more of them back first", left, len(masters))))
+		errs = append(errs, exitcode.With(exitcode.Unsafe, fmt.Errorf("%d of %d masters are no quorum; bring more of them back first", left, len(masters))))
 	}
-	if quorum && len(skip) == 0 {
-		return remote.Hint(errors.Join(errs...), "bring the host back, or go on without it: hactl up --skip HOST")
+	if quorum && len(skip) == 0 && verb != "" {
+		return remote.Hint(errors.Join(errs...), "bring the host back, or go on without it: hactl %s --skip HOST", verb)
 	}
 	return errors.Join(errs...)
 }
@@ -168,7 +187,7 @@ func (s *session) secrets(m *pki.Material) {
 	s.control.Close()
 	s.control = &kubeadm.Control{Inv: s.inv, Hosts: s.hosts, PKI: m}
 	for _, b := range m.Secrets() {
-		s.Redact.Add(string(b))
+		s.Hide(string(b))
 	}
 }
 
@@ -221,49 +240,4 @@ func findProber() (string, error) {
 		return "", remote.Hint(fmt.Errorf("hactl-prober is not beside %s", self), "make build puts both into bin; keep them together, or set vip.prober to false")
 	}
 	return p, nil
-}
-
-// holder names this run in the locks on the hosts.
-func holder(verb string) string {
-	name := "unknown"
-	if u, err := user.Current(); err == nil {
-		name = u.Username
-	}
-	machine, _ := os.Hostname()
-	return fmt.Sprintf("%s@%s, pid %d, hactl %s since %s", name, machine, os.Getpid(), verb, time.Now().Format(time.TimeOnly))
-}
-
-// lock makes this run the one writer on every connected host, all at once.
-func (s *session) lock(ctx context.Context, verb string) (release func(), err error) {
-	releases := make([]func(), len(s.inv.Hosts))
-	errs := make([]error, len(s.inv.Hosts))
-	var g errgroup.Group
-	for i := range s.inv.Hosts {
-		h := s.hosts[s.inv.Hosts[i].Name]
-		if h == nil {
-			continue
-		}
-		g.Go(func() error {
-			var err error
-			releases[i], err = remote.Lock(ctx, h, holder(verb))
-			if err != nil && !errors.As(err, new(*remote.LockedError)) { // which names the host
-				err = fmt.Errorf("%s: %w", h.Name(), err)
-			}
-			errs[i] = err
-			return nil
-		})
-	}
-	_ = g.Wait()
-	release = func() {
-		for _, r := range releases {
-			if r != nil {
-				r()
-			}
-		}
-	}
-	if err := errors.Join(errs...); err != nil {
-		release()
-		return nil, err
-	}
-	return release, nil
 }

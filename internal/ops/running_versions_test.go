@@ -1,10 +1,11 @@
-package cmd
+package ops
 
 import (
 	"strings"
 	"testing"
 
 	"hactl/etcd"
+	"hactl/internal/exitcode"
 	"hactl/internal/facts"
 	"hactl/internal/remote"
 	"hactl/inventory"
@@ -47,7 +48,7 @@ func TestUpKeepsTheVersionsOfARunningCluster(t *testing.T) {
 		}
 		err := s.keepVersions()
 		if len(c.refused) > 0 {
-			if err == nil || codeOf(err) != ExitUnsafe || !strings.Contains(remote.HintOf(err), inv.Path) {
+			if err == nil || exitcode.Of(err) != exitcode.Unsafe || !strings.Contains(remote.HintOf(err), inv.Path) {
 				t.Errorf("%s: %v", name, err)
 				continue
 			}

@@ -1,4 +1,4 @@
-package cmd
+package ops
 
 import (
 	"cmp"
@@ -24,12 +24,11 @@ import (
 )
 
 // drillCluster is the session's cluster as a drill wants it.
-func (s *session) drillCluster(ctx context.Context, o *drillOptions) (*drill.Cluster, func(), error) {
-	m, err := s.store.Load(ctx)
-	if err != nil {
-		return nil, nil, remote.Hint(err, "the PKI store is made by hactl up")
+func (s *session) drillCluster(ctx context.Context, o *DrillOptions) (*drill.Cluster, func(), error) {
+	if err := s.loadStore(ctx); err != nil {
+		return nil, nil, err
 	}
-	s.secrets(m)
+	m := s.material
 	conf, err := kubeadm.AdminTLS(m)
 	if err != nil {
 		return nil, nil, err
@@ -49,7 +48,7 @@ func (s *session) drillCluster(ctx context.Context, o *drillOptions) (*drill.Clu
 
 // cluster is what the inventory and the flags tell of the cluster; with nil hosts
 // nothing can be done to it yet.
-func (o *drillOptions) cluster(inv *inventory.Inventory, hosts plan.Hosts) *drill.Cluster {
+func (o *DrillOptions) cluster(inv *inventory.Inventory, hosts plan.Hosts) *drill.Cluster {
 	c := &drill.Cluster{Settings: drill.Settings{Advert: inv.VIP.AdvertInterval, Heartbeat: time.Duration(inv.Etcd.HeartbeatInterval), Election: time.Duration(inv.Etcd.ElectionTimeout)},
 		Name: inv.Cluster, VIP: inv.VIP.Address, API: hostPort(inv.VIP.Address, inv.VIP.Port)}
 	if inv.Artifacts.Demo != nil && *inv.Artifacts.Demo {
@@ -58,8 +57,8 @@ func (o *drillOptions) cluster(inv *inventory.Inventory, hosts plan.Hosts) *dril
 	for _, h := range append(inv.Masters(), inv.Workers()...) {
 		c.Members = append(c.Members, drillMember(h, hosts[h.Name], inv.VIP.Port))
 	}
-	if o.powerOff != "" {
-		c.Power = commandPower{off: o.powerOff, on: o.powerOn}
+	if o.PowerOff != "" {
+		c.Power = commandPower{off: o.PowerOff, on: o.PowerOn}
 	}
 	return c
 }

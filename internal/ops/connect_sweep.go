@@ -1,6 +1,6 @@
 //go:build sweep
 
-package cmd
+package ops
 
 import (
 	"context"
@@ -19,7 +19,7 @@ import (
 // end a run at every boundary with it. Only a build with the tag sweep has it.
 const dieAtEnv = "HACTL_TEST_DIE_AT"
 
-func init() { faults = dieAtCall }
+func init() { faults = dieAtCall(os.Getenv) }
 
 // dieAtCall reads dieAtEnv and wraps hosts accordingly.
 func dieAtCall(getenv func(string) string) func(remote.Host) remote.Host {

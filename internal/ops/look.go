@@ -1,0 +1,58 @@
+package ops
+
+import (
+	"context"
+
+	"hactl/etcd"
+	"hactl/internal/bundle"
+	"hactl/internal/preflight"
+	"hactl/internal/verify"
+	"hactl/pki"
+)
+
+// Status looks at the cluster from outside and changes nothing but one key of its
+// own in etcd, which it removes.
+func Status(ctx context.Context, r Request) (*verify.Report, error) {
+	s, err := load(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	defer s.close()
+	return verify.Look(ctx, s.verified(true)), nil
+}
+
+// Preflight looks whether the hosts can become the cluster of the inventory; findings
+// of the checks in ignore do not count.
+func Preflight(ctx context.Context, r Request, ignore []string) (*preflight.Report, error) {
+	s, err := open(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	defer s.close()
+	m, _, err := s.store.Preview(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s.secrets(m)
+	in := &preflight.Cluster{Inv: s.inv, Hosts: s.hosts, Down: s.down}
+	s.addKnown(in)
+	return preflight.Run(ctx, in, ignore), nil
+}
+
+// addKnown gives a preflight what this machine knows: the store's CAs, where there
+// are any yet, and the bundle's architecture.
+func (s *session) addKnown(in *preflight.Cluster) {
+	in.CAs = map[string]string{}
+	m := s.material
+	for name, ca := range map[string]*pki.CA{"kubernetes": m.KubernetesCA, "front-proxy": m.FrontProxyCA, "etcd": m.EtcdCA} {
+		if ca != nil && !ca.New {
+			in.CAs[name] = string(ca.CertPEM)
+		}
+	}
+	if in.CAs["etcd"] != "" {
+		in.EtcdCluster = (&etcd.Plan{Inv: s.inv, PKI: m}).Token()
+	}
+	if b, err := bundle.Locate(s.inv.Artifacts.Bundle, s.inv.Versions); err == nil {
+		in.Arch = b.Arch
+	}
+}

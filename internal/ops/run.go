@@ -1,0 +1,167 @@
+package ops
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"hactl/internal/exitcode"
+	"hactl/internal/plan"
+	"hactl/internal/remote"
+	"hactl/internal/ui"
+	"hactl/internal/verify"
+)
+
+// Options are the flags of every operation that changes hosts.
+type Options struct {
+	Yes    bool     // do not ask before hosts are changed
+	Full   bool     // show every step of the plan
+	Force  bool     // break the lock of another run
+	Skip   []string // hosts that may be missing
+	Ignore []string // preflight checks whose findings do not count
+}
+
+// Result is what came of an operation.
+type Result struct {
+	Changed    int            // steps that changed something
+	Trips      int            // the largest number of round trips to one host, waiting left out
+	Kubeconfig string         // the file of the administrator, where the operation wrote one
+	LeftOut    []string       // hosts that were missing and that the operator went on without
+	Report     *verify.Report // the cluster at the end; nil when the operation ended before
+	Path       []plan.Timing  // the critical path of the run, failed ones included
+}
+
+// operation is a verb that changes hosts: phases, one after another, each planned
+// from a fresh look.
+type operation struct {
+	verb   string
+	phases []phase
+	finish func(context.Context, *session, *Result) error // what is left to do on this machine; may be nil
+}
+
+// phase is one plan of an operation.
+type phase struct {
+	name string
+	make func(context.Context, *session) (*plan.Plan, error)
+	// before is called once the plan was confirmed; may be nil.
+	before func(context.Context, *session) error
+}
+
+// verifyTimeout bounds how long an operation waits for nodes and workloads after
+// its last step.
+const verifyTimeout = 3 * time.Minute
+
+// run is the one way in which hosts are changed: connect, lock, look, refuse, show,
+// confirm, apply, verify, report. The result is never nil.
+func (op operation) run(ctx context.Context, r Request, o Options) (*Result, error) {
+	res := &Result{}
+	s, err := open(ctx, r)
+	if err != nil {
+		return res, err
+	}
+	defer s.close()
+	if err := s.everyHost(op.verb, o.Skip); err != nil {
+		return res, err
+	}
+	if o.Force {
+		if err := s.breakLocks(ctx); err != nil {
+			return res, err
+		}
+	}
+	release, err := s.lock(ctx, op.verb)
+	if err != nil {
+		return res, err
+	}
+	defer release()
+	looked := r.Started
+	for _, ph := range op.phases {
+		if err := s.phase(ctx, op, ph, o, looked, res); err != nil {
+			return res, err
+		}
+		looked = time.Now()
+	}
+	return res, s.verify(ctx, op, o, res)
+}
+
+// phase plans, shows, confirms and applies one phase, whose look began at the time
+// given.
+func (s *session) phase(ctx context.Context, op operation, ph phase, o Options, looked time.Time, res *Result) error {
+	p, err := ph.make(ctx, s)
+	if err != nil {
+		return err
+	}
+	if err := p.Err(); err != nil {
+		return remote.Hint(err, "nothing was changed; see what is wrong with these hosts, then run hactl %s again", op.verb)
+	}
+	res.Path = append(res.Path, plan.Timing{Stage: cmp.Or(ph.name, "look and check"), Start: looked, End: time.Now()})
+	if err := s.confirm(ctx, p, o); err != nil {
+		return err
+	}
+	if ph.before != nil {
+		if err := ph.before(ctx, s); err != nil {
+			return err
+		}
+	}
+	applied, err := p.Apply(ctx, s.hosts, s, s.Stop())
+	res.Changed += applied.Done
+	res.Path = append(res.Path, plan.CriticalPath(applied.Timings)...)
+	if err != nil {
+		return remote.Hint(err, "%s done and kept; hactl %s goes on from here", ui.Count(res.Changed, "step"), op.verb)
+	}
+	return nil
+}
+
+// confirm shows the plan and asks, unless there is nothing to ask about.
+func (s *session) confirm(ctx context.Context, p *plan.Plan, o Options) error {
+	n := len(p.Pending())
+	if n == 0 || o.Yes {
+		return nil
+	}
+	return s.Confirm(ctx, Question{
+		Show:       func(w io.Writer, st ui.Style) error { return ui.WritePlan(w, p, o.Full, st) },
+		Text:       "\nApply this?",
+		NoTerminal: ui.Count(n, "step") + " would change something, and there is no terminal to ask on",
+		Undone:     "nothing was changed",
+	})
+}
+
+// verify waits until the cluster is healthy, the hosts in skip left out if they do
+// not answer.
+func (s *session) verify(ctx context.Context, op operation, o Options, res *Result) error {
+	start := time.Now()
+	defer func() { res.Path = append(res.Path, plan.Timing{Stage: "verify", Start: start, End: time.Now()}) }()
+	res.LeftOut = slices.DeleteFunc(slices.Clone(o.Skip), func(name string) bool { return s.hosts[name] != nil })
+	seen := s.verified(true)
+	seen.Skip = res.LeftOut
+	res.Report = verify.Wait(ctx, seen, verifyTimeout, func(text string) {
+		res.Trips = cmp.Or(res.Trips, s.trips()) // up to the first look at the whole
+		s.Note(text)
+	})
+	res.Trips = cmp.Or(res.Trips, s.trips())
+	if op.finish != nil {
+		if err := op.finish(ctx, s, res); err != nil {
+			return err
+		}
+	}
+	if !res.Report.Healthy {
+		return exitcode.With(exitcode.Unhealthy, remote.Hint(fmt.Errorf("the cluster is up but not healthy"), "hactl status shows what is missing"))
+	}
+	return nil
+}
+
+// verified is the cluster as verify wants it.
+func (s *session) verified(write bool) verify.Cluster {
+	return verify.Cluster{Inv: s.inv, Hosts: s.hosts, Down: s.down, PKI: s.material, Control: s.control, Write: write}
+}
+
+// trips is the largest number of round trips to one host so far.
+func (s *session) trips() int {
+	n := 0
+	for _, c := range s.counted {
+		n = max(n, c.Trips())
+	}
+	return n
+}

@@ -1,0 +1,150 @@
+package ops
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"hactl/internal/plan"
+	"hactl/internal/preflight"
+	"hactl/internal/remote"
+	"hactl/internal/ui"
+	"hactl/inventory"
+	"hactl/kubeadm"
+)
+
+// Up brings every host to what the inventory says, and looks whether the cluster
+// works. Killed anywhere, the next Up goes on.
+func Up(ctx context.Context, r Request, o Options) (*Result, error) {
+	return operation{
+		verb: "up",
+		phases: []phase{{
+			make: func(ctx context.Context, s *session) (*plan.Plan, error) {
+				return s.makePlan(ctx, func(ctx context.Context) error { return s.mayStart(ctx, o.Ignore) })
+			},
+			before: func(ctx context.Context, s *session) error {
+				if !s.established() {
+					return nil
+				}
+				return s.recordQuorum(ctx)
+			},
+		}},
+		finish: func(_ context.Context, s *session, res *Result) (err error) {
+			res.Kubeconfig, err = kubeadm.SaveKubeconfig(s.inv, s.material)
+			return err
+		},
+	}.run(ctx, r, o)
+}
+
+// Plan is what Up would change. Nothing is changed; hosts in skip may be missing.
+func Plan(ctx context.Context, r Request, skip []string) (*plan.Plan, error) {
+	s, err := open(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	defer s.close()
+	if err := s.everyHost("up", skip); err != nil {
+		return nil, err
+	}
+	return s.makePlan(ctx, nil)
+}
+
+// makePlan asks and looks. Before anything is made or changed, mayStart is
+// asked: before keys are kept in the store, and before a plan with changes is
+// returned. A nil mayStart only looks: missing keys are previewed.
+func (s *session) makePlan(ctx context.Context, mayStart func(context.Context) error) (*plan.Plan, error) {
+	m, created, err := s.store.Preview(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s.secrets(m)
+	if mayStart != nil && len(created) > 0 {
+		s.preflight = s.preflightOf()
+		s.preflight.Begin(ctx) // it takes longer than everything else that is looked at
+	}
+	if err := s.ask(ctx); err != nil {
+		return nil, err
+	}
+	if mayStart == nil {
+		return s.look(ctx)
+	}
+	if len(created) == 0 {
+		p, err := s.look(ctx)
+		if err == nil && len(p.Pending()) > 0 && p.Err() == nil {
+			err = mayStart(ctx)
+		}
+		return p, err
+	}
+	// There is something to do for sure: both looks at once.
+	var p *plan.Plan
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return mayStart(gctx) })
+	g.Go(func() (err error) { p, err = s.look(gctx); return err })
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	if p.Err() != nil {
+		return p, nil
+	}
+	if err := s.store.Keep(ctx, m); err != nil {
+		return nil, err
+	}
+	s.Note("made in " + s.store.Dir() + ": " + strings.Join(created, ", "))
+	return p, nil
+}
+
+// look runs every check of every stage.
+func (s *session) look(ctx context.Context) (*plan.Plan, error) {
+	c, err := s.cluster()
+	if err != nil {
+		return nil, err
+	}
+	stages, err := c.stages()
+	if err != nil {
+		return nil, err
+	}
+	p, err := plan.Make(ctx, stages, s.hosts, s)
+	if err != nil {
+		return nil, err
+	}
+	return p, kubeadm.Refused(p)
+}
+
+// preflightOf is a preflight of what is connected. Hosts that are skipped on
+// request are not judged, and they judge no other host.
+func (s *session) preflightOf() *preflight.Cluster {
+	there := *s.inv
+	there.Hosts = slices.DeleteFunc(slices.Clone(there.Hosts), func(h inventory.Host) bool { return s.hosts[h.Name] == nil })
+	return &preflight.Cluster{Inv: &there, Hosts: s.hosts}
+}
+
+// mayStart runs preflight on what is connected: errors stop, the rest is noted.
+func (s *session) mayStart(ctx context.Context, ignore []string) error {
+	in := s.preflight
+	if in == nil {
+		in = s.preflightOf()
+	}
+	s.addKnown(in)
+	rep := preflight.Run(ctx, in, ignore)
+	for _, r := range rep.Results {
+		for _, g := range r.Grouped() {
+			s.Note(fmt.Sprintf("preflight %s: %s: %s%s", r.ID, g.Severity, g.Message, s.hostsOf(g)))
+		}
+	}
+	s.Note(fmt.Sprintf("preflight: %s in %s", ui.Count(len(rep.Results), "check"), ui.Took(rep.Took)))
+	if err := rep.Err(); err != nil {
+		return remote.Hint(err, "nothing was changed; hactl preflight shows all findings with what to do, --ignore ID goes on without one")
+	}
+	return nil
+}
+
+// hostsOf is the hosts of a finding after its message: "", or " (worker-1..3)".
+func (s *session) hostsOf(g preflight.Group) string {
+	if len(g.Hosts) == 0 {
+		return ""
+	}
+	return " (" + ui.HostList(g.Hosts, len(s.inv.Hosts)) + ")"
+}
