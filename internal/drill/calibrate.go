@@ -119,6 +119,7 @@ func (d *Drill) calibrate(ctx context.Context) (*Calibration, error) {
 	if err != nil {
 		return nil, err
 	}
+	r.operation = d.operation
 	if r.dial, r.from, err = d.Cluster.route(ctx, nil); err != nil {
 		return nil, err
 	}

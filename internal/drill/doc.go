@@ -14,6 +14,8 @@
 //	read back  every acknowledged write is asked for on every apiserver and in etcd
 //	judge      the largest gaps, owners, leases; the plan must be empty again
 //
+// [During] sends the same requests around an operation of hactl instead of a fault.
+//
 // Killing hactl at any moment therefore leaves hosts that heal themselves. The
 // package reaches hosts by remote.Host only, speaks to the Kubernetes API with
 // net/http, and takes etcd and the plan as interfaces from its caller.

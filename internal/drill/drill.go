@@ -19,7 +19,8 @@ type Drill struct {
 	Scenarios []Scenario
 	Observer  Observer
 
-	restarts restarts
+	restarts  restarts
+	operation bool // calibrates for an operation
 }
 
 // Run does all scenarios in order and returns the report, which is complete up

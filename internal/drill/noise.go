@@ -62,12 +62,16 @@ func (o *Observations) noise(beside ...string) *noise {
 
 // slow is when answers of the track were late: narrowly, from when they were due, and
 // widely, from when the request before them may still have been in time. Of a victim
-// only what was before the fault counts. An error that comes at once is no slowness.
+// only what was before the fault counts, of a host that an operation touches only what
+// was before and after. An error that comes at once is no slowness.
 func (o *Observations) slow(t *Track) (near, far []Span) {
 	usual := o.usual(t, 50)
 	for _, s := range t.Samples {
 		took := s.End - s.Start
-		if took <= usual+prompt || !s.OK && took < o.Deadline*9/10 || o.hit(t.Host) && s.End > o.Fault {
+		if took <= usual+prompt || !s.OK && !o.timedOut(s) || o.hit(t.Host) && s.End > o.Fault {
+			continue
+		}
+		if within(o.Touched[t.Host], Span{s.Start, s.End}) > 0 {
 			continue
 		}
 		near = append(near, Span{s.Start + usual, s.End})

@@ -23,6 +23,7 @@ type Observations struct {
 	EtcdHit   bool                     // a victim's member of etcd is not there meanwhile
 	BackOff   time.Duration            // what the kubelet waits before it restarts what was killed before
 	Deadline  time.Duration            // of a request
+	Touched   map[string][]Span        // by host: when an operation was at work on it; nil in a drill
 }
 
 // Role is what a track is for.

@@ -30,6 +30,8 @@ type runner struct {
 	obs Observer
 	sc  Scenario
 
+	operation bool // of hactl, instead of a fault: see During
+
 	id      string
 	state   *State
 	strikes []*strike

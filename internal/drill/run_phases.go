@@ -222,22 +222,31 @@ func (r *runner) warm(ctx context.Context) error {
 				last = s.err()
 			}
 		}
-		for _, m := range r.c.Masters() {
-			if !r.owners.hears(m.Name) {
-				idle = append(idle, "watch of the VIP on "+m.Name)
-			}
-		}
-		if len(r.owners.holders()) != 1 {
-			idle = append(idle, "one owner of the VIP")
-		}
-		if idle == nil {
+		if idle = append(idle, r.unheard()...); idle == nil {
 			return nil
 		}
 		if !pause(ctx, 50*time.Millisecond) {
-			return remote.Hint(fmt.Errorf("no steady traffic before the fault: %s: %w", strings.Join(idle, ", "), orCanceled(ctx, last)),
+			return remote.Hint(fmt.Errorf("no steady traffic: %s: %w", strings.Join(idle, ", "), orCanceled(ctx, last)),
 				"run hactl status, and look whether this machine reaches the apiservers")
 		}
 	}
+}
+
+// unheard is what the watches have not told yet.
+func (r *runner) unheard() []string {
+	if r.operation {
+		return nil
+	}
+	var out []string
+	for _, m := range r.c.Masters() {
+		if !r.owners.hears(m.Name) {
+			out = append(out, "watch of the VIP on "+m.Name)
+		}
+	}
+	if len(r.owners.holders()) != 1 {
+		out = append(out, "one owner of the VIP")
+	}
+	return out
 }
 
 func orCanceled(ctx context.Context, err error) error {

@@ -24,6 +24,10 @@ func (r *runner) begin(ctx context.Context) (finish func()) {
 }
 
 func (r *runner) watch(ctx context.Context) {
+	r.wg.Go(func() { r.c.clock()(ctx, r.zero, r.stalled) })
+	if r.operation {
+		return // which may need the hosts' sessions, and restarts them
+	}
 	bound := time.Minute + r.sc.Hold + 2*r.sc.Recover
 	for _, m := range r.c.Masters() {
 		r.wg.Go(func() {
@@ -31,7 +35,6 @@ func (r *runner) watch(ctx context.Context) {
 		})
 	}
 	r.wg.Go(func() { watchLeader(ctx, r.c, r.zero, r.leaders) })
-	r.wg.Go(func() { r.c.clock()(ctx, r.zero, r.stalled) })
 	if r.obs.Frame != nil {
 		r.wg.Go(func() {
 			for pause(ctx, 250*time.Millisecond) {
