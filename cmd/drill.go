@@ -126,6 +126,9 @@ func writable(folder string) error {
 
 // finishDrill prints the result and writes the reports.
 func (a *app) finishDrill(folder string, rep *drill.Report) error {
+	if folder != "" {
+		_ = rep.Compare(folder) // where it cannot be read, Save says so
+	}
 	if a.json() {
 		if err := a.printJSON(rep); err != nil {
 			return err

@@ -63,6 +63,7 @@ func (a *app) printDrill(rep *drill.Report) {
 		fmt.Fprintf(a.stdout, "%s %s\n", st.Red("problem:"), remote.Clean(rep.Reason))
 	} else {
 		_ = t.Write(a.stdout, st)
+		a.printEarlier(rep)
 		acked, lost := rep.Writes()
 		fmt.Fprintf(a.stdout, "\n%s acknowledged while things were broken, %d lost\n", ui.Count(acked, "write"), lost)
 	}
@@ -82,6 +83,27 @@ func (a *app) printDrill(rep *drill.Report) {
 		}
 	}
 	fmt.Fprintf(a.stdout, "verdict: %s, %s\n", verdictColour(st, rep.Verdict)(rep.Verdict), ui.Took(time.Duration(rep.TookMS)*time.Millisecond))
+}
+
+// printEarlier shows the first figure of each scenario beside those of earlier drills,
+// where there are any.
+func (a *app) printEarlier(rep *drill.Report) {
+	t := ui.Table{Header: []string{"SCENARIO", "CHECK", "NOW", "EARLIER"}}
+	known := false
+	for _, r := range rep.Scenarios {
+		if len(r.Checks) == 0 {
+			continue
+		}
+		c := r.Checks[0]
+		if ago := c.Ago(rep.Started); ago != "" {
+			t.Add(r.Name, c.Check, c.Format(c.Max), ago)
+			known = true
+		}
+	}
+	if known {
+		fmt.Fprintln(a.stdout)
+		_ = t.Write(a.stdout, a.style())
+	}
 }
 
 // whyWidth is how much of a reason stands in the table, in columns; the whole of

@@ -32,6 +32,7 @@ type card struct {
 func (r *Report) WriteHTML(w io.Writer) error {
 	t, err := template.New("report").Funcs(template.FuncMap{
 		"format":   func(o Outcome, v float64) string { return o.Format(v) },
+		"ago":      func(o Outcome) string { return o.Ago(r.Started) },
 		"requests": func(o Outcome) string { return o.Requests() },
 		"bar":      barWidth,
 		"headline": headline,

@@ -87,6 +87,8 @@ type Outcome struct {
 	// Verdict is met, missed or unclear, and Why the reason of an unclear one.
 	Verdict string `json:"verdict"`
 	Why     string `json:"why,omitempty"`
+	// Earlier are figures of the drills before, the newest first: see [Report.Compare].
+	Earlier []Earlier `json:"earlier,omitempty"`
 }
 
 // Run is one repetition.

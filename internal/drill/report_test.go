@@ -59,7 +59,8 @@ func sampleReport() *Report {
 		Schema: Schema, Cluster: "prod-eu <1>", Started: start, TookMS: 84210, IntervalMS: 20, DeadlineMS: 1000, Verdict: Missed,
 		Scenarios: []*Result{
 			{Name: "owner-cut-off", Summary: "the VIP's owner loses the network", Verdict: Met, Runs: []*Run{cut}, Checks: []Outcome{
-				{Check: "gap vip/ready/new", Unit: "ms", Bound: 500, Values: []float64{322, 310, 391}, Before: 81, AtFault: 322, Failed: 16, Sent: 660, P50: 322, P95: 391, Max: 391, Met: true, Verdict: Met},
+				{Check: "gap vip/ready/new", Unit: "ms", Bound: 500, Values: []float64{322, 310, 391}, Before: 81, AtFault: 322, Failed: 16, Sent: 660, P50: 322, P95: 391, Max: 391, Met: true, Verdict: Met,
+					Earlier: []Earlier{{start.AddDate(0, -1, 0), 310, Met}, {start.AddDate(0, -2, 0), 610, Missed}}},
 				{Check: "gap vip/write/new", Unit: "ms", Bound: 2000, Values: []float64{1280, 1190, 1320}, Sent: 660, P50: 1280, P95: 1320, Max: 1320, Met: true, Verdict: Met},
 				{Check: "owners after the undo", Unit: "ms", Bound: 1000, Values: []float64{90, 60, 71}, P50: 71, P95: 90, Max: 90, Met: true, Verdict: Met},
 				{Check: "loss vip/ready/new", Unit: "%", Bound: 5, Values: []float64{0, 6, 0}, Seen: 6, P50: 0, P95: 6, Max: 6, Verdict: Unclear, Why: "the machine stood still for 310 ms in that time"},

@@ -30,7 +30,8 @@ func RemoveReports(folder string) error {
 }
 
 // Save writes drill.json, drill.xml and drill.html into folder, which is made
-// when it is not there, and returns their paths.
+// when it is not there, and returns their paths. The figures are added to those that
+// later drills are compared with.
 func (r *Report) Save(folder string) ([]string, error) {
 	if err := os.MkdirAll(folder, 0o755); err != nil { //nolint:gosec // a report is for others to read
 		return nil, err
@@ -47,7 +48,7 @@ func (r *Report) Save(folder string) ([]string, error) {
 		}
 		out = append(out, path)
 	}
-	return out, nil
+	return out, r.remember(folder)
 }
 
 // WriteJSON writes the report as indented JSON.
