@@ -38,7 +38,7 @@ hub. Needs Linux and root.`,
 	c.PersistentPreRunE = func(*cobra.Command, []string) error { return lab.CheckName(f.name) }
 	c.PersistentFlags().StringVar(&f.name, "name", lab.DefaultName, "name of the lab")
 	c.PersistentFlags().StringVar(&f.dir, "dir", "", "folder of the lab: keys, inventories, disks (default: in the user's cache folder)")
-	c.AddCommand(a.labUpCommand(f), a.labDownCommand(f), a.labStatusCommand(f), a.labExecCommand(f), a.labHubCommand(f), a.labFaultCommand(f))
+	c.AddCommand(a.labUpCommand(f), a.labDownCommand(f), a.labStatusCommand(f), a.labExecCommand(f), a.labHubCommand(f), a.labFaultCommand(f), labWatchCommand())
 	return c
 }
 
@@ -74,6 +74,14 @@ func (a *app) labUpCommand(f *labFlags) *cobra.Command {
 	fl.Float64Var(&conf.CPUs, "cpus", 0, "processors that each host may keep busy at most, 0.1 or more; 0 is all")
 	fl.StringVar(&conf.Preload, "preload", "", "folder (a bundle) to show read-only on every host at "+lab.PreloadPath)
 	return c
+}
+
+// labWatchCommand is what boots a host, and boots it again when it reboots.
+func labWatchCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "watch FOLDER HOST", Short: "Boot a host of a lab, and boot it again when it reboots", Hidden: true, Args: cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error { return lab.Watch(cmd.Context(), args[0], args[1]) },
+	}
 }
 
 func (a *app) labDownCommand(f *labFlags) *cobra.Command {

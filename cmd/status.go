@@ -7,8 +7,8 @@ import (
 
 	"hactl/internal/exitcode"
 	"hactl/internal/ops"
+	"hactl/internal/state"
 	"hactl/internal/ui"
-	"hactl/internal/verify"
 	"hactl/inventory"
 )
 
@@ -52,13 +52,13 @@ func (a *app) status(c *cobra.Command) error {
 }
 
 // statusCode is 5 when something is bad, else 3 when something is unknown.
-func statusCode(rep *verify.Report) error {
+func statusCode(rep *state.Report) error {
 	code := exitcode.OK
 	for _, k := range rep.Checks {
 		switch {
-		case k.State == verify.Bad:
+		case k.State == state.Bad:
 			return exitcode.With(exitcode.Unhealthy, nil)
-		case k.State == verify.Unknown:
+		case k.State == state.Unknown:
 			code = exitcode.Unknown
 		}
 	}
@@ -70,15 +70,15 @@ func statusCode(rep *verify.Report) error {
 
 // printReport shows a report as a table, hosts of which the same is known in one
 // line.
-func (a *app) printReport(rep *verify.Report) {
+func (a *app) printReport(rep *state.Report) {
 	st := a.style()
 	t := ui.Table{Header: []string{"AREA", "WHAT", "STATE", "DETAIL"}, Color: func(column, cell string) func(string) string {
 		switch {
 		case column != "STATE":
 			return nil
-		case cell == string(verify.OK):
+		case cell == string(state.OK):
 			return st.Green
-		case cell == string(verify.Bad):
+		case cell == string(state.Bad):
 			return st.Red
 		}
 		return st.Yellow

@@ -5,17 +5,17 @@ import (
 
 	"hactl/internal/exitcode"
 	"hactl/internal/plan"
-	"hactl/internal/verify"
+	"hactl/internal/state"
 )
 
 func TestStatusCodePutsBadBeforeUnknown(t *testing.T) {
-	for want, states := range map[int][]verify.State{
-		exitcode.OK: {verify.OK, verify.OK}, exitcode.Unknown: {verify.OK, verify.Unknown},
-		exitcode.Unhealthy: {verify.Unknown, verify.Bad, verify.OK},
+	for want, states := range map[int][]state.State{
+		exitcode.OK: {state.OK, state.OK}, exitcode.Unknown: {state.OK, state.Unknown},
+		exitcode.Unhealthy: {state.Unknown, state.Bad, state.OK},
 	} {
-		rep := &verify.Report{}
+		rep := &state.Report{}
 		for _, s := range states {
-			rep.Checks = append(rep.Checks, verify.Check{State: s})
+			rep.Checks = append(rep.Checks, state.Check{State: s})
 		}
 		if got := exitcode.Of(statusCode(rep)); got != want {
 			t.Errorf("%v: %d, want %d", states, got, want)

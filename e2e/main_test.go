@@ -37,7 +37,18 @@ func named(what string) string { return "e2e-" + runID + "-" + what }
 // lockOf is the file that a run holds locked until it ends.
 func lockOf(id string) string { return filepath.Join(os.TempDir(), "hactl-e2e-"+id+".lock") }
 
+// labWatchWord makes the test binary what boots a host of a lab: labWatchWord, folder, host.
+const labWatchWord = "lab-watch"
+
 func TestMain(m *testing.M) {
+	if len(os.Args) == 4 && os.Args[1] == labWatchWord {
+		if err := lab.Watch(context.Background(), os.Args[2], os.Args[3]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	lab.Watcher = []string{"/proc/self/exe", labWatchWord}
 	if name, dir, ok := strings.Cut(os.Getenv(labUpChildEnv), ":"); ok {
 		labUpChild(name, dir)
 		return

@@ -4,6 +4,9 @@ import (
 	"context"
 	"fmt"
 
+	"hactl/internal/plan"
+	"hactl/inventory"
+
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 )
 
@@ -20,4 +23,53 @@ func (c *Cluster) Leads(ctx context.Context, name string) (bool, error) {
 		return false, cause
 	}
 	return resp.Leader != 0 && resp.Leader == resp.Header.GetMemberId(), nil
+}
+
+// MoveLeadership returns the step of a roll that has another member lead before the
+// host of m stops. It is in sync when m does not lead.
+func MoveLeadership(m *inventory.Host, dial func(context.Context) (*Cluster, error)) plan.Step {
+	what := "have another member lead etcd"
+	leads := func(ctx context.Context) (is bool, to string, err error) {
+		c, err := dial(ctx)
+		if err != nil {
+			return false, "", err
+		}
+		defer c.Close()
+		s := c.Status(ctx)
+		if s.Leader != m.Name {
+			return false, "", nil
+		}
+		for _, other := range s.Members {
+			if other.Healthy && other.Name != m.Name {
+				to = other.Name
+			}
+		}
+		return true, to, nil
+	}
+	return plan.Step{
+		ID: id(m, "leadership"), Host: m.Name, Title: "leadership", Then: plan.Then(plan.Do, what+", if this one leads", what),
+		Check: func(ctx context.Context, _ plan.Env) (*plan.Change, error) {
+			is, _, err := leads(ctx)
+			if err != nil || !is {
+				return nil, err
+			}
+			return &plan.Change{Op: plan.Do, Summary: what, Acts: []string{what}}, nil
+		},
+		Apply: func(ctx context.Context, env plan.Env, _ *plan.Change) error {
+			is, to, err := leads(ctx)
+			switch {
+			case err != nil || !is:
+				return err
+			case to == "":
+				return fmt.Errorf("etcd: %s leads, and no other member is healthy", m.Name)
+			}
+			c, err := dial(ctx)
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			env.Say("etcd: %s leads from now on", to)
+			return c.MoveLeader(ctx, to)
+		},
+	}
 }

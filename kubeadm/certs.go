@@ -170,7 +170,7 @@ func (c Cluster) Renewal(h *inventory.Host) plan.Step {
 			}
 			return renewal(a, time.Now())
 		},
-		Guard: func(ctx context.Context, env plan.Env) error { return c.spare(ctx, env, h) },
+		Guard: func(ctx context.Context, env plan.Env) error { return c.Spare(ctx, env, h) },
 		Apply: func(ctx context.Context, env plan.Env, _ *plan.Change) error {
 			_, err := env.Host.Run(ctx, remote.Cmd{Script: renew, Title: "renew certificates", Timeout: 8 * time.Minute, Output: func(line string) { env.Say("%s", line) }})
 			return err

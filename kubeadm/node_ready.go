@@ -24,22 +24,11 @@ const (
 // only when the kubelet works and the node is Ready again. A node that was not
 // Ready before the change is not waited for: the step may be what mends it.
 func (c Cluster) KeepNodeReady(h *inventory.Host, control *Control, st plan.Step) plan.Step {
-	ready := func(ctx context.Context) (is bool, reason string) {
-		var nodes map[string]Node
-		err := control.Ask(ctx, func(ctx context.Context, api *API) (err error) {
-			nodes, err = api.Nodes(ctx)
-			return err
-		})
-		if err != nil {
-			return false, err.Error()
-		}
-		return nodes[h.Name].Ready, nodes[h.Name].Reason
-	}
 	was := false
 	guard, after := st.Guard, st.Ready
 	st.Guard = func(ctx context.Context, env plan.Env) error {
 		within, cancel := context.WithTimeout(ctx, askTimeout)
-		was, _ = ready(within)
+		was, _ = control.nodeReady(within, h.Name)
 		cancel()
 		if guard == nil {
 			return nil
@@ -55,22 +44,42 @@ func (c Cluster) KeepNodeReady(h *inventory.Host, control *Control, st plan.Step
 		if !was {
 			return nil
 		}
-		env.Say("waiting up to %s for node %s to be Ready", nodeReadyTimeout, h.Name)
-		within, cancel := context.WithTimeout(ctx, nodeReadyTimeout)
-		defer cancel()
-		for {
-			is, reason := false, ""
-			if err := kubeletWorks(within, env); err != nil {
-				reason = err.Error()
-			} else if is, reason = ready(within); is {
-				return nil
-			}
-			if pause(within, askEvery); within.Err() != nil {
-				return fmt.Errorf("wait for node %s to be Ready (%s): %s", h.Name, nodeReadyTimeout, reason)
-			}
-		}
+		return control.awaitNode(ctx, env, h.Name)
 	}
 	return st
+}
+
+// awaitNode waits until the kubelet of the step's host works and its node is Ready.
+func (c *Control) awaitNode(ctx context.Context, env plan.Env, name string) error {
+	env.Say("waiting up to %s for node %s to be Ready", nodeReadyTimeout, name)
+	within, cancel := context.WithTimeout(ctx, nodeReadyTimeout)
+	defer cancel()
+	for {
+		reason := ""
+		if err := kubeletWorks(within, env); err != nil {
+			reason = err.Error()
+		} else if is, why := c.nodeReady(within, name); is {
+			return nil
+		} else {
+			reason = why
+		}
+		if pause(within, askEvery); within.Err() != nil {
+			return fmt.Errorf("wait for node %s to be Ready (%s): %s", name, nodeReadyTimeout, reason)
+		}
+	}
+}
+
+// nodeReady reports whether the node is Ready, or why it is not.
+func (c *Control) nodeReady(ctx context.Context, name string) (is bool, reason string) {
+	var nodes map[string]Node
+	err := c.Ask(ctx, func(ctx context.Context, api *API) (err error) {
+		nodes, err = api.Nodes(ctx)
+		return err
+	})
+	if err != nil {
+		return false, err.Error()
+	}
+	return nodes[name].Ready, nodes[name].Reason
 }
 
 // kubeletWorks asks the kubelet of the step's host.

@@ -76,7 +76,7 @@ o=$(grep manifests/ %[1]s | sha256sum --check --quiet 2>/dev/null) && echo ok ||
 			markerFile, from),
 		Summary: "write static pod manifests", Run: run, Acts: plan.EachOf,
 	}.Step()
-	st.Guard = func(ctx context.Context, env plan.Env) error { return c.spare(ctx, env, h) }
+	st.Guard = func(ctx context.Context, env plan.Env) error { return c.Spare(ctx, env, h) }
 	st.Ready = func(ctx context.Context, env plan.Env) error {
 		if err := c.awaitAPI(ctx, env, h, apiserverTimeout, isReady); err != nil {
 			return err
@@ -89,9 +89,9 @@ o=$(grep manifests/ %[1]s | sha256sum --check --quiet 2>/dev/null) && echo ok ||
 	return st, nil
 }
 
-// spare refuses to restart the apiserver of h when it serves and no other one
+// Spare refuses to restart the apiserver of h when it serves and no other one
 // does. The only master's is restarted: there is no other way.
-func (c Cluster) spare(ctx context.Context, env plan.Env, h *inventory.Host) error {
+func (c Cluster) Spare(ctx context.Context, env plan.Env, h *inventory.Host) error {
 	masters := c.Inv.Masters()
 	if len(masters) == 1 || c.ready(ctx, env, h) != nil {
 		return nil

@@ -19,17 +19,17 @@ import (
 //go:embed boot.sh
 var bootScript string
 
-// boot starts a host, which has its network already, and returns when its init runs; it
-// does not wait for sshd. The host has no tie to this process or its terminal.
-func (l *Lab) boot(h hostState) error {
+// start starts a host, which has its network already, and returns when its init runs; it
+// does not wait for sshd. The host has no tie to this process's terminal.
+func (l *Lab) start(h hostState) (*exec.Cmd, error) {
 	groups, err := hierarchies()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	dir := l.Path("hosts", h.Name)
 	console, err := os.OpenFile(filepath.Join(dir, "console.log"), os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer console.Close()
 	cmd := exec.Command("nsenter", "--net="+netnsPath(l.netns(h.Name)), "sh", "-c", bootScript, "boot", dir, filepath.Join(l.state.Base, "root")) //nolint:noctx // the host outlives the context
@@ -48,24 +48,23 @@ func (l *Lab) boot(h hostState) error {
 	}
 	gate, err := cmd.StdinPipe()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := cmd.Start(); err != nil {
-		return err
+		return nil, err
 	}
-	go cmd.Wait() //nolint:errcheck // reaps the host when it ends before this process does
 	defer gate.Close()
 	// Recorded before the host is let go: from here on Down finds it.
 	if err := l.recordPID(h.Name, cmd.Process.Pid); err != nil {
 		cmd.Process.Kill() //nolint:errcheck // it may be gone already
-		return err
+		return nil, err
 	}
 	if err := enterGroups(groups, l.cgroup(h.Name), cmd.Process.Pid, l.state.CPUs); err != nil {
 		cmd.Process.Kill() //nolint:errcheck // it may be gone already
-		return err
+		return nil, err
 	}
 	_, err = gate.Write([]byte("go\n"))
-	return err
+	return cmd, err
 }
 
 // bootTimeout bounds the way from init to an answering sshd; on an idle

@@ -108,6 +108,9 @@ func (l *Lab) sweep(ctx context.Context, name string) error {
 	if err := l.disconnect(ctx, name); err != nil {
 		return err
 	}
+	if err := os.Remove(l.Path("hosts", name, "pid")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err // its watch would boot it again
+	}
 	return removeGroup(ctx, groups, l.cgroup(name))
 }
 

@@ -45,6 +45,10 @@ type Config struct {
 // Systems are the Debian releases that hosts can have, by code name.
 var Systems = []string{"bookworm", "trixie"}
 
+// Watcher is the command that runs [Watch], with the folder of the lab and the name of a
+// host as its last arguments. Empty: this executable with "lab watch".
+var Watcher []string
+
 // PreloadPath is where a host sees the folder of Config.Preload.
 const PreloadPath = "/opt/hactl/bundle-preload"
 

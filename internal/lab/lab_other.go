@@ -52,3 +52,6 @@ func (l *Lab) ensure(context.Context) error { return unsupported() }
 
 // Become needs Linux.
 func Become([]string) error { return unsupported() }
+
+// Watch needs Linux.
+func Watch(context.Context, string, string) error { return unsupported() }

@@ -179,7 +179,7 @@ func (l *Lab) powerOn(ctx context.Context, h hostState) error {
 	if err := l.connect(ctx, h); err != nil {
 		return err
 	}
-	if err := l.boot(h); err != nil {
+	if err := l.boot(ctx, h); err != nil {
 		return fmt.Errorf("boot %s: %w", h.Name, err)
 	}
 	return l.awaitSSH(ctx, h)

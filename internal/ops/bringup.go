@@ -1,7 +1,6 @@
 package ops
 
 import (
-	"context"
 	"slices"
 
 	"hactl/etcd"
@@ -237,15 +236,6 @@ func (c *cluster) etcdPromote(h *inventory.Host) ([]plan.Step, error) {
 
 func (c *cluster) etcdQuorum(h *inventory.Host) ([]plan.Step, error) {
 	return []plan.Step{c.etcdPlan().Quorum(h, c.dialEtcd)}, nil
-}
-
-// dialEtcd connects to the members through ssh.
-func (c *cluster) dialEtcd(ctx context.Context) (*etcd.Cluster, error) {
-	tls, err := c.material.TLSConfig()
-	if err != nil {
-		return nil, err
-	}
-	return etcd.Dial(ctx, etcd.MembersOf(c.inv, c.hosts), tls)
 }
 
 func (c *cluster) nodes() kubeadm.Cluster {

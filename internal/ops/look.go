@@ -6,19 +6,19 @@ import (
 	"hactl/etcd"
 	"hactl/internal/bundle"
 	"hactl/internal/preflight"
-	"hactl/internal/verify"
+	"hactl/internal/state"
 	"hactl/pki"
 )
 
 // Status looks at the cluster from outside and changes nothing but one key of its
 // own in etcd, which it removes.
-func Status(ctx context.Context, r Request) (*verify.Report, error) {
+func Status(ctx context.Context, r Request) (*state.Report, error) {
 	s, err := load(ctx, r)
 	if err != nil {
 		return nil, err
 	}
 	defer s.close()
-	return verify.Look(ctx, s.verified(true)), nil
+	return state.Look(ctx, s.verified(true)), nil
 }
 
 // Preflight looks whether the hosts can become the cluster of the inventory; findings

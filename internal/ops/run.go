@@ -11,13 +11,14 @@ import (
 	"hactl/internal/exitcode"
 	"hactl/internal/plan"
 	"hactl/internal/remote"
+	"hactl/internal/state"
 	"hactl/internal/ui"
-	"hactl/internal/verify"
 )
 
 // Options are the flags of every operation that changes hosts.
 type Options struct {
 	Yes    bool     // do not ask before hosts are changed
+	DryRun bool     // only plan: nothing is locked and nothing is changed
 	Full   bool     // show every step of the plan
 	Force  bool     // break the lock of another run
 	Skip   []string // hosts that may be missing
@@ -26,12 +27,13 @@ type Options struct {
 
 // Result is what came of an operation.
 type Result struct {
-	Changed    int            // steps that changed something
-	Trips      int            // the largest number of round trips to one host, waiting left out
-	Kubeconfig string         // the file of the administrator, where the operation wrote one
-	LeftOut    []string       // hosts that were missing and that the operator went on without
-	Report     *verify.Report // the cluster at the end; nil when the operation ended before
-	Path       []plan.Timing  // the critical path of the run, failed ones included
+	Plan       *plan.Plan    // of the first phase, after a dry run
+	Changed    int           // steps that changed something
+	Trips      int           // the largest number of round trips to one host, waiting left out
+	Kubeconfig string        // the file of the administrator, where the operation wrote one
+	LeftOut    []string      // hosts that were missing and that the operator went on without
+	Report     *state.Report // the cluster at the end; nil when the operation ended before
+	Path       []plan.Timing // the critical path of the run, failed ones included
 }
 
 // operation is a verb that changes hosts: phases, one after another, each planned
@@ -64,6 +66,11 @@ func (op operation) run(ctx context.Context, r Request, o Options) (*Result, err
 	}
 	defer s.close()
 	if err := s.everyHost(op.verb, o.Skip); err != nil {
+		return res, err
+	}
+	s.leftOut = slices.DeleteFunc(slices.Clone(o.Skip), func(name string) bool { return s.hosts[name] != nil })
+	if o.DryRun {
+		res.Plan, err = op.phases[0].make(ctx, s)
 		return res, err
 	}
 	if o.Force {
@@ -128,15 +135,12 @@ func (s *session) confirm(ctx context.Context, p *plan.Plan, o Options) error {
 	})
 }
 
-// verify waits until the cluster is healthy, the hosts in skip left out if they do
-// not answer.
+// verify waits until the cluster is healthy, without the hosts that were left out.
 func (s *session) verify(ctx context.Context, op operation, o Options, res *Result) error {
 	start := time.Now()
 	defer func() { res.Path = append(res.Path, plan.Timing{Stage: "verify", Start: start, End: time.Now()}) }()
-	res.LeftOut = slices.DeleteFunc(slices.Clone(o.Skip), func(name string) bool { return s.hosts[name] != nil })
-	seen := s.verified(true)
-	seen.Skip = res.LeftOut
-	res.Report = verify.Wait(ctx, seen, verifyTimeout, func(text string) {
+	res.LeftOut = s.leftOut
+	res.Report = state.Wait(ctx, s.verified(true), verifyTimeout, func(text string) {
 		res.Trips = cmp.Or(res.Trips, s.trips()) // up to the first look at the whole
 		s.Note(text)
 	})
@@ -152,9 +156,9 @@ func (s *session) verify(ctx context.Context, op operation, o Options, res *Resu
 	return nil
 }
 
-// verified is the cluster as verify wants it.
-func (s *session) verified(write bool) verify.Cluster {
-	return verify.Cluster{Inv: s.inv, Hosts: s.hosts, Down: s.down, PKI: s.material, Control: s.control, Write: write}
+// verified is the cluster as internal/state wants it.
+func (s *session) verified(write bool) state.Cluster {
+	return state.Cluster{Inv: s.inv, Hosts: s.hosts, Down: s.down, PKI: s.material, Control: s.control, Write: write, Skip: s.leftOut}
 }
 
 // trips is the largest number of round trips to one host so far.

@@ -35,6 +35,7 @@ type session struct {
 	hosts    plan.Hosts
 	counted  map[string]*remote.Counting
 	down     map[string]error // hosts without a connection
+	leftOut  []string         // those of them that the operator goes on without
 	facts    map[string]*facts.Brief
 	disks    map[string]etcd.Disk
 	subnets  map[string]netip.Prefix
@@ -154,31 +155,38 @@ func (s *session) ask(ctx context.Context) error {
 
 // gather asks every connected host for its facts, all at once.
 func (s *session) gather(ctx context.Context) error {
-	s.facts = map[string]*facts.Brief{}
-	found := make([]*facts.Brief, len(s.inv.Hosts))
+	var mu sync.Mutex
+	found := map[string]*facts.Brief{}
+	err := s.eachHost(ctx, func(ctx context.Context, h remote.Host) error {
+		f, err := facts.GatherBrief(ctx, h)
+		mu.Lock()
+		defer mu.Unlock()
+		found[h.Name()] = f
+		return err
+	})
+	if err == nil {
+		s.facts = found
+	}
+	return err
+}
+
+// eachHost calls ask for every connected host, many at once. The error names the host.
+func (s *session) eachHost(ctx context.Context, ask func(context.Context, remote.Host) error) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(plan.Parallel)
 	for i := range s.inv.Hosts {
-		name := s.inv.Hosts[i].Name
-		if s.hosts[name] == nil {
+		h := s.hosts[s.inv.Hosts[i].Name]
+		if h == nil {
 			continue
 		}
-		g.Go(func() (err error) {
-			if found[i], err = facts.GatherBrief(ctx, s.hosts[name]); err != nil {
-				return fmt.Errorf("%s: %w", name, err)
+		g.Go(func() error {
+			if err := ask(ctx, h); err != nil {
+				return fmt.Errorf("%s: %w", h.Name(), err)
 			}
 			return nil
 		})
 	}
-	if err := g.Wait(); err != nil {
-		return err
-	}
-	for i := range s.inv.Hosts {
-		if found[i] != nil {
-			s.facts[s.inv.Hosts[i].Name] = found[i]
-		}
-	}
-	return nil
+	return g.Wait()
 }
 
 // secrets registers everything secret of the store, so that no text shows it.
@@ -227,6 +235,15 @@ func (s *session) recordQuorum(ctx context.Context) error {
 	}
 	s.material.Identity = id
 	return nil
+}
+
+// dialEtcd connects to the members through ssh.
+func (s *session) dialEtcd(ctx context.Context) (*etcd.Cluster, error) {
+	tls, err := s.material.TLSConfig()
+	if err != nil {
+		return nil, err
+	}
+	return etcd.Dial(ctx, etcd.MembersOf(s.inv, s.hosts), tls)
 }
 
 // findProber looks for hactl-prober beside this executable.

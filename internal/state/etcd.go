@@ -1,4 +1,4 @@
-package verify
+package state
 
 import (
 	"cmp"
@@ -13,7 +13,7 @@ import (
 )
 
 // etcdChecks asks every member, and for one acknowledged write.
-func etcdChecks(ctx context.Context, c Cluster) []Check {
+func etcdChecks(ctx context.Context, c Cluster, seen *Seen) []Check {
 	tls, err := c.PKI.TLSConfig()
 	if err != nil {
 		return []Check{failed("etcd", "client certificate", Unknown, err)}
@@ -24,6 +24,7 @@ func etcdChecks(ctx context.Context, c Cluster) []Check {
 	}
 	defer cluster.Close()
 	st := cluster.Status(ctx)
+	seen.Etcd = st
 	var out []Check
 	for _, m := range st.Members {
 		out = append(out, memberCheck(m))

@@ -1,8 +1,8 @@
-// Package verify looks at a cluster from outside and says what it sees: etcd
+// Package state is the read model of a running cluster. It looks at a cluster from outside and says what it sees: etcd
 // members and a write, who owns the VIP, every apiserver, every node, the
 // system workloads, certificates. It changes nothing but one etcd key of its
 // own, which it removes.
-package verify
+package state
 
 import (
 	"cmp"
@@ -16,6 +16,7 @@ import (
 	"sync"
 	"time"
 
+	"hactl/etcd"
 	"hactl/internal/plan"
 	"hactl/internal/remote"
 	"hactl/inventory"
@@ -52,7 +53,28 @@ type Report struct {
 	VIP     string  `json:"vip"`
 	Healthy bool    `json:"healthy"`
 	Checks  []Check `json:"checks"`
+	Seen    Seen    `json:"-"`
 }
+
+// Seen is what the checks of a report are judged from; empty where the area was not
+// looked at, or could not be.
+type Seen struct {
+	Etcd   *etcd.Status            // nil: no client could be made
+	Owners []string                // hosts that hold the VIP
+	Nodes  map[string]kubeadm.Node // by name; nil: no apiserver answered
+}
+
+// Area is a side of a cluster that can be looked at by itself.
+type Area int
+
+// The areas, in the order of a report.
+const (
+	Etcd Area = iota
+	VIP
+	APIServers
+	Nodes // and the workloads of the system
+	Certificates
+)
 
 // Cluster is what is looked at. Hosts that could not be connected to are
 // missing in Hosts and named in Down.
@@ -72,9 +94,10 @@ type Cluster struct {
 // lookTimeout bounds one look, so that a hung component cannot hold it up.
 const lookTimeout = 10 * time.Second
 
-// part looks at one side of a cluster.
-type part func(context.Context, Cluster) []Check
+// part looks at one area and keeps in its own fields of Seen what it found.
+type part func(context.Context, Cluster, *Seen) []Check
 
+// parts are in the order of the areas.
 var parts = []part{etcdChecks, vipChecks, apiChecks, clusterChecks, certificates}
 
 // view is what was seen of a cluster, part by part.
@@ -82,13 +105,23 @@ type view struct {
 	c     Cluster
 	parts []part
 	seen  [][]Check
+	found Seen
 }
 
-func (c Cluster) view(parts []part) *view { return &view{c, parts, make([][]Check, len(parts))} }
+func (c Cluster) view(parts []part) *view {
+	return &view{c: c, parts: parts, seen: make([][]Check, len(parts))}
+}
 
-// Look looks once, at everything at the same time.
-func Look(ctx context.Context, c Cluster) *Report {
-	v := c.view(parts)
+// Look looks once, at the named areas, or at all of them, at the same time.
+func Look(ctx context.Context, c Cluster, areas ...Area) *Report {
+	chosen := parts
+	if len(areas) > 0 {
+		chosen = nil
+		for _, a := range areas {
+			chosen = append(chosen, parts[a])
+		}
+	}
+	v := c.view(chosen)
 	v.look(ctx, func([]Check) bool { return true })
 	return v.report()
 }
@@ -101,7 +134,7 @@ func (v *view) look(ctx context.Context, anew func([]Check) bool) {
 	var wg sync.WaitGroup
 	for i, look := range v.parts {
 		if anew(v.seen[i]) {
-			wg.Go(func() { v.seen[i] = v.c.skipped(look(ctx, v.c)) })
+			wg.Go(func() { v.seen[i] = v.c.skipped(look(ctx, v.c, &v.found)) })
 		}
 	}
 	wg.Wait()
@@ -118,7 +151,7 @@ func (c Cluster) skipped(checks []Check) []Check {
 }
 
 func (v *view) report() *Report {
-	r := &Report{Cluster: v.c.Inv.Cluster, VIP: v.c.Inv.VIP.Address.String(), Checks: slices.Concat(v.seen...)}
+	r := &Report{Cluster: v.c.Inv.Cluster, VIP: v.c.Inv.VIP.Address.String(), Checks: slices.Concat(v.seen...), Seen: v.found}
 	r.Healthy = well(r.Checks)
 	return r
 }
@@ -201,7 +234,7 @@ func firstLine(s string) string {
 }
 
 // vipChecks judges who holds the VIP, and each master that could take it.
-func vipChecks(ctx context.Context, c Cluster) []Check {
+func vipChecks(ctx context.Context, c Cluster, seen *Seen) []Check {
 	var owners []string
 	var members []Check
 	unknown := 0
@@ -221,6 +254,7 @@ func vipChecks(ctx context.Context, c Cluster) []Check {
 		}
 		members = append(members, k)
 	}
+	seen.Owners = owners
 	k := Check{Area: "vip", What: c.Inv.VIP.Address.String(), State: OK}
 	switch {
 	case len(owners) > 1:
@@ -236,7 +270,7 @@ func vipChecks(ctx context.Context, c Cluster) []Check {
 }
 
 // apiChecks asks every apiserver on its own host, and one through the VIP.
-func apiChecks(ctx context.Context, c Cluster) []Check {
+func apiChecks(ctx context.Context, c Cluster, _ *Seen) []Check {
 	masters := c.Inv.Masters()
 	out := make([]Check, len(masters)+1)
 	var wg sync.WaitGroup
@@ -279,7 +313,7 @@ func throughVIP(ctx context.Context, c Cluster) Check {
 }
 
 // clusterChecks asks whichever apiserver answers for nodes and workloads.
-func clusterChecks(ctx context.Context, c Cluster) []Check {
+func clusterChecks(ctx context.Context, c Cluster, seen *Seen) []Check {
 	control := c.Control
 	if control == nil {
 		control = &kubeadm.Control{Inv: c.Inv, Hosts: c.Hosts, PKI: c.PKI}
@@ -291,6 +325,7 @@ func clusterChecks(ctx context.Context, c Cluster) []Check {
 		if err != nil {
 			return err
 		}
+		seen.Nodes = nodes
 		out = nodeChecks(c.Inv, nodes)
 		loads, err := api.SystemWorkloads(ctx)
 		if err != nil {
@@ -346,7 +381,7 @@ type expires struct {
 // certificates reports the next to expire, of the store's and of those that
 // kubeadm and the kubelets made on the hosts, and hosts that could not be asked. A
 // kubelet makes its own anew long before the end: one that does not loses its node.
-func certificates(ctx context.Context, c Cluster) []Check {
+func certificates(ctx context.Context, c Cluster, _ *Seen) []Check {
 	nodes := append(c.Inv.Masters(), c.Inv.Workers()...)
 	found, out := make([][]kubeadm.Certificate, len(nodes)), make([]Check, len(nodes)+1)
 	var g errgroup.Group

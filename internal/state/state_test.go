@@ -1,4 +1,4 @@
-package verify
+package state
 
 import (
 	"context"
@@ -56,7 +56,7 @@ func TestVIPIsOKOnlyWithOneOwner(t *testing.T) {
 					return &remote.Result{Stdout: []byte(c.says[i])}, nil
 				})
 			}
-			got := vipChecks(t.Context(), cl)
+			got := vipChecks(t.Context(), cl, &Seen{})
 			for i, m := range got[1:] {
 				if m.What != cl.Inv.Masters()[i].Name || (m.State == Unknown) != (c.says[i] == "") || (m.Detail == "holds it") != (c.says[i] == here) {
 					t.Errorf("%+v", m)
@@ -76,7 +76,7 @@ func TestMasterWithoutKeepalivedIsNotHealthy(t *testing.T) {
 	cl := clusterOf(t, plan.Hosts{"master-2": remote.NewFake("master-2", func(remote.Call) (*remote.Result, error) {
 		return &remote.Result{Stdout: []byte("\nId=keepalived.service\nActiveState=failed\n\nId=hactl-prober.service\nActiveState=active\n\nend\n")}, nil
 	})}, map[string]error{"master-1": errors.New("no route")})
-	got := vipChecks(t.Context(), cl)
+	got := vipChecks(t.Context(), cl, &Seen{})
 	if k := got[2]; k.State != Bad || k.Detail != "keepalived.service is failed" {
 		t.Errorf("%+v", k)
 	}
@@ -97,7 +97,7 @@ func TestApiserverThatCouldNotBeReachedIsUnknownARefusalIsBad(t *testing.T) {
 			h := remote.NewFake("master-1", nil)
 			h.DialWith(func(context.Context, string, string) (net.Conn, error) { return nil, c.err })
 			cl := clusterOf(t, plan.Hosts{"master-1": h}, map[string]error{"master-2": errors.New("no route")})
-			got := apiChecks(t.Context(), cl)
+			got := apiChecks(t.Context(), cl, &Seen{})
 			if got[0].State != c.state || got[1].State != Unknown || got[1].Detail != "no route" || got[2].State != Unknown || got[3].State != c.state {
 				t.Errorf("%+v", got)
 			}
@@ -280,7 +280,7 @@ func TestCertificatesOnHostsCount(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			hosts := plan.Hosts{"master-1": certificateHost(t, "master-1", healthy), "master-2": certificateHost(t, "master-2", c.second), "master-3": certificateHost(t, "master-3", healthy)}
-			got := certificates(t.Context(), clusterOf(t, hosts, nil))
+			got := certificates(t.Context(), clusterOf(t, hosts, nil), &Seen{})
 			if len(got) != 1 || got[0] != (Check{Area: "certificate", What: c.what, State: c.state, Detail: c.detail}) {
 				t.Errorf("%+v", got)
 			}
@@ -301,7 +301,7 @@ func TestKubeletOfAWorkerThatDoesNotRenewItsCertificateIsBad(t *testing.T) {
 		hosts[h.Name] = certificateHost(t, h.Name, map[string]time.Time{kubelet: time.Now().Add(100 * 24 * time.Hour)})
 	}
 	hosts["worker-1"] = certificateHost(t, "worker-1", map[string]time.Time{kubelet: time.Now().Add(10*24*time.Hour + time.Hour)})
-	got := certificates(t.Context(), Cluster{Inv: inv, Hosts: hosts, PKI: pkitest.Material(t, inv)})
+	got := certificates(t.Context(), Cluster{Inv: inv, Hosts: hosts, PKI: pkitest.Material(t, inv)}, &Seen{})
 	if len(got) != 1 || got[0].State != Bad || got[0].What != "kubelet-client-current.pem" || !strings.HasSuffix(got[0].Detail, ", on worker-1") {
 		t.Errorf("%+v", got)
 	}
@@ -312,7 +312,7 @@ func TestMastersWhoseCertificatesCouldNotBeReadAreUnknown(t *testing.T) {
 		return &remote.Result{Stdout: []byte("has pki/apiserver.crt\n")}, nil
 	})
 	cl := clusterOf(t, plan.Hosts{"master-1": certificateHost(t, "master-1", nil), "master-2": odd}, map[string]error{"master-3": errors.New("no route")})
-	got := certificates(t.Context(), cl)
+	got := certificates(t.Context(), cl, &Seen{})
 	if len(got) != 3 || got[0].State != OK || got[1].State != Unknown || got[1].What != "master-2" || got[2].State != Unknown || got[2].Detail != "no route" {
 		t.Errorf("%+v", got)
 	}
@@ -336,14 +336,14 @@ func TestWaitAsksAgainOnlyForWhatIsMissing(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var asked [2]int
-				steady := func(context.Context, Cluster) []Check {
+				steady := func(context.Context, Cluster, *Seen) []Check {
 					asked[0]++
 					if c.relapse && asked[0] == 2 {
 						return []Check{{Area: "vip", State: Bad}}
 					}
 					return []Check{{Area: "vip", State: OK}}
 				}
-				late := func(context.Context, Cluster) []Check {
+				late := func(context.Context, Cluster, *Seen) []Check {
 					if asked[1]++; asked[1] < 4 {
 						return []Check{{Area: "workload", What: "coredns", State: Bad}}
 					}

@@ -1,4 +1,4 @@
-package verify
+package state
 
 // Group is checks of one area that have the same outcome, with what they are
 // about.

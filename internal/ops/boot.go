@@ -1,0 +1,121 @@
+package ops
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"hactl/internal/plan"
+	"hactl/internal/remote"
+)
+
+// bootMark is the file on a host that hactl has begun to reboot. It holds the boot in
+// which it was written, so that the next run knows whether the host has rebooted since.
+const bootMark = "/var/lib/hactl/reboot"
+
+// boot is what a host says of its boots.
+type boot struct {
+	ID       string // the running boot: the kernel's id, and when PID 1 was started
+	Mark     string // the boot that is to end, "" when no reboot was begun
+	Required string // why the host itself wants a reboot, or ""
+}
+
+// pending reports whether a reboot that was begun has not happened yet.
+func (b boot) pending() bool { return b.Mark != "" && b.Mark == b.ID }
+
+// rebooted reports whether a reboot that was begun has happened.
+func (b boot) rebooted() bool { return b.Mark != "" && b.Mark != b.ID }
+
+// bootScript prints the lines that parseBoot reads. The kernel's id alone does not
+// tell two boots of a host that shares its kernel with others.
+const bootScript = `i=$(cat /proc/sys/kernel/random/boot_id) && s=$(sed 's/^.*) //' /proc/1/stat) || exit 1
+set -- $s
+echo "boot $i.${20}"
+[ ! -e ` + bootMark + ` ] || echo "mark $(cat ` + bootMark + `)"
+r=$(uname -r)
+if [ -e /run/reboot-required ]; then echo "required /run/reboot-required exists"
+elif [ -e "/boot/vmlinuz-$r" ]; then
+  n=$(ls /boot/vmlinuz-* | sed 's,^/boot/vmlinuz-,,' | sort -V | tail -n 1)
+  [ "$n" = "$r" ] || echo "required kernel $n is installed, $r runs"
+fi
+`
+
+func parseBoot(out string) (boot, error) {
+	var b boot
+	for line := range strings.Lines(out) {
+		key, value, _ := strings.Cut(strings.TrimSpace(line), " ")
+		switch key {
+		case "boot":
+			b.ID = value
+		case "mark":
+			b.Mark = value
+		case "required":
+			b.Required = remote.Clean(value)
+		}
+	}
+	if b.ID == "" || b.Mark == "" && strings.Contains(out, "mark ") {
+		return b, fmt.Errorf("look at the boot: the host answered %q", remote.Clean(out))
+	}
+	return b, nil
+}
+
+// bootLook is the look of every step that depends on the boot.
+var bootLook = plan.Look{Key: "boot", Script: bootScript}
+
+// sawBoot reads the answer to bootLook.
+func sawBoot(env plan.Env) (boot, error) {
+	a, err := env.Saw(bootLook.Key)
+	if err != nil {
+		return boot{}, err
+	}
+	if a.Exit != 0 {
+		return boot{}, a.Failed("the boot")
+	}
+	return parseBoot(a.Out)
+}
+
+// lookAtBoots asks every connected host, all at once.
+func (s *session) lookAtBoots(ctx context.Context) (map[string]boot, error) {
+	var mu sync.Mutex
+	out := map[string]boot{}
+	err := s.eachHost(ctx, func(ctx context.Context, h remote.Host) error {
+		b, err := askBoot(ctx, h)
+		mu.Lock()
+		defer mu.Unlock()
+		out[h.Name()] = b
+		return err
+	})
+	return out, err
+}
+
+func askBoot(ctx context.Context, h remote.Host) (boot, error) {
+	res, err := h.Run(ctx, remote.Cmd{Title: "look at the boot", Script: bootScript, Timeout: 10 * time.Second})
+	if err != nil {
+		return boot{}, err
+	}
+	return parseBoot(string(res.Stdout))
+}
+
+// awaitBoot waits until the host answers from another boot than the one given.
+func awaitBoot(ctx context.Context, env plan.Env, before string, within time.Duration) error {
+	env.Say("waiting up to %s for %s to come back", within, env.Host.Name())
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	for {
+		b, err := askBoot(ctx, env.Host)
+		if err == nil && b.ID != before {
+			return nil
+		}
+		if err == nil {
+			err = fmt.Errorf("it answers, and has not rebooted")
+		}
+		select {
+		case <-ctx.Done():
+			return remote.Hint(fmt.Errorf("%s did not come back within %s: %w", env.Host.Name(), within, err),
+				"no other host was begun; bring it back, then run hactl reboot again: it goes on from here")
+		case <-time.After(time.Second):
+		}
+	}
+}

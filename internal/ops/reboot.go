@@ -1,0 +1,295 @@
+package ops
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"hactl/etcd"
+	"hactl/internal/exitcode"
+	"hactl/internal/plan"
+	"hactl/internal/remote"
+	"hactl/internal/state"
+	"hactl/inventory"
+	"hactl/keepalived"
+	"hactl/kubeadm"
+)
+
+// RebootOptions are the flags of a rolling reboot.
+type RebootOptions struct {
+	Options
+	Hosts          []string      // the hosts to reboot; empty with All or IfRequired
+	All            bool          // every host of the inventory
+	IfRequired     bool          // of those, the hosts that want a reboot themselves
+	AcceptDowntime bool          // reboot masters that the cluster does not work without
+	Drain          time.Duration // how long the pods of a host may take to leave
+	Return         time.Duration // how long a host may take to come back
+}
+
+// Reboot reboots hosts one after the other, each taken out of service before and given
+// back after, with a look at the whole cluster between two hosts. A run that was cut is
+// completed by the next one: a mark on each host says whether it has rebooted.
+func Reboot(ctx context.Context, r Request, o RebootOptions) (*Result, error) {
+	return operation{verb: "reboot", phases: []phase{{make: o.plan}}}.run(ctx, r, o.Options)
+}
+
+// plan looks which hosts are due and lists what is done to each of them.
+func (o RebootOptions) plan(ctx context.Context, s *session) (*plan.Plan, error) {
+	if err := s.loadStore(ctx); err != nil {
+		return nil, err
+	}
+	boots, err := s.lookAtBoots(ctx)
+	if err != nil {
+		return nil, err
+	}
+	due := o.due(s.inv, boots)
+	if err := o.refuse(s.inv, due); err != nil {
+		return nil, err
+	}
+	first := state.Look(ctx, s.verified(false), state.Etcd, state.VIP, state.APIServers, state.Nodes)
+	gate := state.NewGate(s.verified(false), first)
+	note, roll := plan.Stage{Name: "note the boots"}, plan.Roll{
+		Hosts: func(ctx context.Context) ([]string, error) {
+			return state.Look(ctx, s.verified(false), state.Etcd, state.VIP).Order(due), nil
+		},
+		Gate: plan.Gate{Look: gate.Look, Within: gateTimeout},
+	}
+	for _, h := range due {
+		note.Steps = append(note.Steps, noteBoot(h))
+		roll.TakeOut = append(roll.TakeOut, s.takeOut(h, o)...)
+		roll.Steps = append(roll.Steps, s.reboot(h, o, boots[h.Name].Required))
+		roll.PutBack = append(roll.PutBack, s.putBack(h)...)
+	}
+	if len(due) == 0 {
+		return plan.Make(ctx, nil, s.hosts, s)
+	}
+	return plan.Make(ctx, []plan.Stage{note, {Name: "reboot", Roll: &roll}}, s.hosts, s)
+}
+
+// gateTimeout bounds how long the cluster may take to be as it has to be before the
+// next host is taken out.
+const gateTimeout = 4 * time.Minute
+
+// due are the hosts that are rebooted. A run that goes on after one that was cut
+// completes it, and begins no further hosts of --all: those that are done carry no mark
+// any more.
+func (o RebootOptions) due(inv *inventory.Inventory, boots map[string]boot) []*inventory.Host {
+	begun := false
+	for _, b := range boots {
+		begun = begun || b.Mark != ""
+	}
+	var out []*inventory.Host
+	for i := range inv.Hosts {
+		h := &inv.Hosts[i]
+		b, there := boots[h.Name]
+		switch {
+		case !there: // left out on request
+		case b.Mark != "", slices.Contains(o.Hosts, h.Name):
+			out = append(out, h)
+		case begun || len(o.Hosts) > 0:
+		case o.IfRequired && b.Required != "", o.All && !o.IfRequired:
+			out = append(out, h)
+		}
+	}
+	return out
+}
+
+// refuse names what would be down while a master reboots that has no replacement.
+func (o RebootOptions) refuse(inv *inventory.Inventory, due []*inventory.Host) error {
+	masters := inv.Masters()
+	if len(masters) >= 3 || o.AcceptDowntime {
+		return nil
+	}
+	for _, h := range due {
+		if h.Role == inventory.ControlPlane {
+			return exitcode.With(exitcode.Unsafe, remote.Hint(
+				fmt.Errorf("with %d masters the API and etcd are down while %s reboots", len(masters), h.Name),
+				"permit it with --accept-downtime"))
+		}
+	}
+	return nil
+}
+
+// noteBoot writes the mark, unless an earlier run did.
+func noteBoot(h *inventory.Host) plan.Step {
+	what := "note that " + h.Name + " is to be rebooted"
+	return plan.Step{
+		ID: bootID(h, "note"), Host: h.Name, Title: "note", Look: []plan.Look{bootLook},
+		Check: func(_ context.Context, env plan.Env) (*plan.Change, error) {
+			b, err := sawBoot(env)
+			if err != nil || b.Mark != "" {
+				return nil, err
+			}
+			return &plan.Change{Op: plan.Create, Summary: what, Pin: b.ID, Acts: []string{what}}, nil
+		},
+		Apply: func(ctx context.Context, env plan.Env, c *plan.Change) error {
+			return env.Host.Put(ctx, remote.File{Path: bootMark, Content: []byte(c.Pin + "\n"), Mode: 0o600})
+		},
+	}
+}
+
+func bootID(h *inventory.Host, what string) plan.ID { return plan.ID("boot/" + h.Name + "/" + what) }
+
+// stillToReboot is for steps that have nothing to do once the host has rebooted.
+func stillToReboot(env plan.Env) (bool, error) {
+	b, err := sawBoot(env)
+	return !b.rebooted(), err
+}
+
+// takeOut empties the host: no new pods, no pods, no leadership, no VIP.
+func (s *session) takeOut(h *inventory.Host, o RebootOptions) []plan.Step {
+	cordon := s.control.Cordon(h, "reboot")
+	drain := s.control.Drain(h, o.Drain, stillToReboot)
+	drain.Look = append(drain.Look, bootLook)
+	steps := []plan.Step{cordon, drain}
+	if h.Role != inventory.ControlPlane {
+		return steps
+	}
+	if len(s.inv.Masters()) > 1 {
+		steps = append(steps, etcd.MoveLeadership(h, s.dialEtcd))
+	}
+	return append(steps, s.stopAPIServer(h, o))
+}
+
+// stopAPIServer ends the apiserver gracefully: the VIP moves while it still serves, so
+// that its clients lose no request.
+func (s *session) stopAPIServer(h *inventory.Host, o RebootOptions) plan.Step {
+	look, run := kubeadm.StopAPIServer()
+	what := "stop the kubelet and the apiserver, and have another master hold the VIP"
+	st := plan.Script{ID: bootID(h, "apiserver"), Host: h.Name, Title: "apiserver", Look: look, Summary: what, Run: run,
+		Timeout: 2 * time.Minute, Acts: func(string) []string { return []string{what} }}.Step()
+	st.Then = plan.Then(plan.Do, what, what)
+	st.Look = append(st.Look, bootLook)
+	check := st.Check
+	st.Check = func(ctx context.Context, env plan.Env) (*plan.Change, error) {
+		if due, err := stillToReboot(env); err != nil || !due {
+			return nil, err
+		}
+		return check(ctx, env)
+	}
+	st.Guard = func(ctx context.Context, env plan.Env) error { return s.spared(ctx, env, h, o) }
+	st.Ready = func(ctx context.Context, env plan.Env) error {
+		if len(s.inv.Masters()) == 1 {
+			return nil
+		}
+		return s.awaitOwner(ctx, env, h)
+	}
+	return st
+}
+
+// spared refuses to stop a master without which the cluster does not serve.
+func (s *session) spared(ctx context.Context, env plan.Env, h *inventory.Host, o RebootOptions) error {
+	if h.Role != inventory.ControlPlane || len(s.inv.Masters()) < 3 && o.AcceptDowntime {
+		return nil
+	}
+	c, err := s.dialEtcd(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if err := c.SurvivesStopping(ctx, h.Name); err != nil {
+		return err
+	}
+	return (kubeadm.Cluster{Inv: s.inv, PKI: s.material}).Spare(ctx, env, h)
+}
+
+// vipMoves bounds how long the VIP may take to be on another master.
+const vipMoves = 30 * time.Second
+
+// awaitOwner waits until exactly one master other than h holds the VIP.
+func (s *session) awaitOwner(ctx context.Context, env plan.Env, h *inventory.Host) error {
+	ctx, cancel := context.WithTimeout(ctx, vipMoves)
+	defer cancel()
+	for {
+		var owners []string
+		for _, m := range keepalived.Look(ctx, s.inv, s.hosts) {
+			if m.Holds {
+				owners = append(owners, m.Host)
+			}
+		}
+		if len(owners) == 1 && owners[0] != h.Name {
+			env.Say("%s holds the VIP", owners[0])
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return remote.Hint(fmt.Errorf("the VIP did not move from %s within %s: held by %s", h.Name, vipMoves, orNone(owners)), "hactl status shows which masters could hold it")
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}
+
+func orNone(names []string) string {
+	if len(names) == 0 {
+		return "no master"
+	}
+	return strings.Join(names, ", ")
+}
+
+// reboot is the step that reboots the host and waits until it is back.
+func (s *session) reboot(h *inventory.Host, o RebootOptions, why string) plan.Step {
+	what := "reboot"
+	summary := what
+	if why != "" {
+		summary += " (" + why + ")"
+	}
+	var before boot
+	return plan.Step{
+		ID: bootID(h, "reboot"), Host: h.Name, Title: "reboot", Look: []plan.Look{bootLook},
+		Check: func(_ context.Context, env plan.Env) (*plan.Change, error) {
+			b, err := sawBoot(env)
+			if err != nil || b.rebooted() {
+				return nil, err
+			}
+			return &plan.Change{Op: plan.Restart, Summary: summary, Acts: []string{what}}, nil
+		},
+		Guard: func(ctx context.Context, env plan.Env) error {
+			b, err := askBoot(ctx, env.Host)
+			if err == nil && !b.pending() {
+				err = errors.New("the host does not say that it is to be rebooted")
+			}
+			if before = b; err != nil {
+				return err
+			}
+			return s.spared(ctx, env, h, o)
+		},
+		Apply: func(ctx context.Context, env plan.Env, _ *plan.Change) error {
+			_, err := env.Host.Run(ctx, remote.Cmd{Title: "reboot", Script: "(sleep 0.3; systemctl reboot -i) >/dev/null 2>&1 &"})
+			return err
+		},
+		Ready: func(ctx context.Context, env plan.Env) error {
+			if err := awaitBoot(ctx, env, before.ID, o.Return); err != nil {
+				return exitcode.With(exitcode.Unhealthy, err)
+			}
+			return nil
+		},
+	}
+}
+
+// putBack gives the host back, and then removes the mark.
+func (s *session) putBack(h *inventory.Host) []plan.Step {
+	uncordon := s.control.Uncordon(h, func(env plan.Env) (bool, error) {
+		b, err := sawBoot(env)
+		return b.rebooted(), err
+	})
+	uncordon.Look = append(uncordon.Look, bootLook)
+	what := "note that " + h.Name + " is back"
+	done := plan.Step{
+		ID: bootID(h, "back"), Host: h.Name, Title: "back", Look: []plan.Look{bootLook}, Then: plan.Then(plan.Delete, what, what),
+		Check: func(_ context.Context, env plan.Env) (*plan.Change, error) {
+			b, err := sawBoot(env)
+			if err != nil || !b.rebooted() {
+				return nil, err
+			}
+			return &plan.Change{Op: plan.Delete, Summary: what, Acts: []string{what}}, nil
+		},
+		Apply: func(ctx context.Context, env plan.Env, _ *plan.Change) error {
+			_, err := env.Host.Run(ctx, remote.Cmd{Title: what, Script: "rm -f " + bootMark})
+			return err
+		},
+	}
+	return []plan.Step{uncordon, done}
+}
