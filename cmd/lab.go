@@ -79,8 +79,10 @@ func (a *app) labUpCommand(f *labFlags) *cobra.Command {
 // labWatchCommand is what boots a host, and boots it again when it reboots.
 func labWatchCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "watch FOLDER HOST", Short: "Boot a host of a lab, and boot it again when it reboots", Hidden: true, Args: cobra.ExactArgs(2),
-		RunE: func(cmd *cobra.Command, args []string) error { return lab.Watch(cmd.Context(), args[0], args[1]) },
+		Use: "watch FOLDER HOST", Short: "Boot a host of a lab, and boot it again when it reboots", Hidden: true, Args: everyWord,
+		Long:    "Boot a host of a lab and stay, to boot it again when it reboots. hactl lab up starts it.",
+		Example: "  hactl lab watch ~/.cache/hactl/labs/lab master-1",
+		RunE:    func(cmd *cobra.Command, args []string) error { return lab.Watch(cmd.Context(), args[0], args[1]) },
 	}
 }
 

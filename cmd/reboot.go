@@ -85,7 +85,13 @@ func (a *app) operationFlags(c *cobra.Command, o *ops.Options) {
 	fullFlag(c, &o.Full)
 	f.StringSliceVar(&o.Skip, "skip", nil, "go on without this `host` if it does not answer; a quorum of masters must be left")
 	f.BoolVar(&o.Force, "force-unlock", false, "break the lock of another run, saying whose it was")
+	measureFlag(c, &o.Measure)
 	_ = c.RegisterFlagCompletionFunc("skip", a.completeHosts())
+}
+
+// measureFlag is --measure of every verb that changes a running cluster.
+func measureFlag(c *cobra.Command, measure *bool) {
+	c.Flags().BoolVar(measure, "measure", false, "send requests through the VIP meanwhile, and count those that fail because of it")
 }
 
 // printDryRun shows the plan of a dry run, and gives its exit code.

@@ -53,6 +53,7 @@ nothing.`,
 	f.StringSliceVar(&o.Skip, "skip", nil, "go on without this `host` if it does not answer; a quorum of masters must be left")
 	f.StringSliceVar(&o.Ignore, "ignore", nil, "`id` of a preflight check whose findings do not count; repeat for more")
 	f.BoolVar(&o.Force, "force-unlock", false, "break the lock of another run, saying whose it was")
+	measureFlag(c, &o.Measure)
 	_ = c.RegisterFlagCompletionFunc("skip", a.completeHosts())
 	_ = c.RegisterFlagCompletionFunc("ignore", completeChecks)
 	return c
@@ -81,11 +82,23 @@ func (a *app) printResult(run *verbRun, res *ops.Result, timeline bool) error {
 	if timeline {
 		defer a.printTimeline(res.Path)
 	}
+	if a.json() {
+		if res.Report == nil {
+			return nil
+		}
+		result := map[string]any{"kind": "result", "changed": res.Changed, "kubeconfig": res.Kubeconfig, "trips": res.Trips, "status": res.Report}
+		if res.Measured != nil {
+			result["measured"] = res.Measured
+		}
+		return a.printJSON(result)
+	}
+	defer func() {
+		for _, m := range res.Measured {
+			fmt.Fprintln(a.stdout, m)
+		}
+	}()
 	if res.Report == nil {
 		return nil
-	}
-	if a.json() {
-		return a.printJSON(map[string]any{"kind": "result", "changed": res.Changed, "kubeconfig": res.Kubeconfig, "trips": res.Trips, "status": res.Report})
 	}
 	a.printReport(res.Report)
 	what := ui.Count(res.Changed, "step") + " changed"

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"hactl/internal/drill"
 	"hactl/internal/exitcode"
 	"hactl/internal/plan"
 	"hactl/internal/remote"
@@ -23,6 +24,9 @@ type Options struct {
 	Force  bool     // break the lock of another run
 	Skip   []string // hosts that may be missing
 	Ignore []string // preflight checks whose findings do not count
+	// Measure sends requests through the VIP, and writes to etcd, while hosts are
+	// changed, and counts what failed because of it.
+	Measure bool
 }
 
 // Result is what came of an operation.
@@ -34,6 +38,8 @@ type Result struct {
 	LeftOut    []string      // hosts that were missing and that the operator went on without
 	Report     *state.Report // the cluster at the end; nil when the operation ended before
 	Path       []plan.Timing // the critical path of the run, failed ones included
+	// Measured is what requests saw meanwhile, for each phase that changed something.
+	Measured []*drill.Measurement
 }
 
 // operation is a verb that changes hosts: phases, one after another, each planned
@@ -112,13 +118,38 @@ func (s *session) phase(ctx context.Context, op operation, ph phase, o Options, 
 			return err
 		}
 	}
-	applied, err := p.Apply(ctx, s.hosts, s, s.Stop())
-	res.Changed += applied.Done
-	res.Path = append(res.Path, plan.CriticalPath(applied.Timings)...)
+	err = s.measured(ctx, o, p, res, func(ctx context.Context) error {
+		applied, err := p.Apply(ctx, s.hosts, s, s.Stop())
+		res.Changed += applied.Done
+		res.Path = append(res.Path, plan.CriticalPath(applied.Timings)...)
+		return err
+	})
 	if err != nil {
 		return remote.Hint(err, "%s done and kept; hactl %s goes on from here", ui.Count(res.Changed, "step"), op.verb)
 	}
 	return nil
+}
+
+// measured calls apply, with requests to the cluster around it where that was asked for
+// and the cluster runs.
+func (s *session) measured(ctx context.Context, o Options, p *plan.Plan, res *Result, apply func(context.Context) error) error {
+	if !o.Measure || len(p.Pending()) == 0 {
+		return apply(ctx)
+	}
+	if s.facts != nil && !s.established() {
+		s.Note("nothing is measured: the cluster has not run yet")
+		return apply(ctx)
+	}
+	c, hangUp, err := s.drillCluster(ctx, &DrillOptions{})
+	if err != nil {
+		return err
+	}
+	defer hangUp()
+	m, err := drill.During(ctx, c, drill.DuringOptions{Say: s.Note}, apply)
+	if m != nil {
+		res.Measured = append(res.Measured, m)
+	}
+	return err
 }
 
 // confirm shows the plan and asks, unless there is nothing to ask about.
