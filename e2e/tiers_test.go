@@ -22,6 +22,7 @@ var core = []string{
 	"TestFirstMasterPoweredOff",
 	"TestDriftIsNamedAndUndone",
 	"TestSecondUpChangesNothing",
+	"TestSnapshotIsSavedVerifiedAndRefused",
 	"TestEtcdRefusesAClientWithoutACertificate",
 	"TestAnonymousRequestIsRefused",
 	"TestForeignCAIsNeverReplaced",

@@ -434,3 +434,35 @@ func TestSnapshotIsVerified(t *testing.T) {
 		t.Errorf("a damaged stream: got %v", err)
 	}
 }
+
+// Without a quorum the member that is furthest gives what it has.
+func TestSnapshotWithoutAQuorumIsOfTheFurthestMember(t *testing.T) {
+	f, c := startFake(t, 3)
+	f.kill("m1")
+	f.kill("m2")
+	var b bytes.Buffer
+	s, err := c.Snapshot(context.Background(), &b)
+	if err != nil || s.Member != "m3" || s.Quorum || b.Len() == 0 {
+		t.Errorf("%+v: %v", s, err)
+	}
+	f.kill("m3")
+	if _, err := c.Snapshot(context.Background(), io.Discard); err == nil || !strings.Contains(err.Error(), "0 of 3") {
+		t.Errorf("with no member: got %v", err)
+	}
+}
+
+func TestSnapshotIsTakenFromTheBestMember(t *testing.T) {
+	member := func(name string, healthy, leader bool, term, applied uint64) MemberStatus {
+		return MemberStatus{Name: name, Reachable: true, Healthy: healthy, Leader: leader, RaftTerm: term, Applied: applied}
+	}
+	for want, members := range map[string][]MemberStatus{
+		"follower": {member("leader", true, true, 2, 9), member("follower", true, false, 2, 8), member("ill", false, false, 3, 10)},
+		"leader":   {member("ill", false, false, 3, 10), member("leader", true, true, 2, 9)},
+		"term":     {member("index", false, false, 2, 10), member("term", false, false, 3, 4)},
+		"index":    {member("behind", false, false, 3, 9), member("index", false, false, 3, 10)},
+	} {
+		if got := (&Status{Members: members}).source(); got == nil || got.Name != want {
+			t.Errorf("want %s, got %+v", want, got)
+		}
+	}
+}

@@ -7,43 +7,88 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 )
 
 // Snapshot is what was taken.
 type Snapshot struct {
-	Member string // who gave it
-	Bytes  int64  // written, with the checksum at the end
+	Member    string // who gave it
+	ClusterID uint64 // etcd's id of the cluster
+	Version   string // of the member
+	Quorum    bool   // there was one; else writes that this member had not got may be missing
+	Bytes     int64  // written, with the checksum at the end
 }
+
+// stalled is how long a snapshot may bring nothing. The member holds a read
+// transaction meanwhile, and its database grows with every write.
+const stalled = 30 * time.Second
 
 // Snapshot writes a snapshot of the database to w, as etcdutl restores it: the
 // database followed by its SHA-256, which is verified on the way. It is taken
-// from a follower where there is one, to spare the leader. The bound is ctx's.
-// After an error, what was written must be thrown away.
+// from a follower where there is one, to spare the leader, and without a quorum
+// from the member that is furthest. The bound is ctx's. After an error, what was
+// written must be thrown away.
 func (c *Cluster) Snapshot(ctx context.Context, w io.Writer) (*Snapshot, error) {
-	cn, s, err := c.leading(ctx, "take a snapshot")
-	if err != nil {
-		return nil, err
+	status := c.Status(ctx)
+	from := status.source()
+	if from == nil {
+		return nil, status.refuse("take a snapshot", status.Healthy, status.Voters)
 	}
-	for _, m := range s.Members {
-		if m.Healthy && !m.Leader {
-			cn = c.conn(m.Name)
-			break
-		}
-	}
+	cn := c.conn(from.Name)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	r, err := cn.client.Snapshot(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("take a snapshot from %s: %w", cn.Name, err)
 	}
 	sum := newTrailer()
-	n, err := io.Copy(io.MultiWriter(w, sum), r)
+	watch := time.AfterFunc(stalled, func() { cancel(fmt.Errorf("nothing came for %s", stalled)) })
+	defer watch.Stop()
+	n, err := io.Copy(io.MultiWriter(w, sum, resets{watch}), r)
 	err = errors.Join(err, r.Close())
+	if cause := context.Cause(ctx); err != nil && cause != nil {
+		err = cause
+	}
 	if err == nil {
 		err = sum.check()
 	}
 	if err != nil {
 		return nil, fmt.Errorf("take a snapshot from %s: %w", cn.Name, err)
 	}
-	return &Snapshot{Member: cn.Name, Bytes: n}, nil
+	return &Snapshot{Member: cn.Name, ClusterID: from.ClusterID, Version: from.Version, Quorum: status.Quorum, Bytes: n}, nil
+}
+
+// source is the member to take a snapshot from: a healthy follower, the leader, or
+// without a quorum the one that answers and has the latest term and entry. It is nil when
+// no member answers.
+func (s *Status) source() *MemberStatus {
+	var best *MemberStatus
+	better := func(a, b *MemberStatus) bool {
+		switch {
+		case a.Healthy != b.Healthy:
+			return a.Healthy
+		case a.Healthy:
+			return !a.Leader && b.Leader
+		case a.RaftTerm != b.RaftTerm:
+			return a.RaftTerm > b.RaftTerm
+		}
+		return a.Applied > b.Applied
+	}
+	for i := range s.Members {
+		m := &s.Members[i]
+		if m.Reachable && !m.Learner && (best == nil || better(m, best)) {
+			best = m
+		}
+	}
+	return best
+}
+
+// resets starts a timer again whenever something is written.
+type resets struct{ *time.Timer }
+
+func (r resets) Write(p []byte) (int, error) {
+	r.Reset(stalled)
+	return len(p), nil
 }
 
 // trailer hashes a stream but for its last 32 bytes, which are its checksum.

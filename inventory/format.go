@@ -57,6 +57,7 @@ var formats = map[string]format{
 	"hostkey":        {help: "a host key such as 'ssh-ed25519 AAAA...' or 'SHA256:...' as ssh-keyscan and ssh-keygen -lf print it", pattern: `^(SHA256:[A-Za-z0-9+/]{43}=?|[a-z0-9@.-]+ [A-Za-z0-9+/]+={0,2}( .*)?)$`, check: checkHostKey},
 	"url":            {help: "a URL such as https://mirror.example.com/hactl", pattern: `^https?://[^\s]+$`, check: checkURL},
 	"word":           {help: "a word of letters, digits and dashes", pattern: `^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$`},
+	"agekey":         {help: "a public key of age, age1..., as age-keygen prints it", pattern: `^age1[02-9ac-hj-np-z]{58}$`},
 	"drillcheck":     {help: "a scenario such as owner-cut-off, or one of its checks such as owner-cut-off/vip/write/new", pattern: `^[a-z0-9][-a-z0-9]*(/[a-z0-9][-a-z0-9]*)*$`},
 	"apiserverflag":  flagFormat(apiServerFlags),
 	"controllerflag": flagFormat(controllerFlags),

@@ -36,6 +36,7 @@ type Inventory struct {
 	Etcd       Etcd       `yaml:"etcd,omitempty" doc:"Settings of the etcd cluster."`
 	Kubernetes Kubernetes `yaml:"kubernetes,omitempty" doc:"Settings of kubeadm, the control plane and the kubelets."`
 	Artifacts  Artifacts  `yaml:"artifacts,omitempty" doc:"Where binaries and images come from."`
+	Backup     Backup     `yaml:"backup,omitempty" doc:"Snapshots of etcd."`
 	Drill      Drill      `yaml:"drill,omitempty" doc:"Bounds that hactl drill holds the cluster to."`
 	Hosts      []Host     `yaml:"hosts" doc:"The machines. 1, 3, 5 or 7 of them are masters."`
 
@@ -151,6 +152,11 @@ type Artifacts struct {
 	Mirror     string `yaml:"mirror,omitempty" format:"url" doc:"Base URL of a folder with the layout of a bundle." example:"https://mirror.example.com/hactl"`
 	OSPackages string `yaml:"osPackages,omitempty" enum:"install,present" doc:"install: missing OS packages are installed with the host's package manager. present: they must be there. Default install."`
 	Demo       *bool  `yaml:"demo,omitempty" doc:"Import the images of the small web server that hactl drill worker-lost runs, on every host. Default true, false when there is no worker."`
+}
+
+// Backup configures snapshots.
+type Backup struct {
+	Recipients []string `yaml:"recipients,omitempty" format:"agekey" doc:"Public keys of age that can read the copy of the PKI store which hactl snapshot save --with-store writes. Left out, a passphrase is taken from the environment." example:"[age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p]"`
 }
 
 // Drill bounds the client-visible gaps that hactl drill accepts.

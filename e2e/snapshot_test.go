@@ -1,0 +1,78 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// savedSnapshot is hactl snapshot save -o json.
+type savedSnapshot struct {
+	File, Store string
+	TookSeconds float64
+	Manifest    struct {
+		Member     string
+		Generation int
+		Quorum     bool
+		Content    struct {
+			Bytes, Revision int64
+			Keys            int
+			Objects         map[string]int
+		}
+	}
+}
+
+// TestSnapshotIsSavedVerifiedAndRefused saves a snapshot of a running cluster and
+// damages copies of it.
+func TestSnapshotIsSavedVerifiedAndRefused(t *testing.T) {
+	inTurn(t)
+	r := cluster(t)
+	r.env = append(r.env, "HACTL_BACKUP_PASSPHRASE=a passphrase of some words")
+	var s savedSnapshot
+	then(t, "save", func(t *testing.T) {
+		res := r.must(t, 0, "snapshot", "save", "--with-store", "--dir", r.Path("snapshots"), "-o", "json")
+		if err := json.Unmarshal([]byte(res.out), &s); err != nil {
+			t.Fatalf("%v: %s", err, res)
+		}
+		took(t, "snapshot save", res.took)
+		c := s.Manifest.Content
+		if !s.Manifest.Quorum || c.Objects["minions"] != 4 || c.Keys < 100 || c.Revision < 100 || s.Manifest.Generation != 1 {
+			t.Errorf("%+v", s)
+		}
+		for _, f := range []string{s.File, s.Store} {
+			if info, err := os.Stat(f); err != nil || info.Mode().Perm() != 0o600 || info.Size() == 0 {
+				t.Errorf("%s: %v, %v", f, info, err)
+			}
+		}
+	})
+	good := readText(t, s.File)
+	for reason, content := range map[string]string{
+		"":               good,
+		"truncated":      good[:len(good)/3],
+		"damaged":        good[:len(good)/2] + "\xff\x00" + good[len(good)/2+2:],
+		"not-a-snapshot": strings.Repeat("text ", 10000),
+	} {
+		path := filepath.Join(t.TempDir(), "copy.db")
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		code := 0
+		if reason != "" {
+			code = 7
+		}
+		if res := r.must(t, code, "snapshot", "verify", path); reason != "" && !strings.Contains(res.err, "("+reason+")") {
+			t.Errorf("%s: %s", reason, res)
+		}
+	}
+	then(t, "one that lies on a host is fetched", func(t *testing.T) {
+		labOutput(t, r.Lab, "master-1", `ETCDCTL_API=3 etcdctl --endpoints https://127.0.0.1:2379 --cacert /etc/etcd/pki/ca.crt --cert /etc/etcd/pki/server.crt --key /etc/etcd/pki/server.key snapshot save /root/by-hand.db 2>&1`)
+		r.must(t, 0, "snapshot", "fetch", "master-1:/root/by-hand.db", "--dir", r.Path("snapshots"))
+		if res := r.must(t, 0, "snapshot", "list", "--dir", r.Path("snapshots"), "-o", "json"); strings.Count(res.out, `.db","bytes"`) != 2 {
+			t.Errorf("not two snapshots: %s", res)
+		}
+	})
+}

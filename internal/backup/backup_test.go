@@ -1,0 +1,263 @@
+package backup
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	bolt "go.etcd.io/bbolt"
+	"go.etcd.io/etcd/api/v3/mvccpb"
+
+	"filippo.io/age"
+)
+
+const caText = "the certificate of the CA"
+
+// database is a database as etcd keeps it: two keys that live, one that was deleted.
+func database(t *testing.T, version string) []byte {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "db")
+	db, err := bolt.Open(path, 0o600, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	put := func(tx *bolt.Tx, bucket, key string, value []byte) error {
+		b, err := tx.CreateBucketIfNotExists([]byte(bucket))
+		if err != nil {
+			return err
+		}
+		return b.Put([]byte(key), value)
+	}
+	err = db.Update(func(tx *bolt.Tx) error {
+		ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte(caText)})
+		revs := []struct{ key, value, end string }{
+			{"/registry/pods/default/a", "pod", ""}, {rootCA, "k8s\x00\x12" + string(ca), ""}, {"/registry/pods/default/a", "", "t"}, {"/registry/pods/default/b", "pod", ""},
+		}
+		for i, r := range revs {
+			kv := mvccpb.KeyValue{Key: []byte(r.key), Value: []byte(r.value)}
+			text, err := kv.Marshal()
+			if err != nil {
+				return err
+			}
+			if err := put(tx, "key", string(revision(i+2))+r.end, text); err != nil {
+				return err
+			}
+		}
+		return errors.Join(put(tx, "cluster", "clusterVersion", []byte(version)), put(tx, "meta", "term", []byte("1")),
+			put(tx, "members", "8e9e05c52164694d", []byte(`{"id":1,"name":"m1"}`)))
+	})
+	if err = errors.Join(err, db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+func revision(main int) []byte {
+	b := make([]byte, 17)
+	binary.BigEndian.PutUint64(b, uint64(main)) //nolint:gosec // small
+	b[8] = '_'
+	return b
+}
+
+func sealed(db []byte) []byte {
+	sum := sha256.Sum256(db)
+	return append(bytes.Clone(db), sum[:]...)
+}
+
+func file(t *testing.T, content []byte) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "blue.db")
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestReadSeesEveryKey(t *testing.T) {
+	c, err := Read(file(t, sealed(database(t, "3.6.0"))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Keys != 2 || c.Revisions != 4 || c.Revision != 5 || c.Minor != "3.6" || fmt.Sprint(c.Members) != "[m1]" || c.Objects["pods"] != 1 || c.Objects["configmaps"] != 1 {
+		t.Errorf("%+v", c)
+	}
+	if want := fmt.Sprintf("%x", sha256.Sum256([]byte(caText))); c.CA != want {
+		t.Errorf("CA %s, want %s", c.CA, want)
+	}
+}
+
+func TestVerifyNamesWhyAFileIsRefused(t *testing.T) {
+	db := database(t, "3.6.0")
+	flipped := bytes.Clone(db)
+	flipped[len(flipped)/2] ^= 1
+	// A value that makes no sense under a checksum that is right: what a member with a
+	// damaged disk would give.
+	broken := bytes.Clone(db)
+	if i := bytes.Index(broken, []byte("\x0a\x18/registry/pods/default/b")); i < 0 {
+		t.Fatal("the test looks for a value in the wrong form")
+	} else {
+		broken[i+1] = 0x7f
+	}
+	good := sealed(db)
+	ours := Manifest{Cluster: "blue", ID: "blue-1", Generation: 1, Content: Content{Bytes: int64(len(good)), SHA256: fmt.Sprintf("%x", sha256.Sum256(good))}}
+	other, later := ours, ours
+	other.ID, later.Generation = "green-2", 3
+	want := Expected{ID: "blue-1", Generation: 1, CA: fmt.Sprintf("%x", sha256.Sum256([]byte(caText))), Etcd: "v3.6.16"}
+	foreignCA, newEtcd := want, want
+	foreignCA.CA, newEtcd.Etcd = strings.Repeat("0", 64), "v3.7.3"
+	for name, c := range map[string]struct {
+		content  []byte
+		manifest *Manifest
+		want     Expected
+		reason   Reason
+	}{
+		"in order":                  {good, &ours, want, ""},
+		"in order, no manifest":     {good, nil, want, ""},
+		"empty":                     {nil, nil, want, NotASnapshot},
+		"text":                      {bytes.Repeat([]byte("text "), 5000), nil, want, NotASnapshot},
+		"cut":                       {good[:len(good)/2], nil, want, Truncated},
+		"its checksum is cut":       {good[:len(good)-1], nil, want, Truncated},
+		"a member's own file":       {db, nil, want, Truncated},
+		"cut, known by manifest":    {good[:len(good)-1024], &ours, want, Truncated},
+		"a bit is wrong":            {append(flipped, good[len(db):]...), nil, want, Damaged},
+		"a value is wrong":          {sealed(broken), nil, want, Damaged},
+		"other than its manifest":   {sealed(database(t, "3.6.1")), &ours, want, Damaged},
+		"of another id":             {good, &other, want, Foreign},
+		"of another CA":             {good, nil, foreignCA, Foreign},
+		"of another etcd":           {good, &ours, newEtcd, WrongMinor},
+		"of a later life than ours": {good, &later, want, StaleStore},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := file(t, c.content)
+			if c.manifest != nil {
+				if err := WriteManifest(path, *c.manifest); err != nil {
+					t.Fatal(err)
+				}
+			}
+			_, _, err := Verify(path, c.want)
+			if ReasonOf(err) != c.reason || (c.reason == "") != (err == nil) {
+				t.Errorf("want %q, got %v", c.reason, err)
+			}
+		})
+	}
+}
+
+// What fails on the way, or is found damaged, leaves nothing behind.
+func TestWriteLeavesNoHalfFile(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "snapshots")
+	cut := errors.New("the stream was cut")
+	half := func(w io.Writer) error { _, _ = io.WriteString(w, "half"); return cut }
+	whole := func(w io.Writer) error { _, err := io.WriteString(w, "whole"); return err }
+	for name, write := range map[string]func() (string, error){
+		"cut":     func() (string, error) { return Write(dir, "a.db", half, nil) },
+		"damaged": func() (string, error) { return Write(dir, "a.db", whole, func(string) error { return cut }) },
+	} {
+		if _, err := write(); !errors.Is(err, cut) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if files, _ := os.ReadDir(dir); len(files) != 0 {
+			t.Errorf("%s left %v", name, files)
+		}
+	}
+	path, err := Write(dir, "a.db", whole, func(part string) error {
+		if _, err := os.Stat(filepath.Join(dir, "a.db")); err == nil {
+			t.Error("the name is there before the check")
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v %v", info, err)
+	}
+	if _, err := Write(dir, "a.db", whole, nil); err == nil {
+		t.Error("an older snapshot was replaced")
+	}
+}
+
+func TestListShowsAFileWithoutAManifest(t *testing.T) {
+	dir := t.TempDir()
+	for _, n := range []string{"b.db", "a.db", "c.db.part", "a.json"} {
+		text := "x"
+		if n == "a.json" {
+			text = "{"
+		}
+		if err := os.WriteFile(filepath.Join(dir, n), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := List(dir)
+	if err != nil || len(got) != 2 || filepath.Base(got[0].File) != "a.db" || !strings.Contains(got[0].Problem, "manifest") || got[1].Problem != "no manifest" {
+		t.Errorf("%+v: %v", got, err)
+	}
+	if got, err := List(filepath.Join(dir, "none")); err != nil || got != nil {
+		t.Errorf("%v: %v", got, err)
+	}
+}
+
+func TestArchiveIsReadableByItsRecipientsOnly(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "pki-blue")
+	if err := os.MkdirAll(filepath.Join(dir, "admin"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "admin", "key.pem"), []byte("very secret"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	id, err := age.GenerateX25519Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	phrase, err := age.NewScryptIdentity("a passphrase of some words")
+	if err != nil {
+		t.Fatal(err)
+	}
+	wrong, err := age.NewScryptIdentity("another passphrase")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		keys         []string
+		phrase       string
+		opens, fails age.Identity
+	}{
+		"a public key": {[]string{id.Recipient().String()}, "a passphrase of some words", id, phrase},
+		"a passphrase": {nil, "a passphrase of some words", phrase, wrong},
+	} {
+		t.Run(name, func(t *testing.T) {
+			to, err := Recipients(c.keys, c.phrase)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var b bytes.Buffer
+			if err := Archive(&b, to, dir); err != nil {
+				t.Fatal(err)
+			}
+			if bytes.Contains(b.Bytes(), []byte("very secret")) {
+				t.Error("the archive is readable")
+			}
+			if _, err := age.Decrypt(bytes.NewReader(b.Bytes()), c.fails); err == nil {
+				t.Error("it opens with another key")
+			}
+			names, err := unpack(b.Bytes(), c.opens)
+			if err != nil || names["pki-blue/admin/key.pem"] != "very secret" {
+				t.Errorf("%v: %v", names, err)
+			}
+		})
+	}
+	if to, err := Recipients(nil, ""); to != nil || err != nil {
+		t.Errorf("no key at all: %v %v", to, err)
+	}
+}
