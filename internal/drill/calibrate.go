@@ -14,7 +14,7 @@ import (
 )
 
 // Calibration: requests are sent for a moment, and how much of the hosts' processors
-// they take decides how often they are sent in the drill.
+// they take beside the watches decides how often they are sent in each run.
 const (
 	trialInterval = 50 * time.Millisecond
 	trialTime     = 2 * time.Second
@@ -111,11 +111,20 @@ func loads(from, to map[string]usage) map[string]float64 {
 	return out
 }
 
-// calibrate sends the requests of a drill without a fault and chooses their interval.
+// usual are checks by whose bounds the requests of the trial are sent.
+func usual(operation bool) []Check {
+	out := []Check{gap(vipReady, unnoticed), gap(vipRead, 2*unnoticed), gap(vipWrite, 2*unnoticed)}
+	if !operation { // which may take minutes, and writes to etcd show no gap that clients see
+		out = append(out, gap(etcdWrite, unnoticed))
+	}
+	return out
+}
+
+// calibrate sends the requests of a drill without a fault and measures what they cost.
 func (d *Drill) calibrate(ctx context.Context) (*Calibration, error) {
 	opt := d.Options
 	opt.Interval = trialInterval
-	r, err := newRunner(d.Cluster, &opt, Observer{}, Scenario{Name: "calibration"})
+	r, err := newRunner(d.Cluster, &opt, Observer{}, Scenario{Name: "calibration", Checks: usual(d.operation)})
 	if err != nil {
 		return nil, err
 	}
@@ -136,8 +145,9 @@ func (d *Drill) calibrate(ctx context.Context) (*Calibration, error) {
 		return nil, err
 	}
 	load := costs(idle, busy)
-	d.Options.Interval = intervalFor(load)
-	cal := &Calibration{LoadPercent: round1(100 * load * float64(trialInterval) / float64(d.Options.Interval))}
+	d.unit = load * trialInterval.Seconds() / r.traffic.cost()
+	interval := intervalFor(d.unit * r.traffic.cost())
+	cal := &Calibration{LoadPercent: round1(100 * load * float64(trialInterval) / float64(interval))}
 	o := r.observe()
 	cal.CalmMS = millis(longestGap(o.track(vipReady).Samples, o.End-trialTime, o.End).Len())
 	for _, s := range o.Stalls {
@@ -146,22 +156,23 @@ func (d *Drill) calibrate(ctx context.Context) (*Calibration, error) {
 	return cal, nil
 }
 
-// intervalFor is the interval at which requests that take that part of the processors
-// at the trial's interval take a fair share.
-func intervalFor(load float64) time.Duration {
+// intervalFor is the interval at which requests that cost so much, in processor time per
+// interval relative to all that there is, take a fair share.
+func intervalFor(seconds float64) time.Duration {
 	const step = 5 * time.Millisecond
-	wanted := time.Duration(math.Ceil(float64(trialInterval)*load/fairShare/float64(step))) * step
+	wanted := time.Duration(math.Ceil(seconds*float64(time.Second)/fairShare/float64(step))) * step
 	return min(max(wanted, DefaultInterval), slowest)
 }
 
-// trial measures the machines without requests and with them.
+// trial measures the machines with the watches alone, and with requests.
 func (r *runner) trial(ctx context.Context) (idle, busy map[string]float64, err error) {
+	r.buildTraffic()
+	finish := r.watched(ctx)
+	defer finish()
 	if idle, err = r.c.loadFor(ctx); err != nil {
 		return nil, nil, err
 	}
-	r.buildTraffic()
-	finish := r.begin(ctx)
-	defer finish()
+	r.traffic.start(ctx)
 	pause(ctx, r.opt.warm)
 	busy, err = r.c.loadFor(ctx)
 	return idle, busy, err

@@ -94,7 +94,7 @@ func noFailure(of string) Check {
 func lossless(of, after string) Check {
 	return Check{Kind: Loss, Of: of, Most: 5, Unit: InPercent, after: after, measure: measureLoss, decided: func(c Check, o *Observations) bool {
 		if c.after == "" {
-			return flows(c, o)
+			return flows(c, o) && sentSince(o.track(c.Of), o.Fault+onset) >= enough
 		}
 		at, ok := o.Found[c.after]
 		return ok && o.End >= at+forget+3*s1
@@ -174,6 +174,20 @@ func fixed(d time.Duration) func(Settings) time.Duration {
 
 // settled is how long everything must be in order again until a check is decided.
 const settled = 1500 * ms
+
+// enough is how many requests tell a share while the fault is held: without a failure
+// among them a quarter is not lost. Those of the recovery come on top.
+const enough = 40
+
+func sentSince(t *Track, from time.Duration) int {
+	n := 0
+	for _, s := range t.Samples {
+		if s.Start >= from {
+			n++
+		}
+	}
+	return n
+}
 
 func always(Check, *Observations) bool { return true }
 

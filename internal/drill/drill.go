@@ -21,6 +21,9 @@ type Drill struct {
 
 	restarts  restarts
 	operation bool // calibrates for an operation
+	// unit is which part of the busiest machine's processors a request of cost 1 takes
+	// in every second, as calibrated; 0 when the operator chose the interval.
+	unit float64
 }
 
 // Run does all scenarios in order and returns the report, which is complete up
@@ -38,6 +41,11 @@ func (d *Drill) Run(ctx context.Context) (*Report, error) {
 	refused, err := d.all(ctx, rep)
 	err = orStopped(ctx, err)
 	rep.IntervalMS = millis(d.Options.Interval)
+	for _, r := range rep.Scenarios {
+		for _, run := range r.Runs {
+			rep.IntervalMS = max(rep.IntervalMS, run.IntervalMS)
+		}
+	}
 	rep.TookMS = millis(time.Since(rep.Started))
 	var bad, unclear []string
 	rep.Verdict = Met
@@ -137,7 +145,7 @@ func (d *Drill) pace(ctx context.Context, rep *Report) error {
 		return wrap("calibrate", err)
 	}
 	rep.Calibration = cal
-	d.Observer.say("a request every %d ms: that takes %.0f %% of the processors of the busiest host", d.Options.Interval.Milliseconds(), cal.LoadPercent)
+	d.Observer.say("requests will take %.0f %% of the processors of the busiest host", cal.LoadPercent)
 	return nil
 }
 

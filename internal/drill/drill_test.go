@@ -22,17 +22,15 @@ func TestMeasuredGapIsTheInjectedOutage(t *testing.T) {
 			t.Fatalf("%v %+v", err, rep.Scenarios[0].Runs)
 		}
 		run := rep.Scenarios[0].Runs[0]
-		// A gap reaches from the last success before to the first one after: up to
-		// an interval more at each end.
-		most := millis(outage + 2*d.Options.Interval)
 		for _, name := range []string{vipReady, vipRead, vipWrite, "vip/ready/kept", "vip/write/kept"} {
-			got := -1.0
+			got, most := -1.0, 0.0
 			for _, st := range run.Streams {
 				if st.Name == name {
-					got = st.GapMS
+					// A gap reaches from the last success before to the first one
+					// after: up to a pace more at each end.
+					got, most = st.GapMS, millis(outage)+2*st.PaceMS
 				}
 			}
-			most := most
 			if strings.HasSuffix(name, "/kept") {
 				most += millis(keptDial) // its last dial into the void
 			}

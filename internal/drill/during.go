@@ -62,19 +62,18 @@ func newOperation(ctx context.Context, c *Cluster, o DuringOptions) (*runner, er
 	opt := Options{Interval: o.Interval, Deadline: o.Deadline, Settle: 30 * time.Second}
 	opt.fill()
 	obs := Observer{Say: o.Say}
+	d := &Drill{Cluster: c, Options: opt, operation: true}
 	if opt.Interval == 0 {
 		obs.say("measuring: calibrating how often requests are sent")
-		d := &Drill{Cluster: c, Options: opt, operation: true}
 		if _, err := d.calibrate(ctx); err != nil {
 			return nil, wrap("calibrate", err)
 		}
-		opt = d.Options
 	}
-	r, err := newRunner(c, &opt, obs, Scenario{Name: "operation"})
+	r, err := newRunner(c, &opt, obs, Scenario{Name: "operation", Checks: usual(true)})
 	if err != nil {
 		return nil, err
 	}
-	r.operation = true
+	r.operation, r.unit = true, d.unit
 	if r.dial, r.from, err = c.route(ctx, nil); err != nil {
 		return nil, err
 	}

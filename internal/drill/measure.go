@@ -2,6 +2,7 @@ package drill
 
 import (
 	"fmt"
+	"math"
 	"time"
 )
 
@@ -92,34 +93,48 @@ func measureFailures(c Check, o *Observations) Measured {
 	return m
 }
 
-// fewest is how many requests a share needs to be one.
-const fewest = 20
+// loses is the share of its requests that a service with a dead replica among four loses:
+// the least that a share of failures has to find.
+const loses = 0.25
+
+// fewFor reports whether so many failures among so many requests may be chance, more than
+// once in ten thousand times, where a quarter of them is lost.
+func fewFor(failed, sent int) bool {
+	sum, term := 0.0, math.Pow(1-loses, float64(sent)) // of the binomial distribution
+	for k := 0; k <= failed; k++ {
+		sum += term
+		term *= float64(sent-k) / float64(k+1) * loses / (1 - loses)
+	}
+	return sum > 0.0001
+}
 
 // measureLoss is the share, in percent, of requests that failed while others succeeded.
-// Those within the longest gap right after the fault, or one as long as an outage, are
-// the gap's. For what is rescheduled it begins some seconds
-// after that, before which requests are sent to replicas that are gone.
+// It begins a second after the fault, or with the end of the gap that the fault has made;
+// for what is rescheduled some seconds after that, before which requests are sent to
+// replicas that are gone. Within a gap as long as an outage no request counts.
 func measureLoss(c Check, o *Observations) Measured {
 	t := o.track(c.Of)
 	n := o.noise(o.besideOf(c.Of)...)
+	from := o.Fault + onset
 	var out []Span
-	if c.after != "" {
-		at, ok := o.Found[c.after]
-		if !ok {
-			at = o.End
+	for _, g := range gaps(t.Samples, o.Fault, o.End, 2*t.Pace) {
+		if g.From <= o.Fault+onset {
+			from = max(from, g.To)
 		}
-		out = append(out, Span{o.Fault, at + forget})
+		if g.Len() > outageFrom(t.Pace) {
+			out = append(out, Span{sentBefore(t, g), g.To})
+		}
 	}
-	fault := longestGap(t.Samples, o.Fault, min(o.Fault+onset, o.End))
-	for _, g := range gaps(t.Samples, 0, o.End, t.Pace) {
-		if g.Len() > outageFrom(t.Pace) || g.From == fault.From {
-			out = append(out, g)
+	if c.after != "" {
+		from = o.End
+		if at, ok := o.Found[c.after]; ok {
+			from = at + forget
 		}
 	}
 	out = union(out)
 	var sent, failed, clear int
 	for _, s := range t.Samples {
-		if within(out, Span{s.Start, s.Start + 1}) > 0 || s.Start > o.End {
+		if s.Start < from || s.Start > o.End || within(out, Span{s.Start, s.Start + 1}) > 0 {
 			continue
 		}
 		sent++
@@ -131,13 +146,25 @@ func measureLoss(c Check, o *Observations) Measured {
 		}
 	}
 	m := Measured{Sent: len(t.Samples), Failed: failures(t.Samples, 0, o.End)}
-	if sent < fewest {
+	if float64(failed) <= c.Most/100*float64(sent) && fewFor(failed, sent) {
 		m.Most, m.Why = 100, fmt.Sprintf("%d requests are too few for a share", sent)
 		return m
 	}
 	m.Most, m.Least = share(failed, sent), share(clear, sent)
 	m.Seen = m.Most
 	return m
+}
+
+// sentBefore is when the request was sent whose success begins the gap: what was sent
+// after it and failed may have met the same outage, though that answer was late.
+func sentBefore(t *Track, g Span) time.Duration {
+	at := g.From
+	for _, s := range t.Samples {
+		if s.OK && s.End == g.From {
+			at = min(at, s.Start)
+		}
+	}
+	return at
 }
 
 func share(n, of int) float64 { return round1(100 * float64(n) / float64(of)) }

@@ -25,7 +25,7 @@ type Report struct {
 	Cluster    string    `json:"cluster"`
 	Started    time.Time `json:"started"`
 	TookMS     float64   `json:"took_ms"`
-	IntervalMS float64   `json:"interval_ms"` // between two requests of a stream
+	IntervalMS float64   `json:"interval_ms"` // the longest of the runs'
 	DeadlineMS float64   `json:"deadline_ms"` // of a request
 	Verdict    string    `json:"verdict"`
 	// Calibration is nil when the interval was chosen by the operator.
@@ -93,22 +93,24 @@ type Outcome struct {
 
 // Run is one repetition.
 type Run struct {
-	ID       string           `json:"id"`
-	Started  time.Time        `json:"started"`
-	From     string           `json:"traffic_from"`
-	Victims  []Victim         `json:"victims"`
-	FaultMS  float64          `json:"fault_ms"`  // just before the fault
-	ProvedMS float64          `json:"proved_ms"` // the fault was seen to be in effect; 0: never
-	UndoMS   float64          `json:"undo_ms"`   // just after the undo
-	HealedMS float64          `json:"healed_ms"` // everything healthy again; 0: never
-	EndMS    float64          `json:"end_ms"`
-	Streams  []StreamReport   `json:"streams"`
-	Owners   []Lane           `json:"vip_owners"`
-	Leaders  []Lane           `json:"etcd_leaders"`
-	Acked    int              `json:"acknowledged_writes"`
-	Lost     []string         `json:"lost_writes"`
-	Values   map[string]Value `json:"values"`
-	Problems []string         `json:"problems,omitempty"`
+	ID       string    `json:"id"`
+	Started  time.Time `json:"started"`
+	From     string    `json:"traffic_from"`
+	Victims  []Victim  `json:"victims"`
+	FaultMS  float64   `json:"fault_ms"`  // just before the fault
+	ProvedMS float64   `json:"proved_ms"` // the fault was seen to be in effect; 0: never
+	UndoMS   float64   `json:"undo_ms"`   // just after the undo
+	HealedMS float64   `json:"healed_ms"` // everything healthy again; 0: never
+	EndMS    float64   `json:"end_ms"`
+	// IntervalMS is between two requests of the stream with the tightest bound.
+	IntervalMS float64          `json:"interval_ms"`
+	Streams    []StreamReport   `json:"streams"`
+	Owners     []Lane           `json:"vip_owners"`
+	Leaders    []Lane           `json:"etcd_leaders"`
+	Acked      int              `json:"acknowledged_writes"`
+	Lost       []string         `json:"lost_writes"`
+	Values     map[string]Value `json:"values"`
+	Problems   []string         `json:"problems,omitempty"`
 	// ResolutionMS is how well the requests through the VIP tell an outage's length.
 	ResolutionMS float64 `json:"resolution_ms"`
 	// Noise is when the machine stood still, or hosts that were not hit were slow.
@@ -145,6 +147,7 @@ type Value struct {
 type StreamReport struct {
 	Name     string   `json:"name"`
 	Role     Role     `json:"role,omitempty"`
+	PaceMS   float64  `json:"pace_ms"` // between two requests
 	Sent     int      `json:"sent"`
 	Failed   int      `json:"failed"` // of those sent
 	GapMS    float64  `json:"gap_ms"`

@@ -35,7 +35,7 @@ func (r *runner) report() *Run {
 	run := &Run{
 		ID: r.id, Started: r.zero, From: r.from,
 		FaultMS: millis(o.Fault), ProvedMS: millis(o.Proved), UndoMS: millis(o.Undone),
-		HealedMS: millis(o.Healed), EndMS: millis(o.End),
+		HealedMS: millis(o.Healed), EndMS: millis(o.End), IntervalMS: millis(r.opt.Interval),
 		Owners: lanesOf(r.c, o.Owners), Leaders: lanesOf(r.c, o.Leaders),
 		Acked: r.ledger.count(), Lost: r.lost, Values: map[string]Value{}, Problems: r.problems,
 		ResolutionMS: millis(o.resolution(o.track(vipReady))), Noise: []SpanMS{}, observations: o,
@@ -64,7 +64,7 @@ func (r *runner) report() *Run {
 func (o *Observations) streamReport(t *Track, last error) StreamReport {
 	worst := longestGap(t.Samples, o.Fault, o.End)
 	out := StreamReport{
-		Name: t.Name, Role: t.Role, Sent: len(t.Samples), Failed: failures(t.Samples, 0, o.End),
+		Name: t.Name, Role: t.Role, PaceMS: millis(t.Pace), Sent: len(t.Samples), Failed: failures(t.Samples, 0, o.End),
 		GapMS: millis(worst.Len()), GapAtMS: millis(worst.From),
 		Outages: []SpanMS{}, Failures: []SpanMS{},
 	}

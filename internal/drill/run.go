@@ -32,6 +32,8 @@ type runner struct {
 
 	operation bool // of hactl, instead of a fault: see During
 
+	unit float64 // as of a Drill; where the operator has not chosen the interval
+
 	id      string
 	state   *State
 	strikes []*strike
@@ -59,6 +61,7 @@ func (d *Drill) runOnce(ctx context.Context, sc Scenario) (*Run, error) {
 	if err != nil {
 		return nil, err
 	}
+	r.unit = d.unit
 	if err := r.prepare(ctx); err != nil {
 		return nil, err
 	}
@@ -75,7 +78,8 @@ func newRunner(c *Cluster, opt *Options, obs Observer, sc Scenario) (*runner, er
 	if err != nil {
 		return nil, err
 	}
-	r := &runner{c: c, opt: opt, obs: obs, sc: sc, id: id, timeline: newTimeline(), owners: newLane(), leaders: newLane(), ledger: newLedger(id)}
+	own := *opt // each run has an interval of its own
+	r := &runner{c: c, opt: &own, obs: obs, sc: sc, id: id, timeline: newTimeline(), owners: newLane(), leaders: newLane(), ledger: newLedger(id)}
 	if opt.Hold > 0 {
 		r.sc.Hold = opt.Hold
 	}

@@ -6,12 +6,18 @@ import (
 	"time"
 )
 
-// begin starts traffic and watches. The returned function ends both.
+// begin starts watches and traffic. The returned function ends both.
 func (r *runner) begin(ctx context.Context) (finish func()) {
+	finish = r.watched(ctx)
+	r.traffic.start(ctx)
+	return finish
+}
+
+// watched starts the watches. The returned function ends them, and traffic before.
+func (r *runner) watched(ctx context.Context) (finish func()) {
 	watching, endWatch := context.WithCancel(ctx)
 	r.watching = watching
 	r.watch(watching)
-	r.traffic.start(ctx)
 	return func() {
 		r.mark(&r.end)
 		r.traffic.finish()

@@ -53,7 +53,7 @@ var defects = map[string]defect{
 	}},
 	"one lost write": {[]string{"keepalived-stopped", "etcd-follower-killed"}, "", Failed, func(s *sim, r *rand.Rand) {
 		healthyFault(s, r)
-		lost := fmt.Sprintf("-%06d", 5+r.IntN(20))
+		lost := fmt.Sprintf("-%06d", 5+r.IntN(10))
 		store := []string{"etcd", "new"}[r.IntN(2)]
 		s.forget = func(name string) bool {
 			return strings.HasSuffix(strings.ReplaceAll(name, "/", "-"), lost) && strings.Contains(name, "new-") == (store == "new")

@@ -24,8 +24,9 @@ type Stream struct {
 	role  Role
 	host  string // that answers; "" for what has no fixed host
 	every int    // intervals between two requests, at least 1
-	slots int    // requests that may wait for an answer at the same time
-	must  bool   // it has to flow before the fault
+	cost  float64
+	slots int  // requests that may wait for an answer at the same time
+	must  bool // it has to flow before the fault
 
 	mu      sync.Mutex
 	samples []Sample
@@ -55,31 +56,47 @@ func newTraffic(zero time.Time, interval, deadline time.Duration) *Traffic {
 	return &Traffic{zero: zero, interval: interval, deadline: deadline}
 }
 
-// inTurn is for a kind of request that is sent on new connections and on a kept
-// one by turns: each of the two streams every other interval.
-const inTurn = 2
+// Costs of requests in processor time, of all hosts and this process together, relative to
+// a question for readiness on a new connection. A write goes to every member of etcd.
+const (
+	costAsk   = 1
+	costRead  = 1.2
+	costWrite = 3
+	costPut   = 2
+	costKept  = 0.5 // of what the same takes on a new connection
+	costEcho  = 0.2
+)
 
-// add adds a stream that may be judged.
-func (t *Traffic) add(name string, every int, p probe) {
-	t.Streams = append(t.Streams, &Stream{Name: name, probe: p, every: every, slots: maxInFlight, must: true})
+// cost is the processor time of all requests of one interval, in costs.
+func (t *Traffic) cost() float64 {
+	sum := 0.0
+	for _, s := range t.Streams {
+		sum += s.cost / float64(s.every)
+	}
+	return sum
 }
 
-// addKept adds a stream on one kept connection. Requests on it would queue
-// behind one another, so the next one is sent after the answer to the last: a
-// gap between successes is seen all the same.
-func (t *Traffic) addKept(name string, every int, p probe) {
-	t.Streams = append(t.Streams, &Stream{Name: name, probe: p, every: every, slots: 1})
+// add adds a stream that may be judged.
+func (t *Traffic) add(name string, every int, cost float64, p probe) {
+	t.Streams = append(t.Streams, &Stream{Name: name, probe: p, every: every, cost: cost, slots: maxInFlight, must: true})
+}
+
+// addKept adds a stream on one kept connection, which is reported and never judged.
+// Requests on it would queue behind one another, so the next one is sent after the
+// answer to the last: a gap between successes is seen all the same.
+func (t *Traffic) addKept(name string, cost float64, p probe) {
+	t.Streams = append(t.Streams, &Stream{Name: name, probe: p, every: seldom, cost: cost * costKept, slots: 1})
 }
 
 // addControl adds a stream to one host's apiserver.
 func (t *Traffic) addControl(name, host string, p probe) {
-	t.Streams = append(t.Streams, &Stream{Name: name, role: Control, host: host, probe: p, every: beside, slots: maxInFlight})
+	t.Streams = append(t.Streams, &Stream{Name: name, role: Control, host: host, probe: p, every: beside, cost: costAsk, slots: maxInFlight})
 }
 
 // addEcho adds a stream of answers of a host's sshd. Like those on a kept connection,
 // they wait for one another.
 func (t *Traffic) addEcho(name, host string, p probe) {
-	t.Streams = append(t.Streams, &Stream{Name: name, role: Echo, host: host, probe: p, every: beside, slots: 1})
+	t.Streams = append(t.Streams, &Stream{Name: name, role: Echo, host: host, probe: p, every: beside, cost: costEcho, slots: 1})
 }
 
 // start begins all streams, spread over one interval.

@@ -124,13 +124,13 @@ func TestWatchScriptTellsAnAddressComingAndGoing(t *testing.T) {
 func TestPartialOutageShowsInTheFailedRequests(t *testing.T) {
 	t.Parallel()
 	track := Track{Name: vipReady, Pace: 20 * ms}
-	for i := range 40 {
+	for i := range 120 {
 		at := time.Duration(i) * 20 * ms
 		track.Samples = append(track.Samples, Sample{Start: at, End: at, OK: i%4 != 3})
 	}
-	o := &Observations{Tracks: []Track{track}, Fault: 200 * ms, End: 780 * ms}
+	o := &Observations{Tracks: []Track{track}, Fault: 200 * ms, End: 2380 * ms}
 	for _, c := range []Check{gap(vipReady, 50*ms), healed(gap(vipReady, 50*ms))} {
-		if got := c.judge(o); !got.Met || got.Failed != 10 || got.Sent != 40 {
+		if got := c.judge(o); !got.Met || got.Failed != 30 || got.Sent != 120 {
 			t.Errorf("%s: %+v", c.Name(), got)
 		}
 	}
