@@ -23,6 +23,7 @@ var core = []string{
 	"TestDriftIsNamedAndUndone",
 	"TestSecondUpChangesNothing",
 	"TestSnapshotIsSavedVerifiedAndRefused",
+	"TestCertificatesAreReported",
 	"TestEtcdRefusesAClientWithoutACertificate",
 	"TestAnonymousRequestIsRefused",
 	"TestForeignCAIsNeverReplaced",

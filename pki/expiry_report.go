@@ -2,6 +2,7 @@ package pki
 
 import (
 	"cmp"
+	"crypto/x509"
 	"math"
 	"slices"
 	"time"
@@ -33,5 +34,27 @@ func (m *Material) Report() []Expiring {
 	slices.SortFunc(out, func(a, b Expiring) int {
 		return cmp.Or(a.NotAfter.Compare(b.NotAfter), cmp.Compare(a.Name, b.Name))
 	})
+	return out
+}
+
+// Certificates are the first certificate of every pair of the store, by name.
+// Unreadable ones are left out.
+func (m *Material) Certificates() map[string]*x509.Certificate {
+	out := map[string]*x509.Certificate{}
+	for name, p := range m.pairs {
+		if certs, err := ParseCertificates(p.CertPEM); err == nil {
+			out[name] = certs[0]
+		}
+	}
+	return out
+}
+
+// Authorities are the certificates of the store's CAs by name: the issuing one and its
+// chain.
+func (m *Material) Authorities() map[string][]*x509.Certificate {
+	out := map[string][]*x509.Certificate{}
+	for _, ca := range []*CA{m.EtcdCA, m.KubernetesCA, m.FrontProxyCA} {
+		out[ca.Name] = ca.certs
+	}
 	return out
 }
