@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -62,10 +63,11 @@ func TestClusterOfAnOlderHactlIsTakenOver(t *testing.T) {
 		allowed := []string{
 			"/record", "/signing-cert", "/signing-key", "/kubelet-unit", "/kubelet", "/config", "/manifests", // what belongs to this change
 			"/prober", "/prober-unit", "/prober-service", // the newer helper
+			"/links", "/containerd-unit", "/containerd", "/unit", "/service", // programs at paths of their own
 		}
 		for id, i := range r.pending(t) {
 			ok := i.Op != "delete"
-			known := false
+			known := strings.Contains(id, "/binary-")
 			for _, a := range allowed {
 				known = known || strings.HasSuffix(id, a)
 			}
@@ -74,12 +76,31 @@ func TestClusterOfAnOlderHactlIsTakenOver(t *testing.T) {
 			}
 		}
 	})
-	then(t, "up takes it over, and no member of etcd restarts", func(t *testing.T) {
+	then(t, "up takes it over, one member of etcd after another", func(t *testing.T) {
+		before := r.received(t, "master-1")
 		took(t, "up over a cluster of an older hactl", r.must(t, 0, "up", "--yes").took)
+		record(t, "bytes sent to a master that is taken over", "B", float64(r.received(t, "master-1")-before))
 		r.converges(t, 4)
 		r.inSync(t)
-		if now := r.etcdStarts(t); now != members {
-			t.Errorf("members started %s before and %s after", members, now)
+		now := r.etcdStarts(t)
+		for i := range now {
+			if now[i].start == members[i].start {
+				t.Errorf("master-%d: its member was not restarted", i+1)
+			}
+			if i > 0 && now[i].start < now[i-1].ready {
+				t.Errorf("master-%d: its member started at %d, before that of master-%d was ready at %d", i+1, now[i].start, i, now[i-1].ready)
+			}
+		}
+	})
+	then(t, "every unit starts a program at a path of its own, and people's names lead there", func(t *testing.T) {
+		for _, h := range []string{"master-1", "worker-1"} {
+			got := labOutput(t, r.Lab, h, `for u in containerd kubelet etcd hactl-prober; do p=$(systemctl show -p MainPID --value $u.service); [ "$p" = 0 ] || readlink /proc/$p/exe; done
+for n in /usr/bin/kubelet /usr/bin/kubeadm /usr/local/bin/containerd /usr/local/bin/ctr; do readlink $n; done`)
+			for line := range strings.Lines(got) {
+				if !strings.HasPrefix(line, "/opt/hactl/") || strings.Contains(line, "(deleted)") {
+					t.Errorf("%s: %s", h, line)
+				}
+			}
 		}
 	})
 	r.kubectlDoes(t, "get", "configmap", "kept")
@@ -119,12 +140,21 @@ func TestClusterOfAnOlderHactlIsTakenOver(t *testing.T) {
 	})
 }
 
-// etcdStarts is when the members' processes began, on all masters.
-func (r *rig) etcdStarts(t *testing.T) string {
+// memberStart is when a member's process began and when it was ready, in
+// microseconds of the kernel's clock, which all hosts of a lab share.
+type memberStart struct{ start, ready int64 }
+
+// etcdStarts is when the members' processes began, by master.
+func (r *rig) etcdStarts(t *testing.T) []memberStart {
 	t.Helper()
-	all := ""
+	var all []memberStart
 	for _, m := range []string{"master-1", "master-2", "master-3"} {
-		all += strings.TrimSpace(labOutput(t, r.Lab, m, "systemctl show -p MainPID -p ExecMainStartTimestampMonotonic --value etcd.service | tr '\\n' ' '")) + "; "
+		var s memberStart
+		out := labOutput(t, r.Lab, m, "systemctl show -p ExecMainStartTimestampMonotonic -p ActiveEnterTimestampMonotonic etcd.service")
+		if n, err := fmt.Sscanf(strings.ReplaceAll(out, "\n", " "), "ExecMainStartTimestampMonotonic=%d ActiveEnterTimestampMonotonic=%d", &s.start, &s.ready); n != 2 {
+			t.Fatalf("%s: %q: %v", m, out, err)
+		}
+		all = append(all, s)
 	}
 	return all
 }

@@ -287,12 +287,12 @@ func (l *line) cuts(t *testing.T) {
 	}
 	t.Run("a connection cut in the middle of an upload is named", func(t *testing.T) {
 		l.unprepared(t, worker)
-		labOutput(t, l.Lab, master, "rm -f /usr/bin/kubelet")
+		kubelet := labOutput(t, l.Lab, master, "f=$(readlink /usr/bin/kubelet); rm -f $f; echo $f")
 		before := l.must(t, 2, "plan", "-o", "json").out
 		l.to[master].CutAfter(20 << 20) // the kubelet comes first, and is larger
 		res := l.hactl(t, "up", "--yes", "-o", "json")
-		saysWhy(t, res, 3, "run the same command again", "host/"+master+"/binary-kubelet", "send /usr/bin/kubelet: connection lost", "outcome unknown")
-		l.nothingAt(t, master, "/usr/bin/kubelet")
+		saysWhy(t, res, 3, "run the same command again", "host/"+master+"/binary-kubelet", "send "+kubelet+": connection lost", "outcome unknown")
+		l.nothingAt(t, master, kubelet)
 		l.stopped(t, worker, stage, before)
 	})
 }
@@ -319,8 +319,8 @@ func (l *line) disks(t *testing.T) {
 		hint, step  string
 		cause, file string
 	}{
-		{"a full disk is named", "prepare hosts", change{"mount -t tmpfs -o size=20m tmpfs /usr/local/bin", "umount /usr/local/bin"},
-			"df -h /usr/local/bin", "binary-containerd", "no space left on the host's disk: send", "/usr/local/bin/containerd"},
+		{"a full disk is named", "prepare hosts", change{"mkdir -p /opt/hactl/containerd && mount -t tmpfs -o size=20m tmpfs /opt/hactl/containerd", "umount /opt/hactl/containerd"},
+			"df -h /opt/hactl/containerd/", "binary-containerd", "no space left on the host's disk: send", "/opt/hactl/containerd/"},
 		{"a disk without inodes is named", "prepare hosts", change{"mount -t tmpfs -o nr_inodes=1 tmpfs /etc/sysctl.d", "umount /etc/sysctl.d"},
 			"df -i /etc/sysctl.d", "sysctl-file", "no space left on the host's disk: write", "/etc/sysctl.d/90-hactl.conf"},
 		{"a read-only /etc/systemd/system is named", "runtime, etcd and VIP", readOnly("/etc/systemd/system"),

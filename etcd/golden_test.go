@@ -13,7 +13,7 @@ import (
 
 func planOf(t *testing.T, inv *inventory.Inventory) *Plan {
 	t.Helper()
-	return &Plan{Inv: inv, PKI: pkitest.Material(t, inv), Disks: map[string]Disk{}, Binary: "0123"}
+	return &Plan{Inv: inv, PKI: pkitest.Material(t, inv), Disks: map[string]Disk{}, Program: "/opt/hactl/etcd/v3.6.16-0123/etcd"}
 }
 
 func TestFilesOfAMember(t *testing.T) {
@@ -54,7 +54,7 @@ func TestConfigIsNamedByUnitAndBinary(t *testing.T) {
 	}{
 		"nothing":    {func(*Plan) {}, false},
 		"the VIP":    {func(p *Plan) { p.Inv.VIP.VirtualRouterID++ }, false},
-		"the binary": {func(p *Plan) { p.Binary = "4567" }, true},
+		"the binary": {func(p *Plan) { p.Program = "/opt/hactl/etcd/v3.6.16-4567/etcd" }, true},
 		"a timeout":  {func(p *Plan) { p.Inv.Etcd.ElectionTimeout *= 2 }, true},
 		"more masters": {func(p *Plan) {
 			p.Inv.Hosts = append(p.Inv.Hosts[:len(p.Inv.Hosts):len(p.Inv.Hosts)], inventory.Host{Name: "x", Role: inventory.ControlPlane})

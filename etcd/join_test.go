@@ -164,7 +164,7 @@ func newJoinWorld(t *testing.T) *joinWorld {
 		w.f.start(w.m, fmt.Sprintf("m%d", i), uint64(i))
 	}
 	w.f.third = w.f.members[2]
-	w.p = &Plan{Inv: inv, PKI: w.m, Binary: "01"}
+	w.p = &Plan{Inv: inv, PKI: w.m, Program: "/opt/hactl/etcd/v3.6.16-01/etcd"}
 	w.h = &machine{tunnel: w.f.third.host, f: w.f, root: t.TempDir()}
 	w.f.before = w.h.lives
 	unit, config, err := w.p.unit(inv.Masters()[2])

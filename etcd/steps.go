@@ -24,10 +24,10 @@ const Lane = "etcd"
 
 // Plan knows how each master's member is to be brought up.
 type Plan struct {
-	Inv    *inventory.Inventory
-	PKI    *pki.Material
-	Disks  map[string]Disk
-	Binary string // sha256 of the etcd executable
+	Inv     *inventory.Inventory
+	PKI     *pki.Material
+	Disks   map[string]Disk
+	Program string // path of etcd on a host, of its build alone
 	// Joined names the workers whose kubelet belongs to this cluster.
 	Joined []string
 	// RecordQuorum notes on the operator's side, once, that the cluster has run.
@@ -206,7 +206,7 @@ func (p *Plan) unit(m *inventory.Host) (unit []byte, config string, err error) {
 		"Name": m.Name, "Cluster": p.Inv.Cluster, "DataDir": e.DataDir, "PKI": pkiDir, "Bootstrap": bootstrapFile, "Established": establishedFile,
 		"ClientURL": ClientURL(m), "PeerURL": PeerURL(m), "LocalURL": "https://127.0.0.1:2379",
 		"Heartbeat": e.HeartbeatInterval.Milliseconds(), "Election": e.ElectionTimeout.Milliseconds(), "Quota": e.QuotaBackendBytes,
-		"Config": "", "Reads": []string{unitFile},
+		"Program": p.Program, "Config": "", "Reads": []string{unitFile},
 	}
 	bare, err := templates.Render("etcd.service.tmpl", data)
 	if err != nil {
@@ -214,7 +214,7 @@ func (p *Plan) unit(m *inventory.Host) (unit []byte, config string, err error) {
 	}
 	// etcd reads its certificates anew at each handshake: they are no reason to
 	// restart it, so they are not part of the configuration's name.
-	config = plan.Digest(bare, []byte(p.Binary))
+	config = plan.Digest(bare)
 	data["Config"] = config
 	unit, err = templates.Render("etcd.service.tmpl", data)
 	return unit, config, err

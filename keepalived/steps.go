@@ -31,12 +31,14 @@ const (
 	confFile    = "/etc/keepalived/keepalived.conf"
 	dropIn      = "/etc/systemd/system/keepalived.service.d/hactl.conf"
 	checkScript = "/usr/local/libexec/hactl/check-apiserver"
-	proberPath  = "/usr/local/bin/hactl-prober"
 	proberUnit  = "/etc/systemd/system/hactl-prober.service"
 	trackFile   = "/run/hactl/apiserver"
 	minority    = "/run/hactl/minority"
 	apiserverCA = "/etc/kubernetes/pki/ca.crt"
 )
+
+// ProberLink is the name by which people call the prober on a master.
+const ProberLink = "/usr/local/bin/hactl-prober"
 
 // VIP is the virtual IP of a cluster and what is known of its hosts.
 type VIP struct {
@@ -87,6 +89,7 @@ type rendered struct {
 	conf, unit, prober, check []byte
 	sum, proberSum            string // what the running processes must have
 	binarySum                 string // sha256 of the prober
+	program                   string // its path on a host
 }
 
 // Steps returns the steps that keep the VIP on one master, in order.
@@ -101,7 +104,7 @@ func (v VIP) Steps(h *inventory.Host) ([]plan.Step, error) {
 	var steps []plan.Step
 	if v.UsesProber() {
 		steps = append(steps,
-			plan.Executable{ID: id(h, "prober"), Host: h.Name, Path: proberPath, Local: v.Prober, SHA256: r.binarySum, Lane: Lane}.Step(),
+			plan.Executable{ID: id(h, "prober"), Host: h.Name, Path: r.program, Local: v.Prober, SHA256: r.binarySum, Lane: Lane}.Step(),
 			file("prober-unit", proberUnit, r.prober, 0o644),
 			plan.Service{
 				ID: id(h, "prober-service"), Host: h.Name, Unit: "hactl-prober.service", Config: r.proberSum, Lane: Lane, Wait: 2 * time.Minute,
@@ -174,19 +177,37 @@ func (v VIP) render(h *inventory.Host) (r rendered, err error) {
 	return r, err
 }
 
-func (v VIP) renderProber(r *rendered, iface string, peers, members []string) error {
+// ProberProgram is where the prober lies on a master. It has the version of the hactl
+// that it was built with, which the hosts need not know.
+func (v VIP) ProberProgram() (string, error) {
+	sum, err := v.proberSum()
+	return proberPath(sum), err
+}
+
+func proberPath(sum string) string { return plan.ProgramPath("hactl-prober", "build", sum) }
+
+// proberSum is the SHA-256 of the prober, in hex.
+func (v VIP) proberSum() (string, error) {
 	b, err := os.ReadFile(v.Prober)
 	if err != nil {
-		return fmt.Errorf("read the prober: %w", err)
+		return "", fmt.Errorf("read the prober: %w", err)
 	}
 	s := sha256.Sum256(b)
-	r.binarySum = hex.EncodeToString(s[:])
-	data := map[string]any{"Config": "", "Local": v.local(), "Peers": peers, "Etcd": members, "VIP": v.Inv.VIP.Address.String(), "Interface": iface, "CA": apiserverCA, "TrackFile": trackFile, "MinorityFile": minority, "Reads": []string{proberUnit}}
+	return hex.EncodeToString(s[:]), nil
+}
+
+func (v VIP) renderProber(r *rendered, iface string, peers, members []string) error {
+	var err error
+	if r.binarySum, err = v.proberSum(); err != nil {
+		return err
+	}
+	r.program = proberPath(r.binarySum)
+	data := map[string]any{"Program": r.program, "Config": "", "Local": v.local(), "Peers": peers, "Etcd": members, "VIP": v.Inv.VIP.Address.String(), "Interface": iface, "CA": apiserverCA, "TrackFile": trackFile, "MinorityFile": minority, "Reads": []string{proberUnit}}
 	bare, err := templates.Render("hactl-prober.service.tmpl", data)
 	if err != nil {
 		return err
 	}
-	r.proberSum = plan.Digest(bare, []byte(r.binarySum))
+	r.proberSum = plan.Digest(bare)
 	data["Config"] = r.proberSum
 	r.prober, err = templates.Render("hactl-prober.service.tmpl", data)
 	return err

@@ -172,7 +172,7 @@ func (c Cluster) Renewal(h *inventory.Host) plan.Step {
 		},
 		Guard: func(ctx context.Context, env plan.Env) error { return c.Spare(ctx, env, h) },
 		Apply: func(ctx context.Context, env plan.Env, _ *plan.Change) error {
-			_, err := env.Host.Run(ctx, remote.Cmd{Script: renew, Title: "renew certificates", Timeout: 8 * time.Minute, Output: func(line string) { env.Say("%s", line) }})
+			_, err := env.Host.Run(ctx, remote.Cmd{Script: c.SearchPath + renew, Title: "renew certificates", Timeout: 8 * time.Minute, Output: func(line string) { env.Say("%s", line) }})
 			return err
 		},
 		Ready: func(ctx context.Context, env plan.Env) error {

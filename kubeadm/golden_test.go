@@ -26,7 +26,7 @@ import (
 
 func clusterOf(t *testing.T, inv *inventory.Inventory, cgroupV2 bool) Cluster {
 	t.Helper()
-	c := Cluster{Inv: inv, PKI: pkitest.Material(t, inv), Facts: map[string]*facts.Brief{}, KubeletSum: "0123", First: "master-1"}
+	c := Cluster{Inv: inv, PKI: pkitest.Material(t, inv), Facts: map[string]*facts.Brief{}, Program: "/opt/hactl/kubelet/v1.36.3-0123/kubelet", First: "master-1"}
 	for i := range inv.Hosts {
 		c.Facts[inv.Hosts[i].Name] = &facts.Brief{CgroupV2: cgroupV2}
 	}
@@ -342,7 +342,7 @@ func TestKubeletIsNamedByUnitAndBinary(t *testing.T) {
 	if _, again, _ := c.kubeletUnit(c.Inv.Masters()[0]); again != was {
 		t.Error("not stable")
 	}
-	c.KubeletSum = "4567"
+	c.Program = "/opt/hactl/kubelet/v1.36.3-4567/kubelet"
 	if _, other, _ := c.kubeletUnit(c.Inv.Masters()[0]); other == was {
 		t.Error("another binary has the same name")
 	}

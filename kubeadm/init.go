@@ -191,7 +191,7 @@ func (c Cluster) registered(ctx context.Context, env plan.Env, h *inventory.Host
 }
 
 func (c Cluster) run(ctx context.Context, env plan.Env, script string) error {
-	_, err := env.Host.Run(ctx, remote.Cmd{Script: script, Title: "kubeadm init", Timeout: initTimeout, Output: func(line string) { env.Say("%s", line) }})
+	_, err := env.Host.Run(ctx, remote.Cmd{Script: c.SearchPath + script, Title: "kubeadm init", Timeout: initTimeout, Output: func(line string) { env.Say("%s", line) }})
 	return err
 }
 

@@ -46,10 +46,13 @@ const (
 
 // Cluster is what the node steps are made from.
 type Cluster struct {
-	Inv         *inventory.Inventory
-	Facts       map[string]*facts.Brief
-	PKI         *pki.Material
-	KubeletSum  string   // sha256 of the kubelet
+	Inv     *inventory.Inventory
+	Facts   map[string]*facts.Brief
+	PKI     *pki.Material
+	Program string // path of the kubelet on a host, of its build alone
+	// SearchPath is a line of shell by which calls find the wanted kubeadm, kubectl,
+	// kubelet and ctr; kubeadm itself asks the kubelet for its version.
+	SearchPath  string
 	EtcdClients []string // client URLs of all etcd members
 	First       string   // master that does what the cluster needs once
 	// AwaitImages is a shell script that waits for what the controller manager and

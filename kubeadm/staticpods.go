@@ -62,7 +62,7 @@ func (c Cluster) Manifests(h *inventory.Host) (plan.Step, error) {
 	if err != nil {
 		return plan.Step{}, err
 	}
-	run := rewrite
+	run := c.SearchPath + rewrite
 	if c.Inv.Masters()[0].Name == h.Name {
 		run += upload
 	}

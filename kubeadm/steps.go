@@ -51,13 +51,13 @@ func (c Cluster) Files(h *inventory.Host) ([]plan.Step, error) {
 // kubelet must have.
 func (c Cluster) kubeletUnit(h *inventory.Host) (unit []byte, config string, err error) {
 	render := func(config string) ([]byte, error) {
-		return templates.Render("kubelet.service.tmpl", map[string]any{"Config": config, "Node": h.Name, "Reads": []string{kubeletUnitFile}})
+		return templates.Render("kubelet.service.tmpl", map[string]any{"Program": c.Program, "Config": config, "Node": h.Name, "Reads": []string{kubeletUnitFile}})
 	}
 	bare, err := render("")
 	if err != nil {
 		return nil, "", err
 	}
-	config = plan.Digest(bare, []byte(c.KubeletSum))
+	config = plan.Digest(bare)
 	unit, err = render(config)
 	return unit, config, err
 }
@@ -116,7 +116,7 @@ func (c Cluster) Join(h *inventory.Host, master func() remote.Host) plan.Step {
 		if err := c.forgetNode(ctx, env.Host, master(), h.Name); err != nil {
 			return err
 		}
-		token, err := newToken(ctx, master())
+		token, err := c.newToken(ctx, master())
 		if err != nil {
 			return err
 		}
@@ -131,7 +131,7 @@ func (c Cluster) Join(h *inventory.Host, master func() remote.Host) plan.Step {
 		}
 		_, err = env.Host.Run(ctx, remote.Cmd{
 			Title: "kubeadm join", Timeout: 8 * time.Minute, Output: func(l string) { env.Say("%s", l) },
-			Script: `` + plan.EnableUnit + ` kubelet.service &&
+			Script: c.SearchPath + plan.EnableUnit + ` kubelet.service &&
 rm -f ` + kubeDir + `/kubelet.conf ` + kubeDir + `/bootstrap-kubelet.conf ` + pkiDir + `/ca.crt &&
 kubeadm join --config ` + joinFile + ` && sync ` + kubeDir + `/kubelet.conf ` + pkiDir + `/ca.crt /var/lib/kubelet/*.[ey]* ` + kubeDir + ` ` + pkiDir + ` && rm -f ` + joinFile,
 		})
@@ -162,7 +162,7 @@ func (c Cluster) forgetNode(ctx context.Context, host, master remote.Host, name 
 // kubectl begins a call on a master: of its own apiserver, since the VIP may be about
 // to move.
 func (c Cluster) kubectl(m *inventory.Host) string {
-	return "kubectl --kubeconfig " + kubeDir + "/admin.conf --server https://" + c.apiAddress(m) + " "
+	return c.SearchPath + "kubectl --kubeconfig " + kubeDir + "/admin.conf --server https://" + c.apiAddress(m) + " "
 }
 
 var tokenForm = regexp.MustCompile(`^[a-z0-9]{6}\.[a-z0-9]{16}$`)
@@ -170,10 +170,10 @@ var tokenForm = regexp.MustCompile(`^[a-z0-9]{6}\.[a-z0-9]{16}$`)
 func validToken(t string) bool { return tokenForm.MatchString(t) }
 
 // newToken lets a master make a bootstrap token; it stands in no command line.
-func newToken(ctx context.Context, master remote.Host) (string, error) {
+func (c Cluster) newToken(ctx context.Context, master remote.Host) (string, error) {
 	res, err := master.Run(ctx, remote.Cmd{
 		Title: "make a bootstrap token", Timeout: time.Minute,
-		Script: "kubeadm --kubeconfig " + kubeDir + "/admin.conf token create --ttl 15m --description 'hactl join'",
+		Script: c.SearchPath + "kubeadm --kubeconfig " + kubeDir + "/admin.conf token create --ttl 15m --description 'hactl join'",
 	})
 	if err != nil {
 		return "", fmt.Errorf("on %s: %w", master.Name(), err)

@@ -24,7 +24,7 @@ var restScript string
 const gatherTimeout = 30 * time.Second
 
 // folders whose disks every host is asked about.
-var folders = []string{"/var/lib/etcd", "/var/lib/containerd", "/var/lib/kubelet", "/usr/local/bin", "/opt/cni", "/etc/kubernetes", "/run"}
+var folders = []string{"/var/lib/etcd", "/var/lib/containerd", "/var/lib/kubelet", "/opt/hactl", "/opt/cni", "/etc/kubernetes", "/run"}
 
 // GatherBrief asks the host for the few facts that every run needs. Errors are
 // as those of [Gather].

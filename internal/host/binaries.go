@@ -1,6 +1,7 @@
 package host
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io/fs"
@@ -23,12 +24,7 @@ const sumsFile = "/run/hactl-verified"
 
 // Binaries returns one step for each executable of the host's role.
 func (h Host) Binaries() []plan.Step {
-	var want []bundle.Artifact
-	for _, a := range h.Bundle.For(h.Host.Role) {
-		if a.Kind == bundle.Binary && a.Dest != "" {
-			want = append(want, a)
-		}
-	}
+	want := h.binaries()
 	look := plan.Look{Key: "binaries", Script: binariesScript(want)}
 	steps := make([]plan.Step, len(want))
 	for i, a := range want {
@@ -37,15 +33,26 @@ func (h Host) Binaries() []plan.Step {
 	return steps
 }
 
+// binaries are those of the host's role.
+func (h Host) binaries() (out []bundle.Artifact) {
+	for _, a := range h.Bundle.For(h.Host.Role) {
+		if a.Kind == bundle.Binary && a.Dest != "" {
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
 // binariesScript prints a line for each of the files: its hash, or "absent",
-// then " not-executable" where that is so, then its path. What is not in the
+// then " not-executable" where that is so, then its path; and "there NAME" for each
+// name of a program that is a file, not a link to the program. What is not in the
 // cache is hashed by one process: openssl, where it is, uses the processor's
 // instructions for it and takes a tenth of sha256sum's time.
 func binariesScript(want []bundle.Artifact) string {
 	var b strings.Builder
 	b.WriteString("N='\n'\nset --")
 	for _, a := range want {
-		b.WriteString(" " + remote.Quote(a.Dest))
+		b.WriteString(" " + remote.Quote(at(a)))
 	}
 	b.WriteString(`
 S=$(stat -Lc '%i:%s:%Y:%Z@%n' -- "$@" 2>&1)
@@ -70,6 +77,13 @@ fi
 [ -x "$f" ] || h="$h not-executable"
 echo "$h $f"
 done`)
+	b.WriteString("\nfor f in")
+	for _, a := range want {
+		if at(a) != a.Dest {
+			b.WriteString(" " + remote.Quote(a.Dest))
+		}
+	}
+	b.WriteString("; do [ ! -f \"$f\" ] || [ -L \"$f\" ] || echo \"there $f\"; done\n")
 	return b.String()
 }
 
@@ -85,7 +99,17 @@ func (h Host) binary(a bundle.Artifact, look plan.Look) plan.Step {
 			return binaryChange(a, seen)
 		},
 		Apply: func(ctx context.Context, env plan.Env, _ *plan.Change) error {
-			_, err := h.deliver(ctx, env, a, a.Dest, 0o755)
+			seen, err := env.Saw(look.Key)
+			if err != nil {
+				return err
+			}
+			if strings.Contains(seen.Out+"\n", "there "+a.Dest+"\n") {
+				taken, err := takeFrom(ctx, env, a)
+				if taken || err != nil {
+					return err
+				}
+			}
+			_, err = h.deliver(ctx, env, a, at(a), 0o755)
 			return err
 		},
 	}
@@ -106,24 +130,42 @@ func (h Host) fetches() bool { return h.Inv.Artifacts.Source == "mirror" }
 func binaryChange(a bundle.Artifact, seen plan.Answer) (*plan.Change, error) {
 	state := ""
 	for line := range strings.Lines(seen.Out) {
-		if s, found := strings.CutSuffix(strings.TrimSpace(line), " "+a.Dest); found {
+		if s, found := strings.CutSuffix(strings.TrimSpace(line), " "+at(a)); found && s != "there" {
 			state = s
 		}
 	}
 	switch {
 	case seen.Exit != 0 || state == "":
-		return nil, seen.Failed(a.Dest)
+		return nil, seen.Failed(at(a))
 	case state == a.SHA256:
 		return nil, nil
 	case state == "absent":
-		return &plan.Change{Op: plan.Create, Summary: fmt.Sprintf("install %s %s at %s", a.Name, a.Version, a.Dest), Pin: "absent", Made: made(a, plan.Former{Absent: true})}, nil
+		return &plan.Change{Op: plan.Create, Summary: fmt.Sprintf("install %s %s at %s", a.Name, a.Version, at(a)), Pin: "absent", Made: made(a, plan.Former{Absent: true})}, nil
 	}
 	was, _, _ := strings.Cut(remote.Clean(state), " ")
-	return &plan.Change{Op: plan.Update, Summary: fmt.Sprintf("replace %s by %s %s", a.Dest, a.Name, a.Version), Pin: remote.Clean(state), Made: made(a, plan.Former{SHA256: was})}, nil
+	return &plan.Change{Op: plan.Update, Summary: fmt.Sprintf("replace %s by %s %s", at(a), a.Name, a.Version), Pin: remote.Clean(state), Made: made(a, plan.Former{SHA256: was})}, nil
 }
 
 func made(a bundle.Artifact, was plan.Former) []plan.Made {
-	return []plan.Made{{Kind: "file", Name: a.Dest, SHA256: a.SHA256, Former: was}}
+	return []plan.Made{{Kind: "file", Name: at(a), SHA256: a.SHA256, Former: was}}
+}
+
+// takeFrom uses the file that stands at a program's name, if it is the wanted build:
+// on a host of an older hactl, or of an image that has it. A second name for the same
+// file takes no room, and the unit that names the first one still finds it.
+func takeFrom(ctx context.Context, env plan.Env, a bundle.Artifact) (bool, error) {
+	script := fmt.Sprintf(remote.HashOf+`d=%s p=%s
+[ "$(hash_of "$d")" = %s ] || { echo other; exit 0; }
+set -e
+f=${p%%/*}; mkdir -p "$f"; t=$f/.hactl-take; rm -f "$t"
+ln "$d" "$t" 2>/dev/null || { cp "$d" "$t"; sync "$t"; }
+chown root:root "$t"; chmod 0755 "$t"; mv -fT "$t" "$p"; sync "$f"; echo taken
+`, remote.Quote(a.Dest), remote.Quote(at(a)), a.SHA256)
+	res, err := env.Host.Run(ctx, remote.Cmd{Title: "use " + a.Dest, Script: script, Timeout: fetchTimeout})
+	if err != nil {
+		return false, err
+	}
+	return strings.TrimSpace(string(res.Stdout)) == "taken", nil
 }
 
 // deliver brings one file of the bundle to dest, the way the inventory says, and
@@ -157,7 +199,7 @@ func (h Host) deliverFromHost(ctx context.Context, env plan.Env, a bundle.Artifa
 	if h.fetches() {
 		return true, h.fetch(ctx, env, a, dest, mode)
 	}
-	return false, remote.Hint(fmt.Errorf("%s is not on the host (want sha256 %.12s…) and artifacts.source is present", dest, a.SHA256),
+	return false, remote.Hint(fmt.Errorf("%s is not on the host (want sha256 %.12s…) and artifacts.source is present", cmp.Or(a.Dest, dest), a.SHA256),
 		"put it into the image, or set artifacts.source to upload")
 }
 

@@ -2,6 +2,7 @@ package host
 
 import (
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -17,22 +18,25 @@ import (
 // is moved into the test's folder.
 func TestBinariesAreToldApart(t *testing.T) {
 	dir := t.TempDir()
-	put := func(name, content string, mode os.FileMode) {
+	place := func(a bundle.Artifact) string { return strings.Replace(at(a), plan.Programs, dir, 1) }
+	put := func(a bundle.Artifact, content string, mode os.FileMode) {
 		t.Helper()
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), mode); err != nil {
+		if err := errors.Join(os.MkdirAll(filepath.Dir(place(a)), 0o755), os.WriteFile(place(a), []byte(content), mode)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	put("good", "good", 0o755)
-	put("other", "changed", 0o755)
-	put("plain", "plain", 0o644)
-	put("d good", "good", 0o755) // its path ends with that of another one
 	var want []bundle.Artifact
-	for _, name := range []string{"good", "other", "plain", "absent", "good/below", "d good"} {
-		want = append(want, bundle.Artifact{Name: name, Version: "v1", Dest: dir + "/" + name, SHA256: sumOf(filepath.Base(name))})
+	for _, name := range []string{"good", "other", "plain", "absent", "below", "d good"} {
+		want = append(want, bundle.Artifact{Name: name, Version: "v1", Dest: "/usr/bin/" + name, SHA256: sumOf(name)})
 	}
-	want[5].SHA256 = sumOf("good")
-	script := strings.ReplaceAll(binariesScript(want), sumsFile, dir+"/sums")
+	put(want[0], "good", 0o755)
+	put(want[1], "changed", 0o755)
+	put(want[2], "plain", 0o644)
+	if err := os.WriteFile(dir+"/below", nil, 0o600); err != nil { // where a folder should be
+		t.Fatal(err)
+	}
+	put(want[5], "d good", 0o755) // a path with a space
+	script := strings.NewReplacer(sumsFile, dir+"/sums", plan.Programs, dir).Replace(binariesScript(want))
 	look := func() string {
 		var got []string
 		out, err := exec.CommandContext(t.Context(), "sh", "-c", script).CombinedOutput()
@@ -40,7 +44,7 @@ func TestBinariesAreToldApart(t *testing.T) {
 			t.Fatalf("%v: %s", err, out)
 		}
 		for _, a := range want {
-			c, err := binaryChange(a, plan.Answer{Out: string(out)})
+			c, err := binaryChange(a, plan.Answer{Out: strings.ReplaceAll(string(out), dir, plan.Programs)})
 			switch {
 			case err != nil:
 				t.Fatal(err)
@@ -52,7 +56,7 @@ func TestBinariesAreToldApart(t *testing.T) {
 		}
 		return strings.Join(got, ", ")
 	}
-	const first = "good ok, other update, plain update, absent create, good/below create, d good ok"
+	const first = "good ok, other update, plain update, absent create, below create, d good ok"
 	for range 2 { // the second time from the cache
 		if s := look(); s != first {
 			t.Error(s)
@@ -62,10 +66,10 @@ func TestBinariesAreToldApart(t *testing.T) {
 	if n := strings.Count(string(sums), "\n"); err != nil || n != 4 {
 		t.Errorf("%d hashes kept, %v:\n%s", n, err, sums)
 	}
-	put("good.new", "evil", 0o755) // of the same size
-	if err := os.Rename(dir+"/good.new", dir+"/good"); err != nil {
+	if err := os.Rename(place(want[0]), dir+"/was"); err != nil {
 		t.Fatal(err)
 	}
+	put(want[0], "evil", 0o755) // of the same size
 	if s := look(); s != strings.Replace(first, "good ok", "good update", 1) {
 		t.Error(s)
 	}
@@ -73,7 +77,8 @@ func TestBinariesAreToldApart(t *testing.T) {
 	if err := os.Symlink(loop, loop); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.CommandContext(t.Context(), "sh", "-c", binariesScript([]bundle.Artifact{{Dest: loop}})).CombinedOutput(); err == nil {
+	looping := strings.ReplaceAll(binariesScript([]bundle.Artifact{{Name: "loop", Version: "v1", SHA256: sumOf("loop"), Dest: "/usr/bin/loop"}}), plan.Programs, dir)
+	if out, err := exec.CommandContext(t.Context(), "sh", "-c", looping).CombinedOutput(); err == nil {
 		t.Errorf("a file that cannot be looked at: %s", out)
 	}
 }

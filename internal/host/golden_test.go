@@ -13,7 +13,15 @@ import (
 )
 
 func machine(inv *inventory.Inventory, f facts.Brief, artifacts ...bundle.Artifact) Host {
-	return Host{Inv: inv, Host: &inv.Hosts[len(inv.Hosts)-1], Facts: &f, Bundle: &bundle.Bundle{Manifest: bundle.Manifest{Artifacts: artifacts}}}
+	return Host{Inv: inv, Host: &inv.Hosts[len(inv.Hosts)-1], Facts: &f, Bundle: &bundle.Bundle{Manifest: bundle.Manifest{Artifacts: append(artifacts, containerdBuild("0123")...)}}}
+}
+
+// containerdBuild is containerd and its shim.
+func containerdBuild(sum string) (out []bundle.Artifact) {
+	for _, name := range []string{"containerd", "containerd-shim-runc-v2"} {
+		out = append(out, bundle.Artifact{Name: name, Kind: bundle.Binary, Version: "v2.2.1", SHA256: sum, Dest: "/usr/local/bin/" + name})
+	}
+	return out
 }
 
 func TestFilesOfAHost(t *testing.T) {
@@ -38,7 +46,7 @@ func TestFilesOfAHost(t *testing.T) {
 
 func TestContainerdIsNamedByConfigurationUnitAndBinary(t *testing.T) {
 	name := func(f facts.Brief, sum string) string {
-		steps, err := machine(inventorytest.One(t), f, bundle.Artifact{Name: "containerd", SHA256: sum}).Runtime()
+		steps, err := machine(inventorytest.One(t), f, containerdBuild(sum)...).Runtime()
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -89,7 +89,7 @@ func (h Host) images(what, title string, keep func(bundle.Artifact) bool) plan.S
 		ID: h.id(what), Host: h.Host.Name, Title: title, Lane: RuntimeLane,
 		// One listing serves every image; without containerd it is empty. While it does
 		// not run, what it has is not known.
-		Look: []plan.Look{{Key: "images", Unit: "containerd.service", Script: `command -v ctr >/dev/null && about_unit containerd.service || exit 0
+		Look: []plan.Look{{Key: "images", Unit: "containerd.service", Script: h.searchPath() + `command -v ctr >/dev/null && about_unit containerd.service || exit 0
 case $s in *ActiveState=active*) ;; *) [ ! -s ` + containerdStore + ` ] || echo ` + notRunning + `; exit 0;; esac
 timeout 45 ctr -n k8s.io images ls`}, {Key: "archives", Script: "ls " + archiveDir + " 2>/dev/null || :"}},
 		Check: func(_ context.Context, env plan.Env) (*plan.Change, error) {
@@ -129,6 +129,9 @@ timeout 45 ctr -n k8s.io images ls`}, {Key: "archives", Script: "ls " + archiveD
 		},
 	}
 }
+
+// searchPath is a line of shell by which ctr is found.
+func (h Host) searchPath() string { return SearchPath(h.Bundle, "ctr") }
 
 // imports are the acts of importing images, which removes their archives, and of
 // removing the archives in left. Once containerd runs, it may lack fewer images than
@@ -205,7 +208,7 @@ func (h Host) importAll(ctx context.Context, env plan.Env, as, left []bundle.Art
 		return err
 	}
 	var script strings.Builder
-	script.WriteString("set -e\n")
+	script.WriteString(h.searchPath() + "set -e\n")
 	for _, a := range as {
 		at := archivePath(a)
 		if !there[a.Name] {

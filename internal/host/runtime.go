@@ -1,9 +1,9 @@
 package host
 
 import (
+	"path"
 	"time"
 
-	"hactl/internal/bundle"
 	"hactl/internal/plan"
 	"hactl/templates"
 )
@@ -28,13 +28,16 @@ func (h Host) Runtime() ([]plan.Step, error) {
 	}
 	const confFile, unitFile = "/etc/containerd/config.toml", "/etc/systemd/system/containerd.service"
 	unit := func(config string) ([]byte, error) {
-		return templates.Render("containerd.service.tmpl", map[string]any{"Config": config, "Reads": []string{confFile, unitFile}})
+		return templates.Render("containerd.service.tmpl", map[string]any{
+			"Config": config, "Reads": []string{confFile, unitFile},
+			"Program": ProgramPath(h.Bundle, "containerd"), "Shim": path.Dir(ProgramPath(h.Bundle, "containerd-shim-runc-v2")),
+		})
 	}
 	bare, err := unit("")
 	if err != nil {
 		return nil, err
 	}
-	sum := plan.Digest(conf, bare, []byte(binarySum(h.Bundle, "containerd")))
+	sum := plan.Digest(conf, bare)
 	whole, err := unit(sum)
 	if err != nil {
 		return nil, err
@@ -50,11 +53,4 @@ func (h Host) Runtime() ([]plan.Step, error) {
 			Reads: map[string][]byte{confFile: conf, unitFile: whole},
 		}.Step(),
 	}, nil
-}
-
-func binarySum(b *bundle.Bundle, name string) string {
-	if a, ok := b.Lookup(name); ok {
-		return a.SHA256
-	}
-	return ""
 }

@@ -83,6 +83,10 @@ func (c *cluster) stages() ([]plan.Stage, error) {
 
 	b.stage("labels and taints")
 	b.each(c.firstMaster(), c.labels)
+
+	// What people call comes last: until here, the programs of before run.
+	b.stage("names of programs")
+	b.each(all, c.links)
 	return b.out, b.err
 }
 
@@ -176,6 +180,16 @@ func (c *cluster) binaries(h *inventory.Host) ([]plan.Step, error) {
 	return c.machine(h).Binaries(), nil
 }
 
+// links are the names by which people call the programs.
+func (c *cluster) links(h *inventory.Host) ([]plan.Step, error) {
+	v := c.keepalived()
+	if h.Role != inventory.ControlPlane || !v.UsesProber() {
+		return c.machine(h).Links(), nil
+	}
+	prober, err := v.ProberProgram()
+	return c.machine(h).Links(host.Program{Path: prober, Link: keepalived.ProberLink}), err
+}
+
 // runtime is containerd and the images that come first. On a node that is there
 // the steps of containerd wait until the node is Ready again.
 func (c *cluster) runtime(h *inventory.Host) ([]plan.Step, error) {
@@ -212,11 +226,10 @@ func (c *cluster) vip(h *inventory.Host) ([]plan.Step, error) {
 }
 
 func (c *cluster) etcdPlan() *etcd.Plan {
-	p := &etcd.Plan{Inv: c.inv, PKI: c.material, Disks: c.disks, Joined: c.joined, RecordQuorum: c.recordQuorum}
-	if a, ok := c.bundle.Lookup("etcd"); ok {
-		p.Binary = a.SHA256
+	return &etcd.Plan{
+		Inv: c.inv, PKI: c.material, Disks: c.disks, Joined: c.joined, RecordQuorum: c.recordQuorum,
+		Program: host.ProgramPath(c.bundle, "etcd"),
 	}
-	return p
 }
 
 func (c *cluster) etcdFiles(h *inventory.Host) ([]plan.Step, error) { return c.etcdPlan().Files(h) }
@@ -239,12 +252,12 @@ func (c *cluster) etcdQuorum(h *inventory.Host) ([]plan.Step, error) {
 }
 
 func (c *cluster) nodes() kubeadm.Cluster {
-	k := kubeadm.Cluster{Inv: c.inv, Facts: c.facts, PKI: c.material, First: c.firstMaster()[0].Name, AwaitImages: host.AwaitImages(c.bundle)}
+	k := kubeadm.Cluster{
+		Inv: c.inv, Facts: c.facts, PKI: c.material, First: c.firstMaster()[0].Name, AwaitImages: host.AwaitImages(c.bundle),
+		Program: host.ProgramPath(c.bundle, "kubelet"), SearchPath: host.SearchPath(c.bundle, "kubeadm", "kubectl", "kubelet", "ctr"),
+	}
 	for _, m := range c.inv.Masters() {
 		k.EtcdClients = append(k.EtcdClients, etcd.ClientURL(m))
-	}
-	if a, ok := c.bundle.Lookup("kubelet"); ok {
-		k.KubeletSum = a.SHA256
 	}
 	return k
 }

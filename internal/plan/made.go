@@ -14,9 +14,10 @@ import (
 
 // Made is one thing that hactl makes on a host, with what was there before.
 type Made struct {
-	Kind   string `json:"kind"`             // "file", "unit", "package", "user", "module", "sysctl"
+	Kind   string `json:"kind"`             // "file", "link", "unit", "package", "user", "module", "sysctl"
 	Name   string `json:"name"`             // path, unit, package, user, module, parameter
 	SHA256 string `json:"sha256,omitempty"` // of a file's content as hactl writes it; empty: removed
+	Target string `json:"target,omitempty"` // of a link
 	Former Former `json:"former"`
 }
 
@@ -26,7 +27,8 @@ type Former struct {
 	SHA256 string `json:"sha256,omitempty"` // of a file's content
 	Mode   string `json:"mode,omitempty"`   // of a file, octal
 	Owner  string `json:"owner,omitempty"`  // of a file, USER:GROUP
-	Value  string `json:"value,omitempty"`  // of a parameter; of a unit its state, "enabled active"
+	Value  string `json:"value,omitempty"`  // of a parameter; of a unit its state, "enabled active"; of a link its target
+	File   bool   `json:"file,omitempty"`   // a file was in the place of a link
 }
 
 // ownedDir on a host holds the record of what hactl made there, root's alone:

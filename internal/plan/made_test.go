@@ -37,14 +37,14 @@ func TestRecordKeepsTheFirstFormerStateAndTheLastContent(t *testing.T) {
 	path := filepath.Join(t.TempDir(), `it's "here"`)
 	write(t, path, "theirs", 0o640)
 	theirs := Former{SHA256: sum("theirs"), Mode: "640", Owner: "root:root"}
-	if err := WriteOwned(t.Context(), h, []Made{{"file", path, sum("v1"), theirs}, {"unit", "x.service", "", Former{Value: "enabled active"}}}); err != nil {
+	if err := WriteOwned(t.Context(), h, []Made{{Kind: "file", Name: path, SHA256: sum("v1"), Former: theirs}, {Kind: "unit", Name: "x.service", Former: Former{Value: "enabled active"}}}); err != nil {
 		t.Fatal(err)
 	}
 	write(t, path, "v1", 0o644)
-	if err := WriteOwned(t.Context(), h, []Made{{"file", path, sum("v2"), Former{SHA256: sum("v1")}}, {"package", "socat", "", Former{Absent: true}}}); err != nil {
+	if err := WriteOwned(t.Context(), h, []Made{{Kind: "file", Name: path, SHA256: sum("v2"), Former: Former{SHA256: sum("v1")}}, {Kind: "package", Name: "socat", Former: Former{Absent: true}}}); err != nil {
 		t.Fatal(err)
 	}
-	want := []Made{{"file", path, sum("v2"), theirs}, {"unit", "x.service", "", Former{Value: "enabled active"}}, {"package", "socat", "", Former{Absent: true}}}
+	want := []Made{{Kind: "file", Name: path, SHA256: sum("v2"), Former: theirs}, {Kind: "unit", Name: "x.service", Former: Former{Value: "enabled active"}}, {Kind: "package", Name: "socat", Former: Former{Absent: true}}}
 	if got := readRecord(t, dir); !slices.Equal(got, want) {
 		t.Errorf("%+v", got)
 	}
@@ -63,7 +63,7 @@ func TestRecordOfAFileThatChangedSinceThePlanIsRefused(t *testing.T) {
 	h, dir := recordingHost(t)
 	path := filepath.Join(t.TempDir(), "f")
 	write(t, path, "another", 0o644)
-	err := WriteOwned(t.Context(), h, []Made{{"file", path, sum("ours"), Former{SHA256: sum("theirs")}}})
+	err := WriteOwned(t.Context(), h, []Made{{Kind: "file", Name: path, SHA256: sum("ours"), Former: Former{SHA256: sum("theirs")}}})
 	if err == nil || !strings.Contains(err.Error(), "changed since the plan was made") || len(readRecord(t, dir)) != 0 {
 		t.Errorf("%v", err)
 	}
@@ -73,7 +73,7 @@ func TestRecordOfAFileThatChangedSinceThePlanIsRefused(t *testing.T) {
 func TestRecordGoesOnBehindALineThatWasCut(t *testing.T) {
 	t.Parallel()
 	h, dir := recordingHost(t)
-	m := Made{"package", "socat", "", Former{Absent: true}}
+	m := Made{Kind: "package", Name: "socat", Former: Former{Absent: true}}
 	write(t, filepath.Join(dir, "owned.json"), `{"kind":"file","name":"/etc/x","sha2`, 0o600)
 	if err := WriteOwned(t.Context(), h, []Made{m}); err != nil {
 		t.Fatal(err)

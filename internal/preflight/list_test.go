@@ -55,7 +55,7 @@ var broken = []struct {
 	{"mount-options", "nosuid", func(c *Cluster) {
 		c.Facts["master-1"].Disk("/var/lib/containerd").Options = []string{"rw", "nosuid"}
 	}, Warning, "master-1", "nosuid"},
-	{"mount-options", "a file system that was not looked at", func(c *Cluster) { c.Facts["master-1"].Disks = nil }, Unknown, "master-1", "/usr/local/bin"},
+	{"mount-options", "a file system that was not looked at", func(c *Cluster) { c.Facts["master-1"].Disks = nil }, Unknown, "master-1", "/opt/hactl"},
 	{"swap", "on", func(c *Cluster) { c.Facts["worker-1"].Swap = true }, Warning, "worker-1", "swap is on"},
 	{"kernel-version", "too old for Kubernetes", func(c *Cluster) { c.Facts["master-1"].Kernel = "4.18.0-553.el8" }, Error, "master-1", "4.19"},
 	{"kernel-version", "too old for nftables", func(c *Cluster) { c.Facts["master-1"].Kernel = "5.10.0-30" }, Error, "master-1", "5.13"},

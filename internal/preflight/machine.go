@@ -180,7 +180,7 @@ func diskLatency(_ context.Context, c *Cluster) []Finding {
 }
 
 func mountOptions(_ context.Context, c *Cluster) []Finding {
-	execDirs := []string{"/usr/local/bin", "/opt/cni", "/var/lib/containerd"}
+	execDirs := []string{"/opt/hactl", "/opt/cni", "/var/lib/containerd"}
 	return c.each(func(h host) []Finding {
 		dirs := append(slices.Clone(execDirs), "/var/lib/kubelet", "/etc/kubernetes")
 		if h.master() {

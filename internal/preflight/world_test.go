@@ -57,7 +57,7 @@ func factsOf(i int, h *inventory.Host) *facts.Facts {
 		Sysctls: map[string]facts.Sysctl{"net.ipv4.ip_forward": {Value: "0", Writable: true}, "fs.inotify.max_user_instances": {Value: "128", Writable: true}},
 		CAs:     map[string]string{},
 	}
-	for _, d := range []string{"/var/lib/etcd", "/var/lib/containerd", "/var/lib/kubelet", "/usr/local/bin", "/opt/cni", "/etc/kubernetes"} {
+	for _, d := range []string{"/var/lib/etcd", "/var/lib/containerd", "/var/lib/kubelet", "/opt/hactl", "/opt/cni", "/etc/kubernetes"} {
 		f.Disks = append(f.Disks, facts.Disk{Dir: d, Mount: "/", Type: "ext4", Options: []string{"rw", "relatime"}, SizeBytes: 40 * gib, FreeBytes: 30 * gib})
 	}
 	return f

@@ -1,0 +1,218 @@
+package host
+
+import (
+	"context"
+	"fmt"
+	"path"
+	"strings"
+
+	"hactl/internal/bundle"
+	"hactl/internal/plan"
+	"hactl/internal/remote"
+)
+
+// Program is a program at a path of its own, and the name by which people call it.
+type Program struct {
+	Path string // as [plan.ProgramPath] says
+	Link string // "/usr/bin/kubelet"
+}
+
+// pluginDir holds the CNI plugins. No unit starts them, and others put theirs there,
+// too: they stay where every runtime looks for them.
+const pluginDir = "/opt/cni/bin"
+
+// at is where a binary of the bundle lies on a host.
+func at(a bundle.Artifact) string {
+	if path.Dir(a.Dest) == pluginDir {
+		return a.Dest
+	}
+	return plan.ProgramPath(a.Name, a.Version, a.SHA256)
+}
+
+// ProgramPath is where a program of the bundle lies on a host; of a bundle without
+// it, its name.
+func ProgramPath(b *bundle.Bundle, name string) string {
+	if a, ok := b.Lookup(name); ok {
+		return at(a)
+	}
+	return name
+}
+
+// SearchPath is a line of shell by which the calls after it find these programs of
+// the bundle.
+func SearchPath(b *bundle.Bundle, names ...string) string {
+	paths := make([]string, len(names))
+	for i, n := range names {
+		paths[i] = ProgramPath(b, n)
+	}
+	return plan.SearchPath(paths...)
+}
+
+// programs are those of the host's role that have a path of their own.
+func (h Host) programs() (out []Program) {
+	for _, a := range h.binaries() {
+		if p := at(a); p != a.Dest {
+			out = append(out, Program{Path: p, Link: a.Dest})
+		}
+	}
+	return out
+}
+
+// Links returns the steps that come last: the names by which people call the
+// programs, and the removal of builds that nothing needs any longer. more are
+// programs that are not the bundle's.
+func (h Host) Links(more ...Program) []plan.Step {
+	all := append(h.programs(), more...)
+	return []plan.Step{h.links(all), h.oldPrograms(all)}
+}
+
+func (h Host) links(all []Program) plan.Step {
+	const key = "links"
+	script := "stat -c '%F@%N' --"
+	for _, p := range all {
+		script += " " + remote.Quote(p.Link)
+	}
+	return plan.Step{
+		ID: h.id("links"), Host: h.Host.Name, Title: "names of programs",
+		Look: []plan.Look{{Key: key, Script: script + " 2>&1 || :"}},
+		Check: func(_ context.Context, env plan.Env) (*plan.Change, error) {
+			seen, err := env.Saw(key)
+			if err != nil {
+				return nil, err
+			}
+			return h.linksChange(all, seen)
+		},
+		Apply: func(ctx context.Context, env plan.Env, _ *plan.Change) error {
+			seen, err := env.Saw(key)
+			if err != nil {
+				return err
+			}
+			_, err = env.Host.Run(ctx, remote.Cmd{Title: "link programs", Script: h.linkScript(all, seen)})
+			return err
+		},
+	}
+}
+
+// linkState is what stands at a program's name: "absent", "file", or a link's target.
+func linkState(seen plan.Answer, link string) (string, error) {
+	for line := range strings.Lines(seen.Out) {
+		line = strings.TrimSpace(line)
+		kind, name, found := strings.Cut(line, "@")
+		switch {
+		case found && strings.HasPrefix(kind, "regular") && unquoted(name) == link:
+			return "file", nil
+		case found && kind == "symbolic link":
+			if from, to, _ := strings.Cut(name, " -> "); unquoted(from) == link {
+				return unquoted(to), nil
+			}
+		case strings.Contains(line, link) && (strings.Contains(line, "No such file") || strings.Contains(line, "Not a directory")):
+			return "absent", nil
+		}
+	}
+	return "", seen.Failed(link)
+}
+
+func unquoted(name string) string { return strings.Trim(name, "'\"") }
+
+// keeps reports whether the host has a file at the name of a program that stays: one
+// of the operator's image, which hactl was told to use.
+func (h Host) keeps(state string) bool {
+	return state == "file" && h.Inv.Artifacts.Source == "present"
+}
+
+func (h Host) linksChange(all []Program, seen plan.Answer) (*plan.Change, error) {
+	var names, pins []string
+	var made []plan.Made
+	for _, p := range all {
+		state, err := linkState(seen, p.Link)
+		if err != nil {
+			return nil, err
+		}
+		if state == p.Path || h.keeps(state) {
+			continue
+		}
+		names, pins = append(names, path.Base(p.Link)), append(pins, p.Link+" "+state)
+		m := plan.Made{Kind: "link", Name: p.Link, Target: p.Path}
+		switch state {
+		case "absent":
+			m.Former.Absent = true
+		case "file":
+			m.Former.File = true
+		default:
+			m.Former.Value = remote.Clean(state)
+		}
+		made = append(made, m)
+	}
+	if len(names) == 0 {
+		return nil, nil
+	}
+	return &plan.Change{
+		Op: plan.Update, Summary: fmt.Sprintf("let people's %s be those that run here", strings.Join(names, ", ")),
+		Pin: strings.Join(pins, "; "), Made: made,
+	}, nil
+}
+
+// previous is a link beside the builds of a program to the one that ran before.
+const previous = "previous"
+
+// linkScript has each name take its place at once. The build that a name stood for
+// is noted as the previous one.
+func (h Host) linkScript(all []Program, seen plan.Answer) string {
+	script := `set -e
+point() { # TARGET NAME
+d=${2%/*}; [ -d "$d" ] || mkdir -p "$d"; ln -sfn "$1" "$d/.hactl-link"; mv -fT "$d/.hactl-link" "$2"; sync "$d"
+}
+`
+	for _, p := range all {
+		state, err := linkState(seen, p.Link)
+		if err != nil || state == p.Path || h.keeps(state) {
+			continue
+		}
+		builds := path.Dir(path.Dir(p.Path))
+		if path.Dir(path.Dir(state)) == builds {
+			script += "point " + remote.Quote(path.Base(path.Dir(state))) + " " + remote.Quote(builds+"/"+previous) + "\n"
+		}
+		script += "point " + remote.Quote(p.Path) + " " + remote.Quote(p.Link) + "\n"
+	}
+	return script
+}
+
+// oldPrograms removes builds that are neither the wanted one, nor the previous one,
+// nor one that a process still runs from.
+func (h Host) oldPrograms(all []Program) plan.Step {
+	look := `used() { [ -n "${used+x}" ] || used=$(ls -l /proc/[0-9]*/exe 2>/dev/null); case $used in *" $1/"*) ;; *) return 1 ;; esac; }
+old() { # NAME-FOLDER WANTED LINK
+[ -d "$1" ] || return 0
+b=$(readlink "$3") || b=
+case $b in "$1/$2/"*) b=$(readlink "$1/` + previous + `") || b= ;; "$1/"*) b=${b#"$1/"}; b=${b%%/*} ;; *) b=$(readlink "$1/` + previous + `") || b= ;; esac
+for d in "$1"/*/; do
+d=${d%/}; [ -d "$d" ] && [ ! -L "$d" ] || continue
+case ${d##*/} in "$2" | "$b") ;; *) used "$d" || echo "$d" ;; esac
+done
+}
+`
+	for _, p := range all {
+		build := path.Dir(p.Path)
+		look += "old " + remote.Quote(path.Dir(build)) + " " + remote.Quote(path.Base(build)) + " " + remote.Quote(p.Link) + "\n"
+	}
+	const key = "old programs"
+	return plan.Step{
+		ID: h.id("old-programs"), Host: h.Host.Name, Title: "builds that nothing needs",
+		Look: []plan.Look{{Key: key, Script: look + ":"}},
+		Check: func(_ context.Context, env plan.Env) (*plan.Change, error) {
+			seen, err := env.Saw(key)
+			if err != nil || seen.Out == "" && seen.Exit == 0 {
+				return nil, err
+			}
+			if seen.Exit != 0 {
+				return nil, seen.Failed(plan.Programs)
+			}
+			// Which ones depends on the processes of that moment.
+			return &plan.Change{Op: plan.Delete, Summary: "remove programs that nothing needs: " + strings.Join(strings.Fields(remote.Clean(seen.Out)), ", "), Acts: []string{"remove old programs"}}, nil
+		},
+		Apply: func(ctx context.Context, env plan.Env, _ *plan.Change) error {
+			_, err := env.Host.Run(ctx, remote.Cmd{Title: "remove old programs", Script: strings.ReplaceAll(look, `|| echo "$d"`, `|| rm -rf -- "$d"`)})
+			return err
+		},
+	}
+}
