@@ -8,16 +8,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
 	"hactl/internal/drill"
 )
-
-// interval between two requests of a drill. At the default of 20 ms the requests
-// themselves take most of two cores, which four hosts share.
-const interval = "50ms"
 
 // TestDrillOfThreeFaults is the drill in the core: the apiserver behind the VIP, the
 // leading etcd member, the network of the VIP's owner.
@@ -45,26 +40,21 @@ func (r *rig) drillArgs(args ...string) []string {
 	power := func(what string) string {
 		return fmt.Sprintf("--power-%s-command=%s lab fault --name %s %s {host}", map[string]string{"off": "off", "boot": "on"}[what], r.bin, r.Name(), what)
 	}
-	return append([]string{"drill", "--yes", "--accept-risk=quorum", "--interval=" + interval, power("off"), power("boot")}, args...)
+	return append([]string{"drill", "--yes", "--accept-risk=quorum", power("off"), power("boot")}, args...)
 }
 
-// notSafe is in the error of a drill that was refused before it changed anything.
-const notSafe = "not safe to start"
+// exitOf is the exit code of a drill that measured, by its verdict.
+var exitOf = map[string]int{drill.Met: 0, drill.Missed: 6, drill.Unclear: 9}
 
-// measuredDrill reports whether a drill ended by measuring. Its bounds in time are
-// met (0), missed (6), or it is unclear (9) since the machine is busy; none of this
-// is asserted here.
-func measuredDrill(code int) bool { return slices.Contains([]int{0, 6, 9}, code) }
-
-// drilled runs one scenario of the drill and asserts what does not depend on the
-// machine's speed: the fault took effect and was undone, everything was healthy
-// afterwards, no acknowledged write is lost, nothing was written without a quorum,
-// and in the end one host owns the VIP. All that was timed is a figure.
+// drilled runs one scenario of the drill as an operator does. The cluster is in order, so
+// no bound is missed: on a busy machine a check may be unclear. The fault took effect and
+// was undone, everything was healthy afterwards, no acknowledged write is lost, nothing
+// was written without a quorum, and in the end one host owns the VIP.
 func (r *rig) drilled(t *testing.T, name string) {
 	t.Helper()
 	res, s := r.runDrill(t, name)
-	if !measuredDrill(res.code) || s.Verdict == drill.Failed || s.Verdict == drill.Skipped {
-		t.Fatalf("%s %s: %s", s.Verdict, s.Why(), res)
+	if s.Verdict != drill.Met && s.Verdict != drill.Unclear || res.code != exitOf[s.Verdict] {
+		t.Errorf("%s %s: %s", s.Verdict, s.Why(), res)
 	}
 	acked := 0
 	for _, run := range s.Runs {
@@ -101,13 +91,6 @@ func (r *rig) runDrill(t *testing.T, name string) (result, *drill.Result) {
 		t.Fatal(err)
 	}
 	res := r.hactl(t, r.drillArgs(name, "--report", folder)...)
-	// A drill does not start on a cluster that does not answer it in time. It has
-	// changed nothing then, and says to look at the cluster first.
-	for refused := 1; strings.Contains(res.err, notSafe) && refused < 3; refused++ {
-		t.Logf("refused: %s", res)
-		r.healthy(t)
-		res = r.hactl(t, r.drillArgs(name, "--report", folder)...)
-	}
 	t.Log(res.out)
 	var rep drill.Report
 	b, err := os.ReadFile(filepath.Join(folder, "drill.json"))

@@ -8,9 +8,9 @@ import (
 	"hactl/internal/remote"
 )
 
-// startWithin is how long the cluster may take to look healthy before the
-// first scenario: long enough for one lost packet, not for a recovery.
-const startWithin = 10 * time.Second
+// startWithin is how long the cluster may take to look healthy before the first scenario,
+// and its plan to be empty: longer than two looks of a busy cluster, shorter than a recovery.
+const startWithin = 30 * time.Second
 
 // Drill is a list of scenarios against a cluster.
 type Drill struct {
@@ -97,7 +97,7 @@ func (d *Drill) all(ctx context.Context, rep *Report) (refused []error, err erro
 		return nil, err
 	}
 	_, not := d.Options.Permitted(d.Cluster, d.Scenarios)
-	if err := d.Cluster.inOrder(ctx); err != nil {
+	if err := d.inOrder(ctx); err != nil {
 		return nil, &UnsafeError{Err: err}
 	}
 	if err := d.pace(ctx, rep); err != nil {
@@ -156,15 +156,25 @@ func (rep *Report) skip(scenarios []Scenario, why string) {
 	}
 }
 
-// inOrder looks whether a drill may start at all.
-func (c *Cluster) inOrder(ctx context.Context) error {
-	if _, err := waitHealthy(ctx, c, startWithin); err != nil {
+// inOrder waits until a drill may start at all, and says what it waits for.
+func (d *Drill) inOrder(ctx context.Context) error {
+	c := d.Cluster
+	_, err := c.Look(ctx)
+	if err != nil {
+		d.Observer.say("waiting %s at most: %v", startWithin, err)
+		_, err = waitHealthy(ctx, c, startWithin)
+	}
+	if err != nil {
 		return remote.Hint(err, "bring the cluster into order first: hactl status, hactl up")
 	}
 	if c.PlanEmpty == nil {
 		return nil
 	}
-	return wrap("the hosts are not as the inventory wants", c.PlanEmpty(ctx))
+	if err = c.PlanEmpty(ctx); err != nil {
+		d.Observer.say("waiting %s at most until the plan is empty: %v", startWithin, err)
+		err = c.settled(ctx, startWithin)
+	}
+	return wrap("the hosts are not as the inventory wants", err)
 }
 
 func (d *Drill) repeat(ctx context.Context, sc Scenario, res *Result) error {

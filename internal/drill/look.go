@@ -37,8 +37,12 @@ func (c *Cluster) Look(ctx context.Context) (*State, error) {
 	return s, v.err()
 }
 
-// lookBound is how long a look may take.
-const lookBound = 20 * time.Second
+// lookBound is how long a look may take, and askBound one request of it. One that is lost,
+// since the VIP moves at that moment say, must not use up the time of a wait for health.
+const (
+	lookBound = 20 * time.Second
+	askBound  = 5 * time.Second
+)
 
 // answers is the part of a look that is requests alone. It starts no program on
 // the hosts, which share their processors with what a drill times.
@@ -108,7 +112,11 @@ func (v *survey) requests(ctx context.Context, c *Cluster) error {
 		})
 	}
 	v.etcd(ctx, c)
-	v.wg.Go(func() { v.note(c.lookAtNodes(ctx, &kube{client: client, at: c.API})) })
+	v.wg.Go(func() {
+		ctx, cancel := context.WithTimeout(ctx, askBound)
+		defer cancel()
+		v.note(c.lookAtNodes(ctx, &kube{client: client, at: c.API}))
+	})
 	return nil
 }
 
@@ -116,6 +124,8 @@ func (v *survey) requests(ctx context.Context, c *Cluster) error {
 func (v *survey) etcd(ctx context.Context, c *Cluster) {
 	for _, m := range c.Masters() {
 		v.wg.Go(func() {
+			ctx, cancel := context.WithTimeout(ctx, askBound)
+			defer cancel()
 			leads, err := c.Etcd.Leads(ctx, m.Name)
 			v.note(wrap(m.Name+": etcd", err))
 			v.mu.Lock()

@@ -44,7 +44,7 @@ func (r *runner) perform(ctx context.Context) error {
 		return err
 	}
 	if ctx.Err() == nil && err == nil && r.c.PlanEmpty != nil {
-		if drift := wrap("not as it was before", r.settled(ctx)); drift != nil {
+		if drift := wrap("not as it was before", r.c.settled(ctx, time.Minute)); drift != nil {
 			r.problem(drift)
 			err = &UnsafeError{Err: drift, unhealthy: true, after: true}
 		}
@@ -61,14 +61,13 @@ func lasting(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(ctx), 2*time.Minute)
 }
 
-// settled asks for the plan until it is empty, for a minute: what recovers is
-// looked at by a plan that asks once, and an apiserver that has just come back may
-// refuse to answer.
-func (r *runner) settled(ctx context.Context) error {
-	bound, cancel := context.WithTimeout(ctx, time.Minute)
+// settled asks for the plan until it is empty, for a time: what recovers is looked at by
+// a plan that asks once, and an apiserver that has just come back may refuse to answer.
+func (c *Cluster) settled(ctx context.Context, within time.Duration) error {
+	bound, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	for {
-		err := r.c.PlanEmpty(ctx)
+		err := c.PlanEmpty(ctx)
 		if err == nil || !pause(bound, 2*time.Second) {
 			return err
 		}
