@@ -20,6 +20,7 @@ var allowed = map[string]struct{ imports, because string }{
 	"internal/remote/sshdtest":     {"", "an sshd for tests, not our client"},
 	"internal/remote/faultproxy":   {"", "a wire for tests, not our client"},
 	"internal/plan":                {"internal/remote", "the engine knows no component and no protocol"},
+	"internal/plan/plantest":       {"internal/plan", "hosts for tests of steps"},
 	"internal/testneeds":           {"", "programs and rights of the machine that tests run on"},
 	"internal/goldentest":          {"internal/plan internal/remote internal/testneeds", "golden files and real checkers, for tests"},
 	"internal/kubeapi":             {"internal/remote", "requests and answers; who asks, and for what, is elsewhere"},

@@ -20,7 +20,7 @@ import (
 const DrainTimeout = 5 * time.Minute
 
 // drainEvery is the pause between two tries to evict what could not be evicted.
-const drainEvery = 500 * time.Millisecond
+const drainEvery = 200 * time.Millisecond
 
 // pod is what a drain has to know of a pod.
 type pod struct {

@@ -94,16 +94,13 @@ func (c *Control) Cordon(h *inventory.Host, operation string) plan.Step {
 }
 
 // Uncordon returns the step of a [plan.Roll] that gives the node of h back, once its
-// kubelet works and the node is Ready. Only what hactl cordoned is uncordoned. With
-// wait false the change is not due yet, such as before a reboot.
-func (c *Control) Uncordon(h *inventory.Host, due func(plan.Env) (bool, error)) plan.Step {
+// kubelet works and the node is Ready. Only what hactl cordoned is uncordoned. The step
+// is due as soon as the node is marked, so that the roll knows that the host is out.
+func (c *Control) Uncordon(h *inventory.Host) plan.Step {
 	what := "wait until the node is Ready, and uncordon it"
 	return plan.Step{
 		ID: id(h, "uncordon"), Host: h.Name, Title: "uncordon", Then: plan.Then(plan.Update, what, what),
-		Check: func(ctx context.Context, env plan.Env) (*plan.Change, error) {
-			if is, err := due(env); err != nil || !is {
-				return nil, err
-			}
+		Check: func(ctx context.Context, _ plan.Env) (*plan.Change, error) {
 			s, err := c.serviceOf(ctx, h.Name)
 			if err != nil || !s.out {
 				return nil, err

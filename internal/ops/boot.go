@@ -11,29 +11,33 @@ import (
 	"hactl/internal/remote"
 )
 
-// bootMark is the file on a host that hactl has begun to reboot. It holds the boot in
-// which it was written, so that the next run knows whether the host has rebooted since.
+// bootMark is the file on a host that hactl has begun to reboot. Its first line is the
+// boot in which it was written, so that the next run knows whether the host has rebooted
+// since, or "done" once the host was given back. The second names the hosts of the run.
 const bootMark = "/var/lib/hactl/reboot"
+
+const bootDone = "done"
 
 // boot is what a host says of its boots.
 type boot struct {
-	ID       string // the running boot: the kernel's id, and when PID 1 was started
-	Mark     string // the boot that is to end, "" when no reboot was begun
-	Required string // why the host itself wants a reboot, or ""
+	ID       string   // the running boot: the kernel's id, and when PID 1 was started
+	Mark     string   // the boot that is to end, bootDone, or "" when no reboot was begun
+	Run      []string // the hosts of the run that wrote the mark
+	Required string   // why the host itself wants a reboot, or ""
 }
 
 // pending reports whether a reboot that was begun has not happened yet.
 func (b boot) pending() bool { return b.Mark != "" && b.Mark == b.ID }
 
-// rebooted reports whether a reboot that was begun has happened.
-func (b boot) rebooted() bool { return b.Mark != "" && b.Mark != b.ID }
+// rebooted reports whether a reboot has happened after which the host was not given back.
+func (b boot) rebooted() bool { return b.Mark != "" && b.Mark != bootDone && b.Mark != b.ID }
 
 // bootScript prints the lines that parseBoot reads. The kernel's id alone does not
 // tell two boots of a host that shares its kernel with others.
 const bootScript = `i=$(cat /proc/sys/kernel/random/boot_id) && s=$(sed 's/^.*) //' /proc/1/stat) || exit 1
 set -- $s
 echo "boot $i.${20}"
-[ ! -e ` + bootMark + ` ] || echo "mark $(cat ` + bootMark + `)"
+[ ! -e ` + bootMark + ` ] || { read -r m; read -r h; echo "mark $m"; echo "run $h"; } <` + bootMark + `
 r=$(uname -r)
 if [ -e /run/reboot-required ]; then echo "required /run/reboot-required exists"
 elif [ -e "/boot/vmlinuz-$r" ]; then
@@ -51,6 +55,8 @@ func parseBoot(out string) (boot, error) {
 			b.ID = value
 		case "mark":
 			b.Mark = value
+		case "run":
+			b.Run = strings.Fields(value)
 		case "required":
 			b.Required = remote.Clean(value)
 		}

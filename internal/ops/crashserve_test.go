@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -137,15 +138,40 @@ type members struct {
 	pb.UnimplementedClusterServer
 	pb.UnimplementedMaintenanceServer
 	list []*pb.Member
+
+	mu     sync.Mutex
+	leader uint64
+	moved  func(to string) error // before another one leads; may be nil
+}
+
+func (m *members) leads(name string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.list[m.leader-1].Name == name
+}
+
+// MoveLeader implements etcd's Maintenance service.
+func (m *members) MoveLeader(_ context.Context, r *pb.MoveLeaderRequest) (*pb.MoveLeaderResponse, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.moved != nil {
+		if err := m.moved(m.list[r.TargetID-1].Name); err != nil {
+			return nil, err
+		}
+	}
+	m.leader = r.TargetID
+	return &pb.MoveLeaderResponse{Header: &pb.ResponseHeader{ClusterId: 1}}, nil
 }
 
 // Status implements etcd's Maintenance service: the member that was dialled is
-// well, and the first one leads.
+// well, and at first the first one leads.
 func (m *members) Status(ctx context.Context, _ *pb.StatusRequest) (*pb.StatusResponse, error) {
 	p, _ := peer.FromContext(ctx)
 	name := p.AuthInfo.(credentials.TLSInfo).State.ServerName
 	i := slices.IndexFunc(m.list, func(e *pb.Member) bool { return e.Name == name })
-	return &pb.StatusResponse{Header: &pb.ResponseHeader{ClusterId: 1, MemberId: m.list[i].ID}, Version: "3.6.16", Leader: 1, RaftIndex: 1, RaftAppliedIndex: 1, RaftTerm: 1}, nil
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return &pb.StatusResponse{Header: &pb.ResponseHeader{ClusterId: 1, MemberId: m.list[i].ID}, Version: "3.6.16", Leader: m.leader, RaftIndex: 1, RaftAppliedIndex: 1, RaftTerm: 1}, nil
 }
 
 // MemberList implements etcd's Cluster service.
@@ -157,7 +183,13 @@ func (m *members) MemberList(context.Context, *pb.MemberListRequest) (*pb.Member
 // all worlds share it.
 func serveEtcd(t *testing.T, inv *inventory.Inventory, m *pki.Material) string {
 	t.Helper()
-	all := &members{}
+	addr, _ := serveMembers(t, inv, m)
+	return addr
+}
+
+func serveMembers(t *testing.T, inv *inventory.Inventory, m *pki.Material) (string, *members) {
+	t.Helper()
+	all := &members{leader: 1}
 	for i, h := range inv.Masters() {
 		all.list = append(all.list, &pb.Member{ID: uint64(i + 1), Name: h.Name, PeerURLs: []string{etcd.PeerURL(h)}})
 	}
@@ -180,5 +212,5 @@ func serveEtcd(t *testing.T, inv *inventory.Inventory, m *pki.Material) string {
 	pb.RegisterMaintenanceServer(srv, all)
 	go func() { _ = srv.Serve(ln) }()
 	t.Cleanup(srv.Stop)
-	return ln.Addr().String()
+	return ln.Addr().String(), all
 }

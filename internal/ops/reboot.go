@@ -45,56 +45,66 @@ func (o RebootOptions) plan(ctx context.Context, s *session) (*plan.Plan, error)
 	if err != nil {
 		return nil, err
 	}
-	due := o.due(s.inv, boots)
+	all, due := o.due(s.inv, boots)
 	if err := o.refuse(s.inv, due); err != nil {
 		return nil, err
 	}
 	first := state.Look(ctx, s.verified(false), state.Etcd, state.VIP, state.APIServers, state.Nodes)
 	gate := state.NewGate(s.verified(false), first)
-	note, roll := plan.Stage{Name: "note the boots"}, plan.Roll{
+	var note, forget []plan.Step
+	roll := &plan.Roll{
 		Hosts: func(ctx context.Context) ([]string, error) {
 			return state.Look(ctx, s.verified(false), state.Etcd, state.VIP).Order(due), nil
 		},
-		Gate: plan.Gate{Look: gate.Look, Within: gateTimeout},
+		Gate: plan.Gate{Look: gate.Look, Within: gateTimeout, Every: s.pace},
 	}
 	for _, h := range due {
-		note.Steps = append(note.Steps, noteBoot(h))
+		note = append(note, noteBoot(h, all))
 		roll.TakeOut = append(roll.TakeOut, s.takeOut(h, o)...)
 		roll.Steps = append(roll.Steps, s.reboot(h, o, boots[h.Name].Required))
-		roll.PutBack = append(roll.PutBack, s.putBack(h)...)
+		roll.PutBack = append(roll.PutBack, s.putBack(h, all)...)
+	}
+	for _, h := range all {
+		forget = append(forget, forgetBoot(h))
 	}
 	if len(due) == 0 {
-		return plan.Make(ctx, nil, s.hosts, s)
+		return plan.Make(ctx, []plan.Stage{{Name: "forget the boots", Steps: forget}}, s.hosts, s)
 	}
-	return plan.Make(ctx, []plan.Stage{note, {Name: "reboot", Roll: &roll}}, s.hosts, s)
+	return plan.Make(ctx, []plan.Stage{{Name: "note the boots", Steps: note}, {Name: "reboot", Roll: roll}, {Name: "forget the boots", Steps: forget}}, s.hosts, s)
 }
 
 // gateTimeout bounds how long the cluster may take to be as it has to be before the
 // next host is taken out.
 const gateTimeout = 4 * time.Minute
 
-// due are the hosts that are rebooted. A run that goes on after one that was cut
-// completes it, and begins no further hosts of --all: those that are done carry no mark
-// any more.
-func (o RebootOptions) due(inv *inventory.Inventory, boots map[string]boot) []*inventory.Host {
-	begun := false
+// due are the hosts of the run, and those of them that are still to be rebooted or given
+// back. A run that was cut is completed: its marks name its hosts. All hosts are marked
+// before the first reboots; so while no mark says "done", a host without one was not
+// marked yet, and afterwards it is done.
+func (o RebootOptions) due(inv *inventory.Inventory, boots map[string]boot) (all, due []*inventory.Host) {
+	begun, done := map[string]bool{}, false
 	for _, b := range boots {
-		begun = begun || b.Mark != ""
+		for _, name := range b.Run {
+			begun[name] = true
+		}
+		done = done || b.Mark == bootDone
 	}
-	var out []*inventory.Host
 	for i := range inv.Hosts {
 		h := &inv.Hosts[i]
 		b, there := boots[h.Name]
+		if !there { // left out on request
+			continue
+		}
+		named := slices.Contains(o.Hosts, h.Name)
+		fresh := len(begun) == 0 && len(o.Hosts) == 0 && (o.All && !o.IfRequired || o.IfRequired && b.Required != "")
 		switch {
-		case !there: // left out on request
-		case b.Mark != "", slices.Contains(o.Hosts, h.Name):
-			out = append(out, h)
-		case begun || len(o.Hosts) > 0:
-		case o.IfRequired && b.Required != "", o.All && !o.IfRequired:
-			out = append(out, h)
+		case b.Mark == bootDone, begun[h.Name] && b.Mark == "" && done:
+			all = append(all, h)
+		case b.Mark != "", begun[h.Name], named, fresh:
+			all, due = append(all, h), append(due, h)
 		}
 	}
-	return out
+	return all, due
 }
 
 // refuse names what would be down while a master reboots that has no replacement.
@@ -114,7 +124,7 @@ func (o RebootOptions) refuse(inv *inventory.Inventory, due []*inventory.Host) e
 }
 
 // noteBoot writes the mark, unless an earlier run did.
-func noteBoot(h *inventory.Host) plan.Step {
+func noteBoot(h *inventory.Host, all []*inventory.Host) plan.Step {
 	what := "note that " + h.Name + " is to be rebooted"
 	return plan.Step{
 		ID: bootID(h, "note"), Host: h.Name, Title: "note", Look: []plan.Look{bootLook},
@@ -126,7 +136,38 @@ func noteBoot(h *inventory.Host) plan.Step {
 			return &plan.Change{Op: plan.Create, Summary: what, Pin: b.ID, Acts: []string{what}}, nil
 		},
 		Apply: func(ctx context.Context, env plan.Env, c *plan.Change) error {
-			return env.Host.Put(ctx, remote.File{Path: bootMark, Content: []byte(c.Pin + "\n"), Mode: 0o600})
+			return writeMark(ctx, env, c.Pin, all)
+		},
+	}
+}
+
+func writeMark(ctx context.Context, env plan.Env, mark string, all []*inventory.Host) error {
+	names := make([]string, len(all))
+	for i, h := range all {
+		names[i] = h.Name
+	}
+	return env.Host.Put(ctx, remote.File{Path: bootMark, Content: []byte(mark + "\n" + strings.Join(names, " ") + "\n"), Mode: 0o600})
+}
+
+// forgetBoot removes the mark once all hosts are back.
+func forgetBoot(h *inventory.Host) plan.Step {
+	what, done := "forget the boot of "+h.Name, false
+	return plan.Step{
+		ID: bootID(h, "forget"), Host: h.Name, Title: "forget", Look: []plan.Look{bootLook},
+		Check: func(_ context.Context, env plan.Env) (*plan.Change, error) {
+			b, err := sawBoot(env)
+			switch {
+			case err != nil || done && b.Mark == "":
+				return nil, err
+			case b.Mark == bootDone:
+				return &plan.Change{Op: plan.Delete, Summary: what, Acts: []string{what}}, nil
+			}
+			return plan.Then(plan.Delete, what, what), nil
+		},
+		Apply: func(ctx context.Context, env plan.Env, _ *plan.Change) error {
+			done = true
+			_, err := env.Host.Run(ctx, remote.Cmd{Title: what, Script: "rm -f " + bootMark})
+			return err
 		},
 	}
 }
@@ -136,7 +177,7 @@ func bootID(h *inventory.Host, what string) plan.ID { return plan.ID("boot/" + h
 // stillToReboot is for steps that have nothing to do once the host has rebooted.
 func stillToReboot(env plan.Env) (bool, error) {
 	b, err := sawBoot(env)
-	return !b.rebooted(), err
+	return !b.rebooted() && b.Mark != bootDone, err
 }
 
 // takeOut empties the host: no new pods, no pods, no leadership, no VIP.
@@ -241,7 +282,7 @@ func (s *session) reboot(h *inventory.Host, o RebootOptions, why string) plan.St
 		ID: bootID(h, "reboot"), Host: h.Name, Title: "reboot", Look: []plan.Look{bootLook},
 		Check: func(_ context.Context, env plan.Env) (*plan.Change, error) {
 			b, err := sawBoot(env)
-			if err != nil || b.rebooted() {
+			if err != nil || b.rebooted() || b.Mark == bootDone {
 				return nil, err
 			}
 			return &plan.Change{Op: plan.Restart, Summary: summary, Acts: []string{what}}, nil
@@ -269,27 +310,21 @@ func (s *session) reboot(h *inventory.Host, o RebootOptions, why string) plan.St
 	}
 }
 
-// putBack gives the host back, and then removes the mark.
-func (s *session) putBack(h *inventory.Host) []plan.Step {
-	uncordon := s.control.Uncordon(h, func(env plan.Env) (bool, error) {
-		b, err := sawBoot(env)
-		return b.rebooted(), err
-	})
-	uncordon.Look = append(uncordon.Look, bootLook)
+// putBack gives the host back, and then marks it as done.
+func (s *session) putBack(h *inventory.Host, all []*inventory.Host) []plan.Step {
 	what := "note that " + h.Name + " is back"
 	done := plan.Step{
-		ID: bootID(h, "back"), Host: h.Name, Title: "back", Look: []plan.Look{bootLook}, Then: plan.Then(plan.Delete, what, what),
+		ID: bootID(h, "back"), Host: h.Name, Title: "back", Look: []plan.Look{bootLook}, Then: plan.Then(plan.Update, what, what),
 		Check: func(_ context.Context, env plan.Env) (*plan.Change, error) {
 			b, err := sawBoot(env)
 			if err != nil || !b.rebooted() {
 				return nil, err
 			}
-			return &plan.Change{Op: plan.Delete, Summary: what, Acts: []string{what}}, nil
+			return &plan.Change{Op: plan.Update, Summary: what, Acts: []string{what}}, nil
 		},
 		Apply: func(ctx context.Context, env plan.Env, _ *plan.Change) error {
-			_, err := env.Host.Run(ctx, remote.Cmd{Title: what, Script: "rm -f " + bootMark})
-			return err
+			return writeMark(ctx, env, bootDone, all)
 		},
 	}
-	return []plan.Step{uncordon, done}
+	return []plan.Step{s.control.Uncordon(h), done}
 }

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -44,6 +45,7 @@ type session struct {
 	identity *sync.Mutex      // over the identity in material
 	control  *kubeadm.Control // one connection to the control plane, for every look of the run
 
+	pace      time.Duration      // between two looks of a gate; 0: a second
 	preflight *preflight.Cluster // of which the probes have begun, or nil
 }
 

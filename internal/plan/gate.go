@@ -23,6 +23,8 @@ type Gate struct {
 	Look func(ctx context.Context, out []string) error
 	// Within bounds the wait for the third good look; 0 means 5 minutes.
 	Within time.Duration
+	// Every is from one look to the next; 0 means a second.
+	Every time.Duration
 }
 
 // pass waits for the gate. say reports why it waits, once for each reason.
@@ -52,7 +54,7 @@ func (g Gate) pass(ctx context.Context, out []string, stop <-chan struct{}, say 
 				return ErrStopped
 			}
 			return fmt.Errorf("the cluster was not as it has to be for %d looks in a row within %s: %s", gateLooks, within, cmp.Or(said, "too few looks"))
-		case <-time.After(gateEvery):
+		case <-time.After(cmp.Or(g.Every, gateEvery)):
 		}
 	}
 }

@@ -28,11 +28,17 @@ import (
 // CA. It wants client certificates of the same CA.
 func Serve(t testing.TB, caCert, caKey []byte, ip net.IP, handler http.Handler) *httptest.Server {
 	t.Helper()
+	return ServeFor(t, caCert, caKey, []net.IP{ip}, handler)
+}
+
+// ServeFor is Serve with a certificate for several addresses.
+func ServeFor(t testing.TB, caCert, caKey []byte, ips []net.IP, handler http.Handler) *httptest.Server {
+	t.Helper()
 	srv := httptest.NewUnstartedServer(handler)
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM(caCert)
 	srv.TLS = &tls.Config{
-		Certificates: []tls.Certificate{Certificate(t, caCert, caKey, ip)},
+		Certificates: []tls.Certificate{Certificate(t, caCert, caKey, ips...)},
 		ClientAuth:   tls.RequireAndVerifyClientCert, ClientCAs: pool, MinVersion: tls.VersionTLS12,
 	}
 	srv.StartTLS()
@@ -207,6 +213,13 @@ func (n *Nodes) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			}
 		}
 		_ = json.NewEncoder(w).Encode(map[string]any{"items": items})
+	case r.Method == http.MethodGet && path.Dir(r.URL.Path) == "/api/v1/nodes":
+		node, err := n.read(path.Base(r.URL.Path))
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusNotFound)
+			return
+		}
+		_ = json.NewEncoder(w).Encode(node)
 	case r.Method == http.MethodPatch && path.Dir(r.URL.Path) == "/api/v1/nodes" && r.Header.Get("Content-Type") == "application/merge-patch+json":
 		body, _ := io.ReadAll(r.Body)
 		if code, err := n.merge(path.Base(r.URL.Path), body); err != nil {
