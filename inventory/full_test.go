@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"gopkg.in/yaml.v3"
+
+	"hactl/internal/testneeds"
 )
 
 // setting matches a line of a scaffold that shows a setting commented out.
@@ -160,7 +162,7 @@ func TestEveryFieldRefusesEveryWrongType(t *testing.T) {
 			if kind == "block" && p.typ.Kind() == reflect.Map || p.path == "" && kind == "null" {
 				continue // an entry zz, checked as the entry; a file with nothing in it
 			}
-			if cases++; raceDetector && cases%5 != 0 {
+			if cases++; testneeds.RaceDetector && cases%5 != 0 {
 				continue // no goroutines here: a sample will do
 			}
 			broken := copyNode(root)

@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"hactl/internal/testneeds"
 )
 
 // minimalText is the smallest inventory.
@@ -131,7 +133,7 @@ func cpuTime(t *testing.T) time.Duration {
 
 func TestBadFilesAreRefusedWithinASecond(t *testing.T) {
 	for name, c := range badFiles {
-		if raceDetector && len(c.text) > 100_000 {
+		if testneeds.RaceDetector && len(c.text) > 100_000 {
 			continue // about time, which says nothing here
 		}
 		t.Run(name, func(t *testing.T) {
@@ -145,7 +147,7 @@ func TestBadFilesAreRefusedWithinASecond(t *testing.T) {
 			if !strings.Contains(err.Error(), c.want) {
 				t.Errorf("want %q in\n%.2000s", c.want, err)
 			}
-			if took > time.Second && !raceDetector {
+			if took > time.Second && !testneeds.RaceDetector {
 				t.Errorf("took %v of CPU time", took)
 			}
 			for _, p := range ps {
@@ -161,7 +163,7 @@ func TestPathsThatAreNoFileAreRefused(t *testing.T) {
 	dir := t.TempDir()
 	fifo := filepath.Join(dir, "fifo")
 	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
-		t.Skip(err)
+		testneeds.Missing(t, "no named pipes here: %v", err)
 	}
 	big := filepath.Join(dir, "big")
 	if err := os.WriteFile(big, bytes.Repeat([]byte("a: b\n"), 2<<20), 0o600); err != nil {

@@ -5,13 +5,15 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"hactl/internal/testneeds"
 )
 
 func TestEveryScaffoldLoadsAsItIs(t *testing.T) {
 	for _, vip := range []string{"192.0.2.10", "10.0.0.254", "10.96.0.10", "10.244.7.255", "172.20.0.1", "192.168.1.0", "2001:db8::10", "2001:db8::ff", "fd00:10:244::1", "fd00:10:96::1"} {
 		for _, masters := range []int{1, 3, 5, 7} {
 			for _, workers := range []int{0, 1, 100} {
-				if raceDetector && workers > 1 {
+				if testneeds.RaceDetector && workers > 1 {
 					continue
 				}
 				s := Scaffold{Masters: masters, Workers: workers, VIP: netip.MustParseAddr(vip)}

@@ -2,7 +2,6 @@ package ops
 
 import (
 	"context"
-	"crypto/sha256"
 	"crypto/tls"
 	"fmt"
 	"math"
@@ -19,6 +18,7 @@ import (
 	"hactl/internal/facts"
 	"hactl/internal/plan"
 	"hactl/internal/remote"
+	"hactl/internal/testneeds"
 	"hactl/inventory"
 	"hactl/inventory/inventorytest"
 	"hactl/kubeadm"
@@ -36,8 +36,8 @@ type crashWorld struct {
 	lanes   bool // a host's lanes run side by side, else one after the other
 }
 
-// newCrashWorld is fresh machines whose commands run one at a time.
-func newCrashWorld(t *testing.T, masters, workers int, sh shell, o *order) *crashWorld {
+// newCrashWorld is a cluster without its machines.
+func newCrashWorld(t *testing.T, masters, workers int) *crashWorld {
 	t.Helper()
 	inv := inventorytest.Load(t, inventorytest.Text(masters, workers, false))
 	w0 := inv.Workers()[0]
@@ -49,12 +49,23 @@ func newCrashWorld(t *testing.T, masters, workers int, sh shell, o *order) *cras
 	w.s = &session{inv: inv, material: m, hosts: plan.Hosts{}, facts: map[string]*facts.Brief{}}
 	for i := range inv.Hosts {
 		h := &inv.Hosts[i]
-		w.hosts = append(w.hosts, newRootHost(h.Name, sh, o, freshDisk()))
 		w.s.facts[h.Name] = &facts.Brief{PkgManager: "apt", CgroupV2: true, Interfaces: []facts.Interface{
 			{Name: "eth0", Prefixes: []netip.Prefix{netip.PrefixFrom(h.PrivateAddress, 24)}},
 		}}
 	}
-	c, done := w.on(t, w.hosts)
+	return w
+}
+
+// fresh is the world on machines that were just installed, whose commands run one
+// at a time.
+func (w *crashWorld) fresh(t *testing.T, sh shell) *crashWorld {
+	t.Helper()
+	o := &order{}
+	var hosts []*rootHost
+	for i := range w.s.inv.Hosts {
+		hosts = append(hosts, newRootHost(w.s.inv.Hosts[i].Name, sh, o, freshDisk()))
+	}
+	c, done := w.on(t, hosts)
 	t.Cleanup(done)
 	return c
 }
@@ -176,70 +187,78 @@ func (w *crashWorld) cut(number int, after string) cutPoint {
 	return at
 }
 
-// crashShapes are the clusters whose bring-up is cut. sample is at how many
-// points the real shell resumes it: a point of the larger one takes three times
-// as long. In the larger one cuts at which only some of the masters know of the
-// quorum are possible; all of its cuts in memory would take minutes.
+// crashShapes are the clusters whose bring-up is cut. In the larger one cuts are
+// possible at which only some of the masters know of the quorum.
 var crashShapes = []struct {
-	name                     string
-	masters, workers, sample int
-	every                    bool // every cut is resumed in memory
+	name             string
+	masters, workers int
+	memory, real     int // how many cuts are resumed
+	raced            int // both, with the race detector, which is for what the engine does side by side
 }{
-	{"a master and a worker", 1, 1, 30, true},
-	{"three masters and a worker", 3, 1, 10, false},
+	{"a master and a worker", 1, 1, math.MaxInt, 33, 10},
+	{"three masters and a worker", 3, 1, math.MaxInt, 7, 4},
 }
 
 // A run that is cut after any command, which is also before the next one, and
 // is started again ends where the uncut run ends, and then has nothing to do.
 // Commands that change nothing (looks) leave the state of the one before them.
 //
-// Each cut with one master is resumed in memory (see the type memory), where a
-// host's lanes run one after the other: the same commands then meet the same
-// disks again. Cuts evenly spread over a run whose lanes are side by side are
-// resumed with the real shell; with HACTL_SWEEP=1 all are, of both clusters.
+// Each cut is resumed in memory (see the type memory), where a host's lanes run
+// one after the other: the same commands then meet the same disks again. Cuts
+// evenly spread over a run whose lanes are side by side are resumed with the real
+// shell; with HACTL_SWEEP=1 all are. The uncut runs of both end in the same state.
 func TestRunCutAtAnyCommandIsCompletedByTheNext(t *testing.T) {
 	t.Parallel()
 	sh := newShells(t)
-	mem := &memory{shells: sh, known: map[[sha256.Size]byte]*outcome{}}
+	mem := newMemory(sh)
+	t.Cleanup(func() {
+		t.Logf("%d commands with the real shell; %d in memory, for which %d ran", sh.runs.Load()-int64(mem.ran), mem.asked.Load(), mem.ran)
+	})
 	for _, c := range crashShapes {
 		t.Run(c.name, func(t *testing.T) {
-			sample := c.sample
-			if os.Getenv("HACTL_SWEEP") != "" {
-				sample = math.MaxInt
+			t.Parallel()
+			inMemory, withShell := c.memory, c.real
+			switch {
+			case os.Getenv("HACTL_SWEEP") != "":
+				withShell = math.MaxInt
+			case testneeds.RaceDetector:
+				inMemory, withShell = c.raced, c.raced
 			}
-			if c.every {
-				t.Run("in memory", func(t *testing.T) {
-					w := newCrashWorld(t, c.masters, c.workers, mem, &order{})
-					points, want := w.recordUncutRun(t)
-					w.resume(t, mem, points, want)
-				})
+			w := newCrashWorld(t, c.masters, c.workers)
+			remembered, reals := w.fresh(t, mem), w.fresh(t, sh)
+			reals.lanes = true
+			points, want := remembered.recordUncutRun(t)
+			realPoints, realWant := reals.recordUncutRun(t)
+			if want != realWant {
+				t.Fatalf("in memory the uncut run ends elsewhere: %s", difference(realWant, want))
 			}
-			t.Run("real shell", func(t *testing.T) {
-				w := newCrashWorld(t, c.masters, c.workers, sh, &order{})
-				w.lanes = true
-				points, want := w.recordUncutRun(t)
-				w.resume(t, sh, spread(points, sample), want)
-			})
+			t.Run("in memory", func(t *testing.T) { remembered.resume(t, mem, spread(points, inMemory), want) })
+			t.Run("real shell", func(t *testing.T) { reals.resume(t, sh, spread(realPoints, withShell), want) })
 		})
 	}
-	t.Cleanup(func() { t.Logf("%d commands with the real shell, %d from memory", sh.runs.Load(), mem.hits.Load()) })
 }
 
 // firstOfQuorum is the command by which a master knows of etcd's quorum. Until
 // then hosts do not depend on one another.
 const firstOfQuorum = "write /etc/etcd/established"
 
-// spread gives so many of the points, evenly spread, and those after which only
-// some of the masters know of the quorum.
+// spread gives so many of the points: those after which only some of the masters
+// know of the quorum, and evenly spread others.
 func spread(points []cutPoint, sample int) []cutPoint {
-	sample = min(sample, len(points))
-	chosen := map[int]bool{}
-	for n := range sample {
-		chosen[n*len(points)/sample] = true
+	if sample >= len(points) {
+		return points
 	}
-	return slices.DeleteFunc(slices.Clone(points), func(p cutPoint) bool {
-		return !chosen[p.number] && !strings.HasSuffix(p.after, " "+firstOfQuorum)
-	})
+	chosen := map[int]bool{}
+	for _, p := range points {
+		if strings.HasSuffix(p.after, " "+firstOfQuorum) {
+			chosen[p.number] = true
+		}
+	}
+	others := sample - len(chosen)
+	for n := range others {
+		chosen[n*len(points)/others] = true
+	}
+	return slices.DeleteFunc(slices.Clone(points), func(p cutPoint) bool { return !chosen[p.number] })
 }
 
 // recordUncutRun brings a fresh world up and gives the points at which that can

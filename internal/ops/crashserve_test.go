@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -65,22 +66,19 @@ type serves struct {
 // they are cut off and resumed like everything else.
 type nodeFiles struct{ *rootHost }
 
-const nodeFolder = "state/nodes/"
+const nodeFolder = "state/nodes"
 
 // Names implements kubeapitest.Store.
 func (f nodeFiles) Names() (names []string) {
-	for path := range f.disk.Load().entries {
-		if file, ok := strings.CutPrefix(path, nodeFolder); ok {
-			names = append(names, strings.TrimSuffix(file, ".json"))
-		}
+	for _, e := range f.disk.Load().below(nodeFolder) {
+		names = append(names, strings.TrimSuffix(filepath.Base(e.path), ".json"))
 	}
-	slices.Sort(names)
 	return names
 }
 
 // Load implements kubeapitest.Store.
 func (f nodeFiles) Load(name string) []byte {
-	if e, there := f.disk.Load().entries[nodeFolder+name+".json"]; there {
+	if e := f.disk.Load().get(nodeFolder + "/" + name + ".json"); e != nil {
 		return []byte(e.content)
 	}
 	return nil
@@ -88,7 +86,7 @@ func (f nodeFiles) Load(name string) []byte {
 
 // Save implements kubeapitest.Store.
 func (f nodeFiles) Save(name string, node []byte) {
-	f.disk.Store(f.disk.Load().with(map[string]entry{nodeFolder + name + ".json": newEntry(0o644, string(node))}))
+	f.disk.Store(f.disk.Load().with(newEntry(nodeFolder+"/"+name+".json", 0o644, string(node))))
 }
 
 // serveAPI starts the apiserver of a world. A host whose kubelet runs is a node.

@@ -95,7 +95,7 @@ func (h *rootHost) Put(_ context.Context, files ...remote.File) error {
 func (h *rootHost) knows(owner string) error {
 	user, group, _ := strings.Cut(owner, ":")
 	for file, name := range map[string]string{"passwd": user, "group": group} {
-		if name != "" && !strings.Contains("\n"+h.disk.Load().entries["etc/"+file].content, "\n"+name+":") {
+		if name != "" && !strings.Contains("\n"+h.disk.Load().get("etc/"+file).content, "\n"+name+":") {
 			return fmt.Errorf("chown: invalid %s: %q", file, owner)
 		}
 	}
@@ -108,17 +108,14 @@ func (h *rootHost) write(path, content string, mode fs.FileMode, owner string) e
 		return err
 	}
 	path = strings.TrimPrefix(path, "/")
-	h.disk.Store(h.disk.Load().with(map[string]entry{
-		path:                           newEntry(mode.Perm(), content),
-		"state/owners/" + path + ".is": newEntry(0o644, owner+"\n"),
-	}))
+	h.disk.Store(h.disk.Load().with(newEntry(path, mode.Perm(), content), newEntry("state/owners/"+path+".is", 0o644, owner+"\n")))
 	return nil
 }
 
 // Send implements remote.Host.
 func (h *rootHost) Send(_ context.Context, u remote.Upload) (bool, error) {
-	at, there := h.disk.Load().entries[strings.TrimPrefix(u.Path, "/")]
-	if there && hex.EncodeToString(at.sum[:]) == u.SHA256 {
+	at := h.disk.Load().get(strings.TrimPrefix(u.Path, "/"))
+	if at != nil && hex.EncodeToString(at.sum[:]) == u.SHA256 {
 		return false, nil
 	}
 	b, err := os.ReadFile(u.Local)

@@ -1,15 +1,11 @@
 package ops
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -21,13 +17,14 @@ import (
 
 // applets are the programs of a rootHost that busybox plays; testdata/host/bin
 // holds the others.
-var applets = strings.Fields("awk readlink base64 basename cat chmod command cp cut dirname echo env expr false grep head ln ls mkdir mv printf rm sed sh sleep sort sync tail test timeout touch tr true uname wc [")
+var applets = strings.Fields("awk readlink base64 basename cat chmod cmp command cp cut dirname echo env expr false grep head ln ls mkdir mv printf rm sed sh sleep sort sync tail test timeout touch tr true uname wc [")
 
 // shells runs scripts on disks with a real shell, each in a folder that holds
 // the disk, in namespaces of its own.
 type shells struct {
-	dir      string // holds the folders
-	programs string // what every folder has in addition to a disk
+	dir      string            // holds the folders
+	programs string            // what every folder has in addition to a disk
+	stubs    map[string]string // the programs of testdata/host by name, with their text
 
 	mu      sync.Mutex
 	idle    []*folder
@@ -38,37 +35,62 @@ type shells struct {
 func newShells(t *testing.T) *shells {
 	t.Helper()
 	testneeds.UserNamespaces(t)
-	s := &shells{dir: t.TempDir(), programs: filepath.Join(t.TempDir(), "programs")}
+	dir := foldersDir(t)
+	s := &shells{dir: dir, programs: filepath.Join(dir, "programs"), stubs: map[string]string{}}
 	must(t, os.MkdirAll(filepath.Join(s.programs, "bin"), 0o755))
 	copyFile(t, testneeds.Path(t, "busybox"), filepath.Join(s.programs, "bin/busybox"))
 	stubs, err := filepath.Glob("testdata/host/bin/*")
 	must(t, err)
 	for _, stub := range stubs {
 		copyFile(t, stub, filepath.Join(s.programs, "bin", filepath.Base(stub)))
+		text, err := os.ReadFile(stub)
+		must(t, err)
+		s.stubs[filepath.Base(stub)] = string(text)
 	}
 	copyFile(t, "testdata/host/prelude.sh", filepath.Join(s.programs, "prelude.sh"))
-	got, err := s.run(t.Context(), freshDisk(), remote.Cmd{Script: "cat /proc/sys/kernel/hostname"}, nil)
+	t.Cleanup(func() {
+		for _, f := range s.idle {
+			f.stop()
+		}
+	})
+	got, err := s.do(t.Context(), freshDisk(), remote.Cmd{Script: "cat /proc/sys/kernel/hostname"})
 	if err != nil || got.stdout != "localhost\n" {
 		t.Fatalf("busybox must be busybox-static: %v %+v", err, got)
 	}
 	return s
 }
 
+// foldersDir is a folder in memory where there is one in which programs may run:
+// the disks are written thousands of times.
+func foldersDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "hactl-test-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	probe := filepath.Join(dir, "probe")
+	must(t, os.WriteFile(probe, []byte("#!/bin/sh\n"), 0o755))
+	if exec.CommandContext(t.Context(), probe).Run() != nil { // #nosec G204 -- mounted noexec, as in containers
+		return t.TempDir()
+	}
+	return dir
+}
+
 // freshDisk is a machine that was just installed.
 func freshDisk() *disk {
-	d := &disk{entries: map[string]entry{}}
-	files := map[string]entry{}
+	var files []*entry
 	for path, content := range map[string]string{
 		"proc/sys/kernel/hostname": "localhost\n", "proc/swaps": "Filename Type Size Used Priority\n", "proc/filesystems": "nodev	proc\n",
 		"proc/sys/net/ipv4/ip_forward": "0\n", "etc/hosts": "127.0.0.1 localhost\n", "etc/passwd": "root:x:0:0::/root:/bin/sh\n", "etc/group": "root:x:0:\n",
 		"etc/fstab": "/dev/sda1 / ext4 defaults 0 1\n/dev/sda2 none swap sw 0 0\n",
 	} {
-		files[path] = newEntry(0o644, content)
+		files = append(files, newEntry(path, 0o644, content))
 	}
 	for _, path := range []string{"run", "state", "tmp", "var/lib"} {
-		files[path] = newEntry(os.ModeDir|0o755, "")
+		files = append(files, newEntry(path, os.ModeDir|0o755, ""))
 	}
-	return d.with(files)
+	return new(disk).with(files...)
 }
 
 // outcome is what a command answered and the disk that it left.
@@ -78,9 +100,8 @@ type outcome struct {
 	disk           *disk
 }
 
-// run runs a command on a disk. What without matches is not on the disk that it
-// leaves.
-func (s *shells) run(ctx context.Context, d *disk, c remote.Cmd, without *regexp.Regexp) (*outcome, error) {
+// do runs a command on a disk.
+func (s *shells) do(ctx context.Context, d *disk, c remote.Cmd) (*outcome, error) {
 	s.runs.Add(1)
 	f, err := s.take(d)
 	if err != nil {
@@ -90,25 +111,7 @@ func (s *shells) run(ctx context.Context, d *disk, c remote.Cmd, without *regexp
 	if err := f.hold(d); err != nil {
 		return nil, err
 	}
-	var stdout, stderr bytes.Buffer
-	// #nosec G204 -- the scripts that the test is about.
-	cmd := exec.CommandContext(ctx, "unshare", "--user", "--map-root-user", "chroot", f.path, "/bin/sh", "-c", ". /prelude.sh\n"+c.Script)
-	cmd.Env = []string{"PATH=/bin:/usr/bin:/usr/sbin:/sbin"}
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(c.Stdin), &stdout, &stderr
-	err = cmd.Run()
-	out := &outcome{}
-	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) && ctx.Err() == nil {
-		out.exit, err = exit.ExitCode(), nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	out.stdout, out.stderr = stdout.String(), stderr.String()
-	out.disk, err = f.read(without)
-	if err == nil && out.disk.hash() == d.hash() {
-		out.disk = d
-	}
-	return out, err
+	return f.run(ctx, c.Script, c.Stdin)
 }
 
 // take gives the idle folder that needs the least work to hold the disk.
@@ -116,7 +119,8 @@ func (s *shells) take(d *disk) (*folder, error) {
 	s.mu.Lock()
 	best, least := -1, 0
 	for i, f := range s.idle {
-		if n := f.disk.differences(d); best < 0 || n < least {
+		gone, put := f.disk.compare(d)
+		if n := len(gone) + len(put); best < 0 || n < least {
 			best, least = i, n
 		}
 	}
@@ -127,9 +131,12 @@ func (s *shells) take(d *disk) (*folder, error) {
 		return f, nil
 	}
 	s.folders++
-	f := &folder{path: filepath.Join(s.dir, fmt.Sprint(s.folders)), disk: &disk{}}
+	f := &folder{path: filepath.Join(s.dir, fmt.Sprint(s.folders)), disk: &disk{}, files: map[string]stamp{}}
 	s.mu.Unlock()
-	return f, s.furnish(f)
+	if err := s.furnish(f); err != nil {
+		return nil, err
+	}
+	return f, f.start()
 }
 
 func (s *shells) put(f *folder) {
@@ -177,47 +184,7 @@ func copyFile(t *testing.T, from, to string) {
 }
 
 // shell runs a command on a disk: *shells in real folders each time, *memory
-// once for the same command on the same disk.
+// once for the same command on the same part of a disk.
 type shell interface {
 	do(ctx context.Context, d *disk, c remote.Cmd) (*outcome, error)
-}
-
-func (s *shells) do(ctx context.Context, d *disk, c remote.Cmd) (*outcome, error) {
-	return s.run(ctx, d, c, nil)
-}
-
-// memory remembers what a command answered and did to a disk. A command's
-// outcome follows from its script, its input and the disk, so a run that comes
-// to the same command on the same disk takes the outcome that the real shell
-// had: a fake with the real shell's behaviour. The runs with the real shell
-// prove that it is.
-type memory struct {
-	shells *shells
-
-	mu    sync.Mutex
-	known map[[sha256.Size]byte]*outcome
-	hits  atomic.Int64
-}
-
-// stamped is a cache on hosts whose lines hold inode numbers and times: of the
-// real folder, and so never the same again. It is left off the disks here.
-var stamped = regexp.MustCompile(`^run/hactl-verified`)
-
-func (m *memory) do(ctx context.Context, d *disk, c remote.Cmd) (*outcome, error) {
-	key := sha256.Sum256(fmt.Appendf(nil, "%x %d %s %s", d.hash(), len(c.Script), c.Script, c.Stdin))
-	m.mu.Lock()
-	out := m.known[key]
-	m.mu.Unlock()
-	if out != nil {
-		m.hits.Add(1)
-		return out, nil
-	}
-	out, err := m.shells.run(ctx, d, c, stamped)
-	if err != nil {
-		return nil, err
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.known[key] = out
-	return out, nil
 }

@@ -7,16 +7,27 @@ stat() {
     _how=$1 _form=$2 _rc=
     shift 2
     [ "$1" = -- ] && shift
+    case $_form in *%U*) ;; *) command stat "$_how" "$_form" "$@"; return ;; esac
+    # Files of the same owner, one after the other, are one call.
+    _n=$# _owner=
     for _file; do
-        _o=root:root _this=$_form
+        _o=root:root
         [ ! -e "/state/owners$_file.is" ] || read -r _o <"/state/owners$_file.is"
-        case $_form in
-        *%U:%G*) _this=${_form%%%U:%G*}$_o${_form#*%U:%G} ;;
-        *%U*) _this=${_form%%%U*}${_o%%:*}${_form#*%U} ;;
-        esac
-        command stat "$_how" "$_this" "$_file" || _rc=1
+        [ "$_o" = "$_owner" ] || [ $# = $_n ] || { shift $_n; stat_of "$@" || _rc=1; _n=0; set --; }
+        _owner=$_o
+        set -- "$@" "$_file"
     done
+    shift $_n
+    stat_of "$@" || _rc=1
     return ${_rc:-0}
+}
+stat_of() {
+    _this=$_form
+    case $_form in
+    *%U:%G*) _this=${_form%%%U:%G*}$_owner${_form#*%U:%G} ;;
+    *) _this=${_form%%%U*}${_owner%%:*}${_form#*%U} ;;
+    esac
+    command stat "$_how" "$_this" "$@"
 }
 chown() {
     mkdir -p "/state/owners${2%/*}"

@@ -1,0 +1,319 @@
+package ops
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"io/fs"
+	"maps"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"hactl/internal/remote"
+)
+
+// memory is a shell that remembers what a command answered and what it did to the
+// disk. The outcome of a command follows from its script, its input and the part
+// of the disk that it can see (see sight). So each command, and each look of a
+// batch, runs with the real shell once, on that part alone; where a run comes to
+// the same look or command again it takes the outcome from here. A part that were
+// too small would show as another outcome than on the whole disk: that is compared
+// for one command in compareEach, and for the end state of the run.
+type memory struct {
+	shells *shells
+
+	mu      sync.Mutex
+	scripts map[[sha256.Size]byte][]*piece
+	answers map[[sha256.Size]byte]*outcome
+	known   map[[sha256.Size]byte]*effect
+	ran     int
+
+	asked atomic.Int64
+}
+
+// compareEach is of how many commands that run one also runs on the whole disk.
+const compareEach = 10
+
+func newMemory(sh *shells) *memory {
+	return &memory{shells: sh, scripts: map[[sha256.Size]byte][]*piece{}, answers: map[[sha256.Size]byte]*outcome{}, known: map[[sha256.Size]byte]*effect{}}
+}
+
+// effect is what a command answered, and what it changed on the disk.
+type effect struct {
+	exit           int
+	stdout, stderr string
+	gone           []string
+	put            []*entry
+}
+
+// marker is the random part of a batch of looks.
+var marker = regexp.MustCompile(`hactl-[0-9a-f]{24}`)
+
+const sameMarker = "hactl-same"
+
+func (m *memory) do(ctx context.Context, d *disk, c remote.Cmd) (*outcome, error) {
+	m.asked.Add(1)
+	mark := marker.FindString(c.Script)
+	if mark != "" {
+		c.Script = strings.ReplaceAll(c.Script, mark, sameMarker)
+	}
+	out, err := m.whole(ctx, d, c)
+	if err != nil {
+		return nil, err
+	}
+	answer := *out
+	if mark != "" {
+		answer.stdout = strings.ReplaceAll(answer.stdout, sameMarker, mark)
+	}
+	return &answer, nil
+}
+
+// whole runs a command, unless it ran on the same disk before.
+func (m *memory) whole(ctx context.Context, d *disk, c remote.Cmd) (*outcome, error) {
+	script := sha256.Sum256([]byte(c.Script + "\000" + string(c.Stdin)))
+	key := sha256.Sum256(append(script[:], d.digest[:]...))
+	m.mu.Lock()
+	out, pieces := m.answers[key], m.pieces(script, c)
+	m.mu.Unlock()
+	if out != nil {
+		return out, nil
+	}
+	out = &outcome{disk: d}
+	for _, p := range pieces {
+		e, err := m.piece(ctx, out.disk, p)
+		if err != nil {
+			return nil, err
+		}
+		out.exit, out.stdout, out.stderr = e.exit, out.stdout+e.stdout, out.stderr+e.stderr
+		if len(e.gone)+len(e.put) > 0 {
+			out.disk = out.disk.edit(e.gone, e.put)
+		}
+	}
+	m.mu.Lock()
+	m.answers[key] = out
+	m.mu.Unlock()
+	return out, nil
+}
+
+// piece runs a piece on the part of the disk that it sees, unless it ran on such a
+// part before.
+func (m *memory) piece(ctx context.Context, d *disk, p *piece) (*effect, error) {
+	part := p.sight.of(d)
+	key := sha256.Sum256(append(p.sum[:], part.digest[:]...))
+	m.mu.Lock()
+	e := m.known[key]
+	m.mu.Unlock()
+	if e != nil {
+		return e, nil
+	}
+	e, err := m.run(ctx, part, p)
+	if err != nil {
+		return nil, err
+	}
+	m.mu.Lock()
+	m.known[key] = e
+	m.ran++
+	compare := part.digest != d.digest && m.ran%compareEach == 0
+	m.mu.Unlock()
+	if compare {
+		whole, err := m.run(ctx, d, p)
+		if err != nil {
+			return nil, err
+		}
+		if is, want := fmt.Sprint(e), fmt.Sprint(whole); is != want {
+			return nil, fmt.Errorf("the test lets this command see too little: on the whole disk it gives %s, here %s:\n%s", want, is, p.cmd.Script)
+		}
+	}
+	return e, nil
+}
+
+// String lists everything of an effect that a run can notice.
+func (e *effect) String() string {
+	s := fmt.Sprintf("exit %d, %q, %q, removed %v, put", e.exit, e.stdout, e.stderr, e.gone)
+	for _, p := range e.put {
+		s += fmt.Sprintf(" %s %v %q", p.path, p.mode, p.content)
+	}
+	return s
+}
+
+// stamped is a cache on hosts whose lines hold inode numbers and times: of the
+// real folder, and so never the same again. It is left off the disks here.
+var stamped = regexp.MustCompile(`^run/hactl-verified`)
+
+func (m *memory) run(ctx context.Context, part *disk, p *piece) (*effect, error) {
+	out, err := m.shells.do(ctx, part, p.cmd)
+	if err != nil {
+		return nil, err
+	}
+	e := &effect{exit: out.exit, stdout: out.stdout, stderr: out.stderr}
+	e.gone, e.put = part.compare(out.disk)
+	e.put = slices.DeleteFunc(e.put, func(x *entry) bool { return stamped.MatchString(x.path) })
+	return e, nil
+}
+
+// piece is a command, or one look of a batch as a command of its own.
+type piece struct {
+	cmd   remote.Cmd
+	sum   [sha256.Size]byte
+	sight sight
+}
+
+// pieces are the commands that a command, whose sum this is, is made of.
+func (m *memory) pieces(sum [sha256.Size]byte, c remote.Cmd) []*piece {
+	if m.scripts[sum] == nil {
+		for _, script := range splitLooks(c.Script) {
+			p := &piece{cmd: c, sum: sha256.Sum256([]byte(script + "\000" + string(c.Stdin)))}
+			p.cmd.Script = script
+			p.sight = m.shells.sees(script+"\n"+string(c.Stdin), c.Title == "look")
+			m.scripts[sum] = append(m.scripts[sum], p)
+		}
+	}
+	return m.scripts[sum]
+}
+
+var oneLook = regexp.MustCompile(`(?s)look\(\) \{\n(.*?)\n\}\nanswer \d+\n`)
+
+// splitLooks gives each look of a batch (see plan.look) as a script of its own, whose
+// prelude looks at the look's files and units only. Any other script stays as it is.
+func splitLooks(script string) []string {
+	const newline = "N='\n'\n"
+	head, rest, isBatch := strings.Cut(script, newline)
+	if !isBatch {
+		return []string{script}
+	}
+	first := oneLook.FindStringIndex(rest)[0]
+	files, units := rest[:first], ""
+	if at := strings.Index(files, "show_units() {"); at >= 0 {
+		files, units = files[:at], files[at:]
+	}
+	var out []string
+	for _, look := range oneLook.FindAllStringSubmatch(rest, -1) {
+		out = append(out, head+newline+forLook(files, "set -- ", "\n", look[1])+forLook(units, "U=$(show_units ", ")\n", look[1])+look[0])
+	}
+	return out
+}
+
+// forLook is a part of a prelude for one look: of the words between begin and end
+// those that the look names. It is empty if the look names none.
+func forLook(part, begin, end, look string) string {
+	before, rest, _ := strings.Cut(part, begin)
+	words, after, _ := strings.Cut(rest, end)
+	keep := slices.DeleteFunc(strings.Fields(words), func(w string) bool { return !strings.Contains(look, w) })
+	if len(keep) == 0 {
+		return ""
+	}
+	return before + begin + strings.Join(keep, " ") + end + after
+}
+
+// sight is which part of a disk a script can see.
+type sight struct {
+	all   bool     // everything
+	paths []string // these, what is below them, and the folders that they lie in
+	units []string // these units of systemd and their processes
+	lists bool     // what a file in sight names: sha256sum --check
+	nodes bool     // the nodes of the cluster, which are on a master's disk
+}
+
+var (
+	pathForm = regexp.MustCompile(`/[A-Za-z0-9._+@:/-]+`)
+	unitForm = regexp.MustCompile(`[A-Za-z0-9@-]+\.(service|scope)`)
+	wordForm = regexp.MustCompile(`[a-z]+(-[a-z]+)*`)
+)
+
+// seesAll are the programs of testdata/host that may read any file. In looks
+// systemctl only shows units.
+var seesAll = []string{"systemctl", "kubeadm", "apt-get"}
+
+// sees is what a script can see: the paths that it names, and those that the
+// programs of testdata/host name which it calls.
+func (s *shells) sees(script string, isLook bool) sight {
+	called := map[string]bool{}
+	text := script
+	for _, word := range wordForm.FindAllString(script, -1) {
+		if source, ok := s.stubs[word]; ok && !called[word] {
+			called[word] = true
+			if word != "systemctl" {
+				text += "\n" + source
+			}
+		}
+	}
+	out := sight{nodes: called["kubectl"], lists: strings.Contains(script, "sha256sum --check")}
+	if called["systemctl"] && isLook {
+		out.units = slices.Compact(slices.Sorted(slices.Values(unitForm.FindAllString(script, -1))))
+		called["systemctl"] = len(out.units) == 0
+	}
+	out.all = slices.ContainsFunc(seesAll, func(p string) bool { return called[p] })
+	paths := map[string]bool{}
+	for _, p := range pathForm.FindAllString(text, -1) {
+		paths[strings.Trim(filepath.Clean(p), "/")] = true
+	}
+	if len(out.units) > 0 {
+		delete(paths, "proc") // /proc/$p of a unit's process
+	}
+	out.paths = slices.Sorted(maps.Keys(paths))
+	return out
+}
+
+// of is the part of a disk that is in sight.
+func (s *sight) of(d *disk) *disk {
+	if s.all {
+		if s.nodes {
+			return d
+		}
+		return newDisk(slices.DeleteFunc(slices.Clone(d.entries), func(e *entry) bool { return strings.HasPrefix(e.path, nodeFolder+"/") }))
+	}
+	seen := map[*entry]bool{}
+	for _, path := range s.paths {
+		d.see(seen, path)
+	}
+	if s.lists {
+		for e := range maps.Clone(seen) {
+			for _, path := range pathForm.FindAllString(e.content, -1) {
+				d.see(seen, strings.Trim(path, "/"))
+			}
+		}
+	}
+	for _, unit := range s.units {
+		d.see(seen, "etc/systemd/system/"+unit)
+		d.see(seen, "etc/systemd/system/"+unit+".d")
+		d.see(seen, "lib/systemd/system/"+unit)
+		for _, what := range []string{"enabled", "pid", "loaded", "fragment", "noting"} {
+			d.see(seen, "state/units/"+unit+"."+what)
+		}
+		if pid := d.get("state/units/" + unit + ".pid"); pid != nil {
+			d.see(seen, "proc/"+strings.TrimSpace(pid.content))
+		}
+	}
+	return newDisk(slices.Collect(maps.Keys(seen)))
+}
+
+// see adds what is at the path, below it and above it, with the owners, and what
+// links lead to.
+func (d *disk) see(seen map[*entry]bool, path string) {
+	add := func(e *entry) {
+		if e == nil || seen[e] {
+			return
+		}
+		seen[e] = true
+		if e.mode&fs.ModeSymlink != 0 {
+			to := e.content
+			if !filepath.IsAbs(to) {
+				to = filepath.Join(filepath.Dir(e.path), to)
+			}
+			d.see(seen, strings.TrimPrefix(to, "/"))
+		}
+	}
+	for _, p := range []string{path, "state/owners/" + path} {
+		for _, e := range d.below(p) {
+			add(e)
+		}
+		for dir := p; dir != "."; dir = filepath.Dir(dir) {
+			add(d.get(dir))
+		}
+	}
+	add(d.get("state/owners/" + path + ".is"))
+}

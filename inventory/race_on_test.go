@@ -1,6 +1,0 @@
-//go:build race
-
-package inventory
-
-// raceDetector says that the test runs several times slower.
-const raceDetector = true
