@@ -12,6 +12,7 @@ import (
 	"hactl/internal/drill"
 	"hactl/internal/exitcode"
 	"hactl/internal/ops"
+	"hactl/internal/testneeds"
 )
 
 // openTerminal returns a terminal of 60 columns and 6 lines to write to, and the end
@@ -20,7 +21,7 @@ func openTerminal(t *testing.T) (terminal, person *os.File) {
 	t.Helper()
 	person, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
 	if err != nil {
-		t.Skipf("no pseudo-terminal here: %v", err)
+		testneeds.Missing(t, "no pseudo-terminal here: %v", err)
 	}
 	t.Cleanup(func() { _ = person.Close() })
 	fd := int(person.Fd())

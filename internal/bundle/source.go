@@ -71,7 +71,7 @@ func imageSpecs() map[string]imageSpec {
 
 func (o Options) sourceJobs() ([]job, error) {
 	progs, specs := programs(o.Set), imageSpecs()
-	tools := &toolbox{dir: filepath.Join(o.work(), "tools")}
+	tools := &toolbox{root: "/", dir: filepath.Join(o.work(), "tools")}
 	var jobs []job
 	for _, a := range catalog(o.Set) {
 		p, ok := progs[a.Name]

@@ -41,6 +41,7 @@ var toolLinks = []string{
 
 // toolbox finds the network tools once, for all images.
 type toolbox struct {
+	root  string // where the programs may be installed: /
 	dir   string // for downloaded packages
 	mu    sync.Mutex
 	files []entry
@@ -54,7 +55,7 @@ func (t *toolbox) collect(ctx context.Context, note func(string)) ([]entry, erro
 	if t.files != nil {
 		return t.files, nil
 	}
-	root := "/"
+	root := t.root
 	if !hasAll(root, toolPrograms) {
 		root = t.dir
 		if err := unpackPackages(ctx, root, note); err != nil {

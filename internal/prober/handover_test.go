@@ -15,6 +15,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"hactl/internal/testneeds"
 )
 
 // leaves has the apiserver answer as from the signal to stop on.
@@ -278,13 +280,8 @@ func TestTheLatestToLeaveIsPassedToForAWhile(t *testing.T) {
 
 // nftables reads the rules as they are written for both families.
 func TestNftReadsTheRules(t *testing.T) {
-	nft, err := exec.LookPath("nft")
-	switch {
-	case err != nil:
-		t.Fatal("nft is missing: make deps")
-	case os.Getuid() != 0:
-		t.Skip("nft reads rules only for root")
-	}
+	nft := testneeds.Path(t, "nft")
+	testneeds.Root(t) // nft reads rules only for root
 	for _, h := range []struct{ vip, peer string }{{"192.0.2.10", "192.0.2.11"}, {"2001:db8::10", "2001:db8::11"}} {
 		host := &Host{VIP: netip.MustParseAddr(h.vip), Port: 6443, Interface: "lo"}
 		for _, peer := range []netip.Addr{{}, netip.MustParseAddr(h.peer)} {

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"os"
 	"testing"
+
+	"hactl/internal/testneeds"
 )
 
 // openTerminal returns a terminal without a reader.
@@ -11,11 +13,11 @@ func openTerminal(t *testing.T) *os.File {
 	t.Helper()
 	f, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
 	if err != nil {
-		t.Skipf("no pseudo-terminal here: %v", err)
+		testneeds.Missing(t, "no pseudo-terminal here: %v", err)
 	}
 	t.Cleanup(func() { _ = f.Close() })
 	if !IsTerminal(f) {
-		t.Skip("the pseudo-terminal's master is no terminal on this system")
+		testneeds.Missing(t, "the pseudo-terminal's master is no terminal on this system")
 	}
 	return f
 }
