@@ -81,6 +81,8 @@ const (
 	firstWait = 30 * time.Second
 	// initTimeout bounds each part of kubeadm init.
 	initTimeout = 8 * time.Minute
+	// imagesWait bounds the wait for images that are imported meanwhile.
+	imagesWait = 5 * time.Minute
 )
 
 func (c Cluster) apiAddress(m *inventory.Host) string {
@@ -165,9 +167,9 @@ mkdir -p ` + kubeDir + `/manifests
 		return c.kubeletSays(ctx, env, err)
 	}
 	env.Part("images and leaders")
-	script = c.AwaitImages + "set -e\n"
+	script = "set -e\n"
 	if !first && !c.registered(ctx, env, h) {
-		script = c.AwaitImages + restart
+		script = restart
 	}
 	if first {
 		script += c.addons(c.apiAddress(h)) + initPhases(toNode, toCluster) + ` || { kill $early 2>/dev/null; exit 1; }
@@ -176,7 +178,17 @@ wait $early
 	} else {
 		script += initPhases(toNode) + "\n"
 	}
-	return c.run(ctx, env, script+settle+record(from))
+	return c.runWithImages(ctx, env, script+settle+record(from))
+}
+
+// runWithImages runs a script once the images are there. After imagesWait it runs
+// without them: the kubelet tries again by itself, only later.
+func (c Cluster) runWithImages(ctx context.Context, env plan.Env, script string) error {
+	_, err := remote.Await(ctx, env.Host, c.part(env, c.AwaitImages+script), cmp.Or(c.patience, imagesWait))
+	if remote.SaysNotYet(err) {
+		return c.run(ctx, env, script)
+	}
+	return err
 }
 
 // registered reports whether the kubelet of h has found the apiserver of h.
@@ -191,8 +203,12 @@ func (c Cluster) registered(ctx context.Context, env plan.Env, h *inventory.Host
 }
 
 func (c Cluster) run(ctx context.Context, env plan.Env, script string) error {
-	_, err := env.Host.Run(ctx, remote.Cmd{Script: c.SearchPath + script, Title: "kubeadm init", Timeout: initTimeout, Output: func(line string) { env.Say("%s", line) }})
+	_, err := env.Host.Run(ctx, c.part(env, script))
 	return err
+}
+
+func (c Cluster) part(env plan.Env, script string) remote.Cmd {
+	return remote.Cmd{Script: c.SearchPath + script, Title: "kubeadm init", Timeout: initTimeout, Output: func(line string) { env.Say("%s", line) }}
 }
 
 // kubeletSays adds the last lines of the kubelet's log to err.

@@ -29,6 +29,8 @@ type initWorld struct {
 	host *remote.Fake
 	lost bool // the connection to the host
 	late bool // the kubelet, which has not found its apiserver when that is ready
+	// importing is how often the images are not there yet when they are asked for.
+	importing int
 
 	mu   sync.Mutex
 	code map[string]int // by address; 0 refuses the connection
@@ -84,6 +86,11 @@ func newInitWorld(t *testing.T, ran func(w *initWorld, phases []string)) *initWo
 		script, awaits := strings.CutPrefix(c.Cmd.Script, w.AwaitImages)
 		if strings.HasPrefix(script, restart) {
 			did = append([]string{"kubelet-restart"}, did...)
+		}
+		if awaits && w.importing > 0 {
+			w.importing--
+			w.note("images are not there yet")
+			return &remote.Result{Exit: remote.NotYet}, &remote.ExitError{Host: second, Exit: remote.NotYet}
 		}
 		if awaits {
 			did = append([]string{"images"}, did...)
@@ -173,6 +180,40 @@ func TestAnotherMasterComesUpWithoutTheFirst(t *testing.T) {
 		"master-2 answers Internal Server Error", "master-2 answers OK",
 		"images kubelet-restart control-plane/controller-manager control-plane/scheduler wait-control-plane mark-control-plane",
 	)
+}
+
+// The wait for images gives the session free between its questions, and what comes
+// after it is done once.
+func TestImagesAreAskedForAgain(t *testing.T) {
+	for name, c := range map[string]struct {
+		importing int
+		patience  time.Duration
+		last      string
+	}{
+		"they come":     {2, 0, "images "},
+		"they never do": {1 << 30, 300 * time.Millisecond, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newInitWorld(t, func(w *initWorld, phases []string) {
+				for _, m := range w.Inv.Masters()[:2] {
+					w.set(w.apiAddress(m), http.StatusOK)
+				}
+			})
+			w.importing, w.patience = c.importing, c.patience
+			for _, m := range w.Inv.Masters()[:2] {
+				w.set(w.apiAddress(m), http.StatusOK)
+			}
+			w.secondDoes(t,
+				"preflight certs kubeconfig",
+				"master-1 answers OK",
+				"kubelet-start control-plane/apiserver",
+				"master-2 answers OK",
+				"images are not there yet",
+				c.last+"control-plane/controller-manager control-plane/scheduler wait-control-plane mark-control-plane",
+			)
+		})
+	}
 }
 
 // Each wait of init is a row of the critical path.

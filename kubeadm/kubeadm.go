@@ -56,11 +56,12 @@ type Cluster struct {
 	EtcdClients []string // client URLs of all etcd members
 	First       string   // master that does what the cluster needs once
 	// AwaitImages is a shell script that waits for what the controller manager and
-	// the scheduler run from, which is imported while the apiserver starts; "" when
-	// it is there.
+	// the scheduler run from, which is imported while the apiserver starts; it exits
+	// with remote.NotYet when that takes more than a few seconds. It is "" when there
+	// is nothing to wait for.
 	AwaitImages string
 
-	patience time.Duration // with an apiserver, when it is not firstWait or onceWait
+	patience time.Duration // with an apiserver or images, when it is not firstWait, onceWait or imagesWait
 }
 
 func id(h *inventory.Host, what string) plan.ID { return plan.ID("kubeadm/" + h.Name + "/" + what) }

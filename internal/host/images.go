@@ -57,8 +57,9 @@ func (h Host) OtherImages() plan.Step {
 }
 
 // AwaitImages returns a shell script that waits for the controller manager's and the
-// scheduler's images, for up to five minutes: a kubelet that does not find one leaves
-// the pod alone for a while. After that it goes on.
+// scheduler's images: a kubelet that does not find one leaves the pod alone for a
+// while. If they are not there within two seconds it exits with remote.NotYet: their
+// import may wait for the session that the script has.
 func AwaitImages(b *bundle.Bundle) string {
 	refs := ""
 	n := 0
@@ -71,8 +72,8 @@ func AwaitImages(b *bundle.Bundle) string {
 	if n == 0 {
 		return ""
 	}
-	return fmt.Sprintf(`i=0; until [ "$(ctr -n k8s.io images ls -q 2>/dev/null | grep -cxF%s)" = %d ] || [ $i = 1500 ]; do i=$((i+1)); sleep 0.2; done
-`, refs, n)
+	return fmt.Sprintf(`i=0; until [ "$(ctr -n k8s.io images ls -q 2>/dev/null | grep -cxF%s)" = %d ]; do i=$((i+1)); [ $i -lt 10 ] || exit %d; sleep 0.2; done
+`, refs, n, remote.NotYet)
 }
 
 // images returns the step that brings the archives of images that containerd

@@ -157,9 +157,15 @@ func TestImagesBeyondThoseOfThePlanAreNotImported(t *testing.T) {
 	}
 }
 
-// A real shell waits until both are there, whatever else is.
+// A real shell waits until both are there, whatever else is. When that takes long it
+// ends: what brings them may need its session.
 func TestImagesAreAwaited(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
+	// Its sleep takes no time.
+	if err := os.WriteFile(filepath.Join(dir, "sleep"), []byte("#!/bin/sh\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
 	// Of one more image a second call.
 	ctr := `#!/bin/sh
 echo >>` + dir + `/calls
@@ -185,5 +191,11 @@ printf '%s\n' example.invalid/pause:v1 example.invalid/kube-scheduler:v12 exampl
 	}
 	if calls, err := os.ReadFile(filepath.Join(dir, "calls")); err != nil || len(calls) != 4 {
 		t.Errorf("asked %d times, wanted 4; %v", len(calls), err)
+	}
+	b.Artifacts = append(b.Artifacts[:2], bundle.Artifact{Name: "kube-scheduler", Kind: bundle.Image, Image: "example.invalid/not-imported:v1"})
+	sh = exec.CommandContext(t.Context(), "sh", "-ec", AwaitImages(b)+"echo go on")
+	sh.Env = []string{"PATH=" + dir + ":" + os.Getenv("PATH")}
+	if out, _ := sh.CombinedOutput(); sh.ProcessState.ExitCode() != remote.NotYet || len(out) > 0 {
+		t.Errorf("exit code %d: %s", sh.ProcessState.ExitCode(), out)
 	}
 }

@@ -94,21 +94,21 @@ func (l *link) keepAlive(every time.Duration) {
 }
 
 // session opens a session, waiting for a free place. Where sshd allows fewer
-// sessions than we thought, it waits for one of ours to end. The returned func
-// gives the place back.
-func (l *link) session(ctx context.Context, pin bool) (*ssh.Session, func(), error) {
+// sessions than we thought, it waits for one of ours to end. bounded is for what sshd
+// has to answer. The returned func gives the place back.
+func (l *link) session(ctx context.Context, pin bool, bounded bound) (*ssh.Session, func(), error) {
 	for alone := 0; ; {
 		if err := l.enter(ctx, pin); err != nil {
 			return nil, nil, err
 		}
-		s, err := l.open(ctx)
+		s, late, err := l.open(ctx, bounded)
 		if err == nil {
 			return s, sync.OnceFunc(func() { l.leave(pin) }), nil
 		}
 		var refused *ssh.OpenChannelError
 		if !errors.As(err, &refused) {
 			l.leave(pin)
-			if ctx.Err() == nil { // only a connection that is no more answers like that
+			if !late { // only a connection that is no more answers like that
 				l.fail(fmt.Errorf("connection lost: %w", err))
 			}
 			return nil, nil, err
@@ -130,9 +130,16 @@ func (l *link) session(ctx context.Context, pin bool) (*ssh.Session, func(), err
 	}
 }
 
+// bound gives a context whose time ends.
+type bound func(context.Context) (context.Context, context.CancelFunc)
+
+func unbounded(ctx context.Context) (context.Context, context.CancelFunc) { return ctx, func() {} }
+
 // open bounds NewSession, which knows no context: a host that hangs would hold
-// it until the keepalive gives up.
-func (l *link) open(ctx context.Context) (*ssh.Session, error) {
+// it until the keepalive gives up. late says that the time was over.
+func (l *link) open(ctx context.Context, bounded bound) (_ *ssh.Session, late bool, _ error) {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
 	type opened struct {
 		s   *ssh.Session
 		err error
@@ -144,14 +151,14 @@ func (l *link) open(ctx context.Context) (*ssh.Session, error) {
 	}()
 	select {
 	case o := <-ch:
-		return o.s, o.err
+		return o.s, ctx.Err() != nil, o.err
 	case <-ctx.Done():
 		go func() {
 			if o := <-ch; o.err == nil {
-				_ = o.s.Close() // nobody waits for it any more
+				_ = o.s.Close() // the call is over
 			}
 		}()
-		return nil, ctx.Err()
+		return nil, true, ctx.Err()
 	}
 }
 

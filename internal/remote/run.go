@@ -81,13 +81,8 @@ func (c *Conn) exitError(title string, out *outcome) *ExitError {
 	return &ExitError{Host: c.t.name, Title: title, Exit: out.exit, Stderr: tail(out.stderr, 4<<10)}
 }
 
-// perform bounds the call in time and becomes root first.
+// perform becomes root first.
 func (c *Conn) perform(ctx context.Context, cl call) (*outcome, error) {
-	if cl.timeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = c.opts.expire(ctx, cl.timeout)
-		defer cancel()
-	}
 	if err := c.sudo.settle(ctx, c.attempt); err != nil {
 		return nil, c.asUnreachable(cl, err)
 	}
@@ -108,22 +103,35 @@ func (c *Conn) asUnreachable(cl call, err error) error {
 	return c.cut(cl.title, err)
 }
 
+// bounded is the context of something that the host answers. How long the call waits
+// for a session that another command of ours has is that command's matter: where sshd
+// allows one, an upload may have it for minutes.
+func (c *Conn) bounded(ctx context.Context, cl call) (context.Context, context.CancelFunc) {
+	if cl.timeout > 0 {
+		return c.opts.expire(ctx, cl.timeout)
+	}
+	return ctx, func() {}
+}
+
 // attempt opens a session and runs the call in it. Only what certainly did not
 // begin is begun again, on a new connection, once.
 func (c *Conn) attempt(ctx context.Context, cl call) (*outcome, error) {
+	bounded := func(ctx context.Context) (context.Context, context.CancelFunc) { return c.bounded(ctx, cl) }
 	for try := 0; ; try++ {
-		l, err := c.live(ctx)
+		l, err := c.liveWithin(ctx, bounded)
 		if err != nil {
 			return nil, c.asUnreachable(cl, err)
 		}
-		s, leave, err := l.session(ctx, cl.pin)
+		s, leave, err := l.session(ctx, cl.pin, bounded)
 		switch {
 		case err == nil:
 			defer leave()
+			within, cancel := bounded(ctx)
+			defer cancel()
 			if cl.opened != nil {
 				cl.opened(l)
 			}
-			return c.inSession(ctx, l, s, cl)
+			return c.inSession(within, l, s, cl)
 		case errors.Is(err, errPinned) && try < 3:
 			if err := c.beside(ctx, l); err != nil {
 				return nil, err
@@ -132,6 +140,13 @@ func (c *Conn) attempt(ctx context.Context, cl call) (*outcome, error) {
 			return nil, c.asUnreachable(cl, fmt.Errorf("open a session: %w", err))
 		}
 	}
+}
+
+// liveWithin is a connection that is up.
+func (c *Conn) liveWithin(ctx context.Context, bounded bound) (*link, error) {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	return c.live(ctx)
 }
 
 // running is a command in its session.
@@ -298,7 +313,7 @@ func (r *running) kill(pid string) {
 		return
 	}
 	defer l.fail(errClosed)
-	if s, leave, err := l.session(ctx, false); err == nil {
+	if s, leave, err := l.session(ctx, false, unbounded); err == nil {
 		defer leave()
 		_, _ = r.c.inSession(ctx, l, s, call{title: "end " + r.cl.title, script: "kill -TERM " + pid, timeout: killGrace})
 	}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -253,6 +254,73 @@ func TestSessionsShareOneConnection(t *testing.T) {
 				t.Errorf("%d connections, want 1", n)
 			}
 		})
+	}
+}
+
+// Where sshd allows one session, a command waits as long as the one before it takes:
+// its own time begins when it has the session.
+func TestTimeInTheQueueForASessionIsNotTheCommands(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, sshdtest.Config{MaxSessions: 1})
+	queue := &queued{timeout: 13 * time.Minute}
+	w.opts.expire = queue.expire
+	c := w.connect(t)
+	file := filepath.Join(t.TempDir(), "file")
+	mustRun(t, c, ":") // it is known now that there is one session
+	first, b := make(chan error, 1), newBegun()
+	go func() {
+		_, err := c.Run(bg, Cmd{Script: "echo begun; until [ -e " + file + " ]; do sleep 0.01; done", Output: b.see})
+		first <- err
+	}()
+	<-b.ch
+	second := make(chan error, 1)
+	go func() {
+		_, err := c.Run(bg, Cmd{Script: ":", Title: "look", Timeout: queue.timeout})
+		second <- err
+	}()
+	eventually(t, "the second command waits", func() bool { return queue.asked.Load() > 0 })
+	eventually(t, "no time of it runs", func() bool { return queue.running.Load() == 0 })
+	write(t, file, "", 0o600)
+	if err := errors.Join(<-first, <-second); err != nil {
+		t.Error(err)
+	}
+}
+
+// queued is an expiry that counts the times that run for commands with a timeout.
+type queued struct {
+	timeout        time.Duration
+	asked, running atomic.Int32
+}
+
+func (q *queued) expire(ctx context.Context, timeout time.Duration) (context.Context, context.CancelFunc) {
+	if timeout != q.timeout {
+		return context.WithTimeout(ctx, timeout)
+	}
+	q.running.Add(1)
+	q.asked.Add(1)
+	ctx, cancel := context.WithCancel(ctx)
+	return ctx, sync.OnceFunc(func() { q.running.Add(-1); cancel() })
+}
+
+// A command that waits for what another one brings leaves its session to that.
+func TestAWaitLeavesItsSessionToWhatItWaitsFor(t *testing.T) {
+	t.Parallel()
+	c := newWorld(t, sshdtest.Config{MaxSessions: 1}).connect(t)
+	file, asked := filepath.Join(t.TempDir(), "file"), make(chan struct{})
+	waited := make(chan error, 1)
+	go func() {
+		once := sync.OnceFunc(func() { close(asked) })
+		_, err := Await(bg, c, Cmd{Script: "echo asked; [ -e " + file + " ] || exit 75", Output: func(string) { once() }}, hang)
+		waited <- err
+	}()
+	<-asked
+	mustRun(t, c, ": >"+file)
+	if err := <-waited; err != nil {
+		t.Error(err)
+	}
+	_, err := Await(bg, c, Cmd{Script: "exit 75"}, 0)
+	if !SaysNotYet(err) {
+		t.Errorf("after its bound: %v", err)
 	}
 }
 
