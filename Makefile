@@ -11,7 +11,7 @@ PACKAGES := bc busybox-static ca-certificates conntrack curl debootstrap dpkg gc
             libc6-dev mount nftables openssh-client openssl procps shellcheck systemd util-linux
 
 help: ## list the targets
-	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 12
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 20
 
 build: ## build bin/hactl and bin/hactl-prober
 	CGO_ENABLED=0 $(GO) build $(GOFLAGS) -o $(BIN)/ ./cmd/hactl ./cmd/hactl-prober
@@ -60,10 +60,13 @@ bench: deps bundle ## by hand, up, second up; the VIP's outages, ours and the pr
 bench-vip: deps bundle ## of these the VIP's outages alone (root)
 	sh e2e/bench-vip.sh
 
+drill-sensitivity: deps bundle ## does the drill find seeded defects on local hosts; N=5 runs each, N=1 for a quick try (root)
+	N=$(or $(N),5) sh e2e/drill-sensitivity.sh
+
 golden: ## write the golden files anew; look at the difference before committing
 	$(GO) test $$(grep -rlE '"hactl/internal/goldentest"|flag.Bool\("update"' --include='*_test.go' . | xargs -n1 dirname | sort -u) -update
 
 clean: ## remove what make build made
 	rm -rf $(BIN)
 
-.PHONY: help build deps test lint fuzz bundle e2e e2e-all sweep demo bench bench-vip golden clean
+.PHONY: help build deps test lint fuzz bundle e2e e2e-all sweep demo bench bench-vip drill-sensitivity golden clean

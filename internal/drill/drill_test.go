@@ -453,7 +453,7 @@ func TestStreamsAskedLessOftenAreNotOutMoreOften(t *testing.T) {
 		for at := time.Duration(0); at <= o.End; at += 120 * ms {
 			track.Samples = append(track.Samples, Sample{Start: at, End: at, OK: true})
 		}
-		if got := o.streamReport(track, nil).Outages; len(got) != want {
+		if got := o.streamReport(track, o.noise(), nil).Outages; len(got) != want {
 			t.Errorf("asked every %v: %v, want %d outages", pace, got, want)
 		}
 	}

@@ -80,6 +80,7 @@ func newOperation(ctx context.Context, c *Cluster, o DuringOptions) (*runner, er
 	if err := r.ready(ctx); err != nil {
 		return nil, err
 	}
+	r.zero = time.Now()
 	r.buildTraffic()
 	return r, nil
 }

@@ -34,6 +34,7 @@ func (r *Report) WriteHTML(w io.Writer) error {
 		"format":   func(o Outcome, v float64) string { return o.Format(v) },
 		"ago":      func(o Outcome) string { return o.Ago(r.Started) },
 		"requests": func(o Outcome) string { return o.Requests() },
+		"noise":    func(ms float64) string { return (&Outcome{Unit: InTime}).Format(ms) },
 		"bar":      barWidth,
 		"headline": headline,
 		"when":     func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },

@@ -60,14 +60,15 @@ var requests = []string{vipReady, vipRead, vipWrite}
 // the end. It is a pure function of the observations.
 func measureOperation(o *Observations) *Measurement {
 	o.Touched = touched(o)
-	machine := o.noise().shared
+	n := o.noise()
+	machine := n.shared
 	m := &Measurement{
 		TookMS:  millis(o.Undone - o.Fault),
 		StoodMS: millis(within(machine, Span{o.Fault, o.End})),
 	}
 	for i := range o.Tracks {
 		t := &o.Tracks[i]
-		m.Streams = append(m.Streams, o.streamReport(t, nil))
+		m.Streams = append(m.Streams, o.streamReport(t, n, nil))
 		if slices.Contains(requests, t.Name) {
 			m.add(o, t, machine)
 		}

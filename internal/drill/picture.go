@@ -109,7 +109,7 @@ func draw(run *Run) *picture {
 		}
 	}
 	y += groupGap
-	machine := pictureRow{Y: y, Mid: y + laneHeight - 3.5, Label: "machine stood still"}
+	machine := pictureRow{Y: y, Mid: y + laneHeight - 3.5, Label: "machine slow"}
 	for _, n := range run.Noise {
 		machine.Boxes = append(machine.Boxes, d.box(n, "noise", fmt.Sprintf("for %.0f ms, from %s", n.To-n.From, d.clock(n.From))))
 	}
@@ -134,11 +134,9 @@ func (d drawing) stream(s StreamReport, y float64) pictureRow {
 	}
 	for _, o := range s.Outages {
 		row.Boxes = append(row.Boxes, d.box(o, "down", fmt.Sprintf("no success for %.0f ms, from %s", o.To-o.From, d.clock(o.From))))
-		for _, n := range d.run.Noise {
-			if from, to := math.Max(n.From, o.From), math.Min(n.To, o.To); from < to {
-				row.Boxes = append(row.Boxes, d.box(SpanMS{from, to}, "noise", fmt.Sprintf("the machine stood still for %.0f ms of it", to-from)))
-			}
-		}
+	}
+	for _, e := range s.Excused {
+		row.Boxes = append(row.Boxes, d.box(e, "noise", fmt.Sprintf("the machine stood still for %.0f ms of it", e.To-e.From)))
 	}
 	o := Outcome{Unit: "ms"}
 	row.Value = o.Format(s.GapMS)

@@ -154,8 +154,9 @@ type StreamReport struct {
 	GapAtMS  float64  `json:"gap_at_ms"`
 	P50MS    float64  `json:"latency_p50_ms"` // of successful requests
 	P99MS    float64  `json:"latency_p99_ms"`
-	Outages  []SpanMS `json:"outages"`  // nothing succeeded
-	Failures []SpanMS `json:"failures"` // some failed while others succeeded
+	Outages  []SpanMS `json:"outages"`           // nothing succeeded
+	Excused  []SpanMS `json:"excused,omitempty"` // of these, since the machine stood still
+	Failures []SpanMS `json:"failures"`          // some failed while others succeeded
 	LastErr  string   `json:"last_error,omitempty"`
 }
 

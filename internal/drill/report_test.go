@@ -39,6 +39,7 @@ func sampleReport() *Report {
 	cut.Leaders = []Lane{{"master-1", []SpanMS{{0, 2700}}}, {"master-2", []SpanMS{}}, {"master-3", []SpanMS{{2810, 13200}}}}
 	cut.Values = map[string]Value{"gap vip/ready/new": {Measured: 322, Met: true, Verdict: Met, Before: 64, AtFault: 322}, "gap vip/write/new": {Measured: 1280, Met: true, Verdict: Met}, "owners after the undo": {Measured: 90, Met: true, Verdict: Met}}
 	cut.Noise = []SpanMS{{1700, 1780}, {6000, 6090}}
+	cut.Streams[0].Excused = []SpanMS{{1700, 1780}}
 	lost := sampleRun("apiserver-killed-99aabbcc", start, 1550, 8000, 8400, 10500)
 	lost.Victims = []Victim{{"master-2", "SIGKILL kube-apiserver"}}
 	for i := range lost.Streams {

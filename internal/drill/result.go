@@ -40,14 +40,15 @@ func (r *runner) report() *Run {
 		Acked: r.ledger.count(), Lost: r.lost, Values: map[string]Value{}, Problems: r.problems,
 		ResolutionMS: millis(o.resolution(o.track(vipReady))), Noise: []SpanMS{}, observations: o,
 	}
-	for _, s := range o.noise().any {
+	n := o.noise()
+	for _, s := range n.any {
 		run.Noise = append(run.Noise, spanMS(Span{max(s.From, 0), s.To}))
 	}
 	for _, k := range r.strikes {
 		run.Victims = append(run.Victims, Victim{k.Member.Name, k.Fault.What})
 	}
 	for i, s := range r.traffic.Streams {
-		run.Streams = append(run.Streams, o.streamReport(&o.Tracks[i], s.err()))
+		run.Streams = append(run.Streams, o.streamReport(&o.Tracks[i], n, s.err()))
 	}
 	if o.Proved == 0 {
 		return run
@@ -61,7 +62,7 @@ func (r *runner) report() *Run {
 
 // streamReport sums a track up: its requests of the whole run, its gap since the
 // fault.
-func (o *Observations) streamReport(t *Track, last error) StreamReport {
+func (o *Observations) streamReport(t *Track, n *noise, last error) StreamReport {
 	worst := longestGap(t.Samples, o.Fault, o.End)
 	out := StreamReport{
 		Name: t.Name, Role: t.Role, PaceMS: millis(t.Pace), Sent: len(t.Samples), Failed: failures(t.Samples, 0, o.End),
@@ -75,8 +76,12 @@ func (o *Observations) streamReport(t *Track, last error) StreamReport {
 		}
 	}
 	out.P50MS, out.P99MS = percentile(took, 50), percentile(took, 99)
-	for _, g := range gaps(t.Samples, 0, o.End, outageFrom(t.Pace)) {
+	outages := gaps(t.Samples, 0, o.End, outageFrom(t.Pace))
+	for _, g := range outages {
 		out.Outages = append(out.Outages, spanMS(g))
+	}
+	for _, s := range intersect(union(outages), o.explained(t, n)) {
+		out.Excused = append(out.Excused, spanMS(s))
 	}
 	out.Failures = failing(t.Samples, 4*t.Pace)
 	if last != nil {

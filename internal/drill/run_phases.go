@@ -13,6 +13,7 @@ import (
 // perform is the run from the first request to the last look. Whatever ends
 // it, the fault is undone and what was made is removed.
 func (r *runner) perform(ctx context.Context) error {
+	r.zero = time.Now() // a demo may have been deployed before
 	r.buildTraffic()
 	finish := r.begin(ctx)
 	err := r.breakAndHeal(ctx)

@@ -11,6 +11,7 @@ var clients = map[string]string{
 	vipRead:   "Reads through the VIP",
 	vipWrite:  "Writes through the VIP",
 	etcdWrite: "Writes to etcd",
+	inWrite:   "Writes on the isolated side",
 	service:   "Requests to the service",
 }
 
@@ -30,24 +31,37 @@ func (r *Result) Sentence() string {
 	return said + ", within the bound of " + h.Format(h.Bound) + "."
 }
 
+// happened says what a figure of a check without a client of its own stands for.
+var happened = map[Kind]string{
+	Owners:      "Two hosts had the VIP at the same time for %s",
+	Held:        "No host had the VIP for %s",
+	Stays:       "The VIP moved %s times",
+	NewLeader:   "There was a new leader after %s",
+	Rescheduled: "All replicas were ready on other nodes after %s",
+	Restart:     "The apiserver was ready again after %s",
+}
+
+// done says the same for checks of a client's requests.
+var done = map[Kind]string{
+	Gap:      "%s had no answer for %s",
+	Failures: "%s failed %s times",
+	Loss:     "%s: %s of them failed while others succeeded",
+	Back:     "%s succeeded again %s after the undo began",
+	Refused:  "%s were still taken for %s",
+}
+
 func (o *Outcome) sentence() string {
 	kind, of, _ := strings.Cut(o.Check, " ")
-	of, healed := strings.CutSuffix(of, " after the undo")
-	who, known := clients[of]
-	if !known {
-		return fmt.Sprintf("%s: %s", o.Check, o.Format(o.Max))
-	}
 	after := ""
-	if healed {
+	if strings.HasSuffix(o.Check, "after the undo") {
 		after = " after the undo"
 	}
-	switch Kind(kind) {
-	case Gap:
-		return fmt.Sprintf("%s had no answer for %s%s", who, o.Format(o.Max), after)
-	case Failures:
-		return fmt.Sprintf("%s failed %s times%s", who, o.Format(o.Max), after)
-	case Loss:
-		return fmt.Sprintf("%s: %s of them failed while others succeeded", who, o.Format(o.Max))
+	if text, known := happened[Kind(kind)]; known {
+		return fmt.Sprintf(text, o.Format(o.Max)) + after
 	}
-	return fmt.Sprintf("%s: %s", o.Check, o.Format(o.Max))
+	who, text := clients[strings.TrimSuffix(of, after)], done[Kind(kind)]
+	if who == "" || text == "" {
+		return fmt.Sprintf("%s: %s", o.Check, o.Format(o.Max))
+	}
+	return fmt.Sprintf(text, who, o.Format(o.Max)) + after
 }
