@@ -97,7 +97,7 @@ func lossless(of, after string) Check {
 			return flows(c, o) && sentSince(o.track(c.Of), o.Fault+onset) >= enough
 		}
 		at, ok := o.Found[c.after]
-		return ok && o.End >= at+forget+3*s1
+		return ok && sentSince(o.track(c.Of), at+forget) >= enough
 	}}
 }
 

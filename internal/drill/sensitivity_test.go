@@ -1,6 +1,7 @@
 package drill
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -16,8 +17,9 @@ const runs = 20
 // defect is something wrong with a cluster, and the scenarios that have to notice.
 type defect struct {
 	scenarios []string
-	check     string // that is missed; "" for what fails a run
-	verdict   string // that a run on a calm machine has
+	check     string        // that is missed; "" for what fails a run
+	verdict   string        // that a run on a calm machine has
+	pace      time.Duration // between requests; 0: 50 ms. A longer one is enough for what lasts minutes
 	spoil     func(s *sim, r *rand.Rand)
 }
 
@@ -35,23 +37,23 @@ var healthyFault = outageOf(80*ms, 160*ms)
 var defects = map[string]defect{
 	// The procedure by hand: VRRP 2 with an interval of 3 s, and a check that has to
 	// fail ten times, every three seconds, before the VIP leaves a dead apiserver.
-	"the article's keepalived, owner cut off":    {[]string{"owner-cut-off"}, "gap vip/ready/new", Missed, outageOf(3*s1, 4*s1)},
-	"the article's keepalived, apiserver killed": {[]string{"apiserver-killed"}, "gap vip/ready/new", Missed, outageOf(5*s1, 9*s1)},
-	"the prober is off":                          {[]string{"apiserver-killed"}, "gap vip/ready/new", Missed, outageOf(1500*ms, 3*s1)},
-	"adverts one second apart":                   {[]string{"owner-cut-off"}, "gap vip/ready/new", Missed, outageOf(3200*ms, 3900*ms)},
-	"an apiserver that restarts slowly": {[]string{"apiserver-killed"}, "restart kube-apiserver", Missed, func(s *sim, r *rand.Rand) {
+	"the article's keepalived, owner cut off":    {scenarios: []string{"owner-cut-off"}, check: "gap vip/ready/new", verdict: Missed, spoil: outageOf(3*s1, 4*s1)},
+	"the article's keepalived, apiserver killed": {scenarios: []string{"apiserver-killed"}, check: "gap vip/ready/new", verdict: Missed, spoil: outageOf(5*s1, 9*s1)},
+	"the prober is off":                          {scenarios: []string{"apiserver-killed"}, check: "gap vip/ready/new", verdict: Missed, spoil: outageOf(1500*ms, 3*s1)},
+	"adverts one second apart":                   {scenarios: []string{"owner-cut-off"}, check: "gap vip/ready/new", verdict: Missed, spoil: outageOf(3200*ms, 3900*ms)},
+	"an apiserver that restarts slowly": {scenarios: []string{"apiserver-killed"}, check: "restart kube-apiserver", verdict: Missed, pace: 200 * ms, spoil: func(s *sim, r *rand.Rand) {
 		s.onFault = func(host string) {
 			s.handOver(100*ms, "master-2")
 			s.kill(host, 70*s1+time.Duration(r.IntN(30))*s1)
 		}
 	}},
-	"two owners for a second": {[]string{"keepalived-stopped", "owner-cut-off"}, "owners", Missed, func(s *sim, _ *rand.Rand) {
+	"two owners for a second": {scenarios: []string{"keepalived-stopped", "owner-cut-off"}, check: "owners", verdict: Missed, spoil: func(s *sim, _ *rand.Rand) {
 		s.onFault = func(string) {
 			s.own("master-2", "master-3")
 			time.AfterFunc(s1, func() { s.own("master-2") })
 		}
 	}},
-	"one lost write": {[]string{"keepalived-stopped", "etcd-follower-killed"}, "", Failed, func(s *sim, r *rand.Rand) {
+	"one lost write": {scenarios: []string{"keepalived-stopped", "etcd-follower-killed"}, check: "", verdict: Failed, spoil: func(s *sim, r *rand.Rand) {
 		healthyFault(s, r)
 		lost, kubernetes := 5+r.IntN(10), r.IntN(2) == 0
 		s.forget = func(name string) bool { // of those that are acknowledged
@@ -61,10 +63,10 @@ var defects = map[string]defect{
 			return lost == 0 && strings.Contains(name, "new-") == kubernetes
 		}
 	}},
-	"a VIP that loses a quarter of its requests": {[]string{"keepalived-stopped", "apiserver-killed"}, "loss vip/ready/new", Missed, func(s *sim, r *rand.Rand) {
+	"a VIP that loses a quarter of its requests": {scenarios: []string{"keepalived-stopped", "apiserver-killed"}, check: "loss vip/ready/new", verdict: Missed, spoil: func(s *sim, r *rand.Rand) {
 		s.onFault = func(string) { s.handOver(100*ms, "master-2"); s.lose(&s.lossy, r) }
 	}},
-	"a service that loses a quarter of its requests": {[]string{"worker-lost"}, "loss service/get/new", Missed, func(s *sim, r *rand.Rand) {
+	"a service that loses a quarter of its requests": {scenarios: []string{"worker-lost"}, check: "loss service/get/new", verdict: Missed, spoil: func(s *sim, r *rand.Rand) {
 		s.addWorker(slices.Concat(on("worker-1", 3), on("master-1", 7))...)
 		s.onFault = func(string) {
 			time.AfterFunc(5*s1, func() { s.movePods(on("master-2", demoReplicas)...) })
@@ -74,7 +76,7 @@ var defects = map[string]defect{
 }
 
 // wholeRun does one scenario of the list on a cluster with random stalls, in calm or busy.
-func wholeRun(t *testing.T, seed uint64, name string, calm bool, spoil func(*sim, *rand.Rand)) (*Result, error) {
+func wholeRun(t *testing.T, seed uint64, name string, calm bool, pace time.Duration, spoil func(*sim, *rand.Rand)) (*Result, error) {
 	t.Helper()
 	var res *Result
 	var err error
@@ -93,7 +95,7 @@ func wholeRun(t *testing.T, seed uint64, name string, calm bool, spoil func(*sim
 			s.healsIn = 3 * s1
 		}
 		d := s.drill(scenarios...)
-		d.Options.Interval = 50 * ms
+		d.Options.Interval = cmp.Or(pace, 50*ms)
 		d.Options.Settle, d.Options.warm, d.Options.tail = time.Minute, 1500*ms, 500*ms
 		var rep *Report
 		rep, err = d.Run(t.Context())
@@ -113,7 +115,7 @@ func TestDefectsAreNeverMet(t *testing.T) {
 			for seed := range seeds(t, runs) {
 				calm := seed%4 == 0
 				scenario := d.scenarios[seed%len(d.scenarios)]
-				res, err := wholeRun(t, uint64(seed), scenario, calm, d.spoil)
+				res, err := wholeRun(t, uint64(seed), scenario, calm, d.pace, d.spoil)
 				verdicts[res.Verdict]++
 				if res.Verdict == Met || err == nil {
 					t.Errorf("seed %d: %s was met: %+v", seed, scenario, res.Checks)
@@ -143,7 +145,7 @@ func TestHealthyClusterIsNeverMissed(t *testing.T) {
 			for seed := part; seed < n; seed += parts {
 				name := names[(seed/parts)%len(names)]
 				calm := seed%8 == part
-				res, err := wholeRun(t, uint64(seed), name, calm, healthyOf(name))
+				res, err := wholeRun(t, uint64(seed), name, calm, 0, healthyOf(name))
 				verdicts[res.Verdict]++
 				var unclear *UnclearError
 				if res.Verdict == Missed || res.Verdict == Failed || calm && res.Verdict != Met || err != nil && !errors.As(err, &unclear) {
