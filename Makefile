@@ -13,8 +13,8 @@ PACKAGES := bc busybox-static ca-certificates conntrack curl debootstrap dpkg gc
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 20
 
-build: ## build bin/hactl and bin/hactl-prober
-	CGO_ENABLED=0 $(GO) build $(GOFLAGS) -o $(BIN)/ ./cmd/hactl ./cmd/hactl-prober
+build: ## build bin/hactl and the programs that it puts on hosts
+	CGO_ENABLED=0 $(GO) build $(GOFLAGS) -o $(BIN)/ ./cmd/hactl ./cmd/hactl-prober ./cmd/hactl-network
 
 deps: ## install the Debian packages that the targets below need (root)
 	@missing=$$(for p in $(PACKAGES); do dpkg-query -W -f='$${db:Status-Status}' $$p 2>/dev/null | grep -qx installed || echo $$p; done); \
@@ -45,6 +45,9 @@ e2e: deps bundle ## the core scenarios on real local hosts; RUN=TestName/part is
 e2e-all: deps bundle ## every scenario on real local hosts, run before a release (root)
 	sh e2e/run.sh all '$(RUN)'
 
+e2e-field: deps bundle ## of these the scenarios of hosts as they are (root)
+	sh e2e/run.sh all '^(TestNetworkOfAHostHeals)$$'
+
 sweep: deps bundle ## hactl cut at every call it makes, and killed at 100 random instants; hours (root)
 	HACTL_SWEEP=1 $(GO) test -count=1 -timeout 1h -v -run '^TestRunCutAtAnyCommand' ./internal/ops
 	$(GO) test -tags sweep -run '^TestSweep' ./internal/ops
@@ -69,4 +72,4 @@ golden: ## write the golden files anew; look at the difference before committing
 clean: ## remove what make build made
 	rm -rf $(BIN)
 
-.PHONY: help build deps test lint fuzz bundle e2e e2e-all sweep demo bench bench-vip drill-sensitivity golden clean
+.PHONY: help build deps test lint fuzz bundle e2e e2e-all e2e-field sweep demo bench bench-vip drill-sensitivity golden clean

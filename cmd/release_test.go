@@ -23,7 +23,7 @@ func TestReleasedBinaryHasNoFaultInjection(t *testing.T) {
 func readsTestVariables(t *testing.T, tags string) (found []string) {
 	t.Helper()
 	list := exec.CommandContext(t.Context(), "go", "list", "-deps", "-tags", tags,
-		"-f", `{{if not .Standard}}{{$d := .Dir}}{{if eq .Module.Path "hactl"}}{{range .GoFiles}}{{$d}}/{{.}}{{"\n"}}{{end}}{{end}}{{end}}`, "hactl/cmd/hactl", "hactl/cmd/hactl-prober")
+		"-f", `{{if not .Standard}}{{$d := .Dir}}{{if eq .Module.Path "hactl"}}{{range .GoFiles}}{{$d}}/{{.}}{{"\n"}}{{end}}{{end}}{{end}}`, "hactl/cmd/hactl", "hactl/cmd/hactl-prober", "hactl/cmd/hactl-network")
 	out, err := list.Output()
 	files := strings.Fields(string(out))
 	if err != nil || len(files) < 100 {

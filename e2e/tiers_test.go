@@ -31,6 +31,7 @@ var core = []string{
 	"TestPreflightOfARunningClusterPasses",
 	"TestLoginsBySudoAndThroughABastion",
 	"TestTrixie",
+	"TestNetworkOfAHostHeals",
 	"TestBadInventoryIsAnError",
 }
 

@@ -17,6 +17,7 @@ import (
 
 	"hactl/internal/facts"
 	"hactl/internal/goldentest"
+	"hactl/internal/network"
 	"hactl/internal/plan"
 	"hactl/internal/remote"
 	"hactl/inventory"
@@ -69,6 +70,11 @@ func nodeFiles(t *testing.T, c Cluster, h *inventory.Host) map[string]goldentest
 	if err != nil {
 		t.Fatal(err)
 	}
+	unit, err := c.Network(h, subnetsOf(t, c.Inv))
+	if err != nil {
+		t.Fatal(err)
+	}
+	network = append(network, unit...)
 	return goldentest.Puts(t, append(steps, network...))
 }
 
@@ -154,6 +160,14 @@ func readBack(t *testing.T, files map[string]goldentest.Put) {
 			documents(t, path, f.Content)
 		case strings.HasPrefix(path, "/usr/local/libexec/hactl/"):
 			goldentest.Shell(t, map[string]string{filepath.Base(path): string(f.Content)}, "SC1091") // it sources a file that only a host has
+		case path == network.ConfigFile:
+			at := filepath.Join(t.TempDir(), "network.json")
+			if err := os.WriteFile(at, f.Content, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := network.ReadConfig(at); err != nil {
+				t.Errorf("%s: %v", path, err)
+			}
 		case path == conflist:
 			var c struct {
 				CNIVersion string `json:"cniVersion"`
@@ -311,13 +325,13 @@ func TestSubnetOfASkippedHostIsKnownFromTheRoutesToIt(t *testing.T) {
 			}
 			files := goldentest.Puts(t, steps)
 			dir := t.TempDir()
-			for _, path := range []string{conflist, routesPath} {
+			for _, path := range []string{conflist, network.ConfigFile} {
 				if err := os.WriteFile(filepath.Join(dir, filepath.Base(path)), files[path].Content, 0o600); err != nil {
 					t.Fatal(err)
 				}
 			}
 			hosts[h.Name] = remote.NewFake(h.Name, func(call remote.Call) (*remote.Result, error) {
-				script := strings.NewReplacer(conflist, filepath.Join(dir, filepath.Base(conflist)), routesPath, filepath.Join(dir, filepath.Base(routesPath))).Replace(call.Cmd.Script)
+				script := strings.NewReplacer(conflist, filepath.Join(dir, filepath.Base(conflist)), network.ConfigFile, filepath.Join(dir, filepath.Base(network.ConfigFile))).Replace(call.Cmd.Script)
 				out, err := exec.CommandContext(t.Context(), "sh", "-c", script).Output()
 				return &remote.Result{Stdout: out}, err
 			})

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"hactl/internal/network"
 	"hactl/internal/plan"
 	"hactl/internal/remote"
 	"hactl/inventory"
@@ -99,9 +100,9 @@ echo node; set -- kubelet.conf /var/lib/kubelet/kubeadm-flags.env ` + kubeletPai
 else echo nothing; exit 0; fi
 n=$#; for f; do [ ! -e "$f" ] || set -- "$@" "$f"; done; shift $n
 [ $# != 0 ] || exit 0
-[ ! -e ` + routesPath + ` ] || echo 'preset routes'
+routes=; { [ -e ` + olderRoutes + ` ] || grep -q '"masquerade": "[^"]' ` + network.ConfigFile + ` 2>/dev/null; } && { routes=y; echo 'preset routes'; }
 [ ! -e ` + flannelScript + ` ] || echo 'preset flannel'
-[ -e ` + routesPath + ` ] || [ -e ` + flannelScript + ` ] || for f in /etc/cni/net.d/*.conf /etc/cni/net.d/*.conflist; do [ ! -e "$f" ] || echo 'preset none'; done
+[ -n "$routes" ] || [ -e ` + flannelScript + ` ] || for f in /etc/cni/net.d/*.conf /etc/cni/net.d/*.conflist; do [ ! -e "$f" ] || echo 'preset none'; done
 exec sed -n \
 -e 's/^ *server: */server /p' \
 -e 's/^ *user: default-auth$/joined yes/p' \

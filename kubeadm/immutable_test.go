@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"hactl/internal/goldentest"
+	"hactl/internal/network"
 	"hactl/internal/plan"
 	"hactl/internal/remote"
 	"hactl/inventory"
@@ -99,7 +100,15 @@ func madeMaster(t *testing.T, inv *inventory.Inventory, preset string) *madeNode
 			"\nkind: KubeletConfiguration\nmaxPods: 110\n",
 		"/var/lib/kubelet/kubeadm-flags.env":              `KUBELET_KUBEADM_ARGS="--node-ip=` + m.PrivateAddress.String() + ` --node-labels=a=b"` + "\n",
 		"/var/lib/kubelet/pki/kubelet-client-current.pem": clientCertificate(t, m.Name),
-		map[string]string{"routes": routesPath, "flannel": flannelScript, "none": "/etc/cni/net.d/05-cilium.conflist"}[preset]: "x\n",
+		network.ConfigFile:                                `{"routes": [], "masquerade": "", "kubeProxy": "nftables"}`,
+	}
+	switch preset {
+	case "routes":
+		files[network.ConfigFile] = `{"routes": [], "masquerade": "10.244.0.0/16", "kubeProxy": "nftables"}`
+	case "flannel":
+		files[flannelScript] = "x\n"
+	case "none":
+		files["/etc/cni/net.d/05-cilium.conflist"] = "x\n"
 	}
 	if preset != "none" {
 		files[conflist] = "{}\n"
@@ -111,7 +120,7 @@ func madeWorker(t *testing.T, inv *inventory.Inventory) *madeNode {
 	t.Helper()
 	w := inv.Workers()[0]
 	return newMadeNode(t, w.Name, map[string]string{
-		routesPath:                                        "x\n",
+		olderRoutes:                                       "x\n",
 		kubeDir + "/kubelet.conf":                         kubeconfigText("https://"+Endpoint(inv), "default-auth"),
 		"/var/lib/kubelet/config.yaml":                    "clusterDomain: cluster.local\nmaxPods: 250\n", // as the operator set it on a large machine
 		"/var/lib/kubelet/kubeadm-flags.env":              `KUBELET_KUBEADM_ARGS="--container-runtime-endpoint=unix:///run/containerd/containerd.sock --node-ip=` + w.PrivateAddress.String() + "\"\n",

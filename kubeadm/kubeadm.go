@@ -52,9 +52,10 @@ type Cluster struct {
 	Program string // path of the kubelet on a host, of its build alone
 	// SearchPath is a line of shell by which calls find the wanted kubeadm, kubectl,
 	// kubelet and ctr; kubeadm itself asks the kubelet for its version.
-	SearchPath  string
-	EtcdClients []string // client URLs of all etcd members
-	First       string   // master that does what the cluster needs once
+	SearchPath     string
+	NetworkProgram NetworkProgram
+	EtcdClients    []string // client URLs of all etcd members
+	First          string   // master that does what the cluster needs once
 	// AwaitImages is a shell script that waits for what the controller manager and
 	// the scheduler run from, which is imported while the apiserver starts; it exits
 	// with remote.NotYet when that takes more than a few seconds. It is "" when there

@@ -5,11 +5,11 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"hactl/internal/facts"
+	"hactl/internal/network"
 	"hactl/internal/plan"
 	"hactl/internal/remote"
 	"hactl/inventory"
@@ -17,14 +17,15 @@ import (
 )
 
 const (
-	conflist   = "/etc/cni/net.d/10-hactl.conflist"
-	routesPath = "/usr/local/libexec/hactl/pod-routes"
-	routesUnit = "hactl-pod-routes.service"
+	conflist = "/etc/cni/net.d/10-hactl.conflist"
 )
 
 // OwnSubnets reports whether hactl hands out the nodes' pod subnets. With any
 // other pod network the controller manager does.
 func OwnSubnets(inv *inventory.Inventory) bool { return inv.Network.Preset == "routes" }
+
+// SubnetsOf are the nodes' pod subnets by the names of their hosts.
+type SubnetsOf = map[string]netip.Prefix
 
 // SeenSubnets is what the hosts' own files say about pod subnets.
 type SeenSubnets struct {
@@ -88,7 +89,8 @@ func (s *SeenSubnets) Assign(inv *inventory.Inventory, all map[string]*facts.Bri
 // routes, by the other node's address.
 func seenSubnets(ctx context.Context, h remote.Host) (own netip.Prefix, others map[netip.Addr]netip.Prefix, err error) {
 	res, err := h.Run(ctx, remote.Cmd{Title: "look for pod subnets", Script: `sed -n 's/.*"subnet": "\([^"]*\)".*/\1/p' ` + conflist + ` 2>/dev/null
-sed -n 's/^ip .*route replace \([^ ]*\) via \([^ ]*\) .*/\1 \2/p' ` + routesPath + ` 2>/dev/null || :`})
+sed -n 's/.*{"to": "\([^"]*\)", "via": "\([^"]*\)"}.*/\1 \2/p' ` + network.ConfigFile + ` 2>/dev/null
+sed -n 's/^ip .*route replace \([^ ]*\) via \([^ ]*\) .*/\1 \2/p' ` + olderRoutes + ` 2>/dev/null || :`})
 	if err != nil {
 		return own, nil, err
 	}
@@ -152,63 +154,25 @@ func following(p netip.Prefix) netip.Prefix {
 	return netip.PrefixFrom(a, p.Bits())
 }
 
-// PodNetwork returns the steps of the preset on one host. Those of routes, the
-// CNI configuration with the node's own subnet and a route to every other node's
+// PodNetwork returns the files of the preset on one host. Those of routes, the CNI
+// configuration with the node's own subnet and the routes to every other node's
 // pods, need no apiserver and come before it, so that a node is Ready as soon as
 // it registers.
 func (c Cluster) PodNetwork(h *inventory.Host, subnets map[string]netip.Prefix) ([]plan.Step, error) {
+	steps, err := c.networkFiles(h, subnets)
+	if err != nil {
+		return nil, err
+	}
 	if c.Inv.Network.Preset == "flannel" {
-		return c.flannel(h)
+		flannel, err := c.flannel(h)
+		return append(steps, flannel...), err
 	}
 	if !OwnSubnets(c.Inv) {
-		return nil, nil
+		return steps, nil
 	}
 	conf, err := templates.Render("cni-bridge.conflist.tmpl", map[string]any{"Subnet": subnets[h.Name].String(), "Default": defaultRoute(c.Inv)})
-	if err != nil {
-		return nil, err
-	}
-	routes, err := c.routes(h, subnets)
 	cni := plan.File{ID: id(h, "cni"), Host: h.Name, Path: conflist, Content: conf, Lane: Lane}.Step()
-	return append([]plan.Step{cni}, routes...), err
-}
-
-// route is the way to another node's pods.
-type route struct{ Subnet, Via string }
-
-func (c Cluster) routes(h *inventory.Host, subnets map[string]netip.Prefix) ([]plan.Step, error) {
-	var rs []route
-	look := "m=\n"
-	for i := range c.Inv.Hosts {
-		o := &c.Inv.Hosts[i]
-		if o.Name == h.Name {
-			continue
-		}
-		r := route{subnets[o.Name].String(), o.PrivateAddress.String()}
-		rs = append(rs, r)
-		look += fmt.Sprintf("case \"$(ip %s route show %s)\" in *'via %s '*) ;; *) m=\"$m %s\";; esac\n", ipFamily(c.Inv), r.Subnet, r.Via, r.Subnet)
-	}
-	data := map[string]any{"Routes": rs, "Family": ipFamily(c.Inv), "Pods": c.Inv.Network.PodSubnet.String(), "IP": nftFamily(c.Inv), "Protocol": facts.PodRoutes}
-	script, err := templates.Render("pod-routes.sh.tmpl", data)
-	if err != nil {
-		return nil, err
-	}
-	unit, err := templates.Render("pod-routes.service.tmpl", data)
-	if err != nil {
-		return nil, err
-	}
-	return []plan.Step{
-		plan.File{ID: id(h, "routes-script"), Host: h.Name, Path: routesPath, Content: script, Mode: 0o755, Lane: Lane}.Step(),
-		plan.File{ID: id(h, "routes-unit"), Host: h.Name, Path: "/etc/systemd/system/" + routesUnit, Content: unit, Lane: Lane}.Step(),
-		plan.Script{
-			ID: id(h, "routes"), Host: h.Name, Title: "routes to pods", Lane: Lane, Op: plan.Start, Timeout: 2 * time.Minute, Acts: plan.EachOf,
-			Look: look + `systemctl is-enabled --quiet ` + routesUnit + ` || m="$m, unit not enabled"
-nft list table ` + nftFamily(c.Inv) + ` hactl_pods >/dev/null || m="$m, no masquerading"
-[ -z "$m" ] && echo ok || echo "missing:$m"`,
-			Summary: "set routes to the other nodes' pods",
-			Run: `[ "$(systemctl show -p LoadState -p NeedDaemonReload --value ` + routesUnit + ` | tr '\n' ' ')" = "loaded no " ] || systemctl daemon-reload || exit
-` + plan.EnableUnit + ` ` + routesUnit + ` && systemctl restart ` + routesUnit,
-		}.Step(),
-	}, nil
+	return append(steps, cni), err
 }
 
 func defaultRoute(inv *inventory.Inventory) string {

@@ -18,6 +18,9 @@ s capbnd; sed -n 's/^CapBnd:[[:space:]]*//p' /proc/1/status
 s cgroup; line /sys/fs/cgroup/cgroup.controllers
 s package-manager
 for p in apt-get dnf; do command -v $p; done
+s network-managers
+[ ! -x /lib/systemd/systemd-networkd ] && [ ! -x /usr/lib/systemd/systemd-networkd ] || echo networkd
+command -v NetworkManager >/dev/null && echo NetworkManager
 s links; command -v ip >/dev/null || echo 'no ip'; ip -o link show | head -c 131072
 s addresses; ip -o addr show | head -c 131072
 s kubelet-ca; sed -n 's/^ *certificate-authority-data: *//p' /etc/kubernetes/kubelet.conf | head -c 16384

@@ -14,6 +14,10 @@ type Brief struct {
 	CgroupV2   bool   // the kubelet's controllers are in the unified hierarchy
 	CapBnd     uint64 // capability bounding set of PID 1
 	PkgManager string // "apt", "dnf" or ""
+	// NetworkManagers are programs of the host that set up interfaces, running or
+	// not: "networkd", "NetworkManager".
+	NetworkManagers []string
+
 	Interfaces []Interface
 	KubeletCA  string // PEM of the CA that the host's kubelet trusts, "" when it has joined no cluster
 	Record     Record // zero when the host has none

@@ -61,6 +61,9 @@ func (a *answer) brief() *Brief {
 			b.PkgManager = "dnf"
 		}
 	}
+	for _, l := range a.lines("network-managers") {
+		b.NetworkManagers = append(b.NetworkManagers, a.value("network-managers", l))
+	}
 	a.interfaces(b)
 	a.belongs(b)
 	return b

@@ -17,8 +17,9 @@ import (
 // cluster is what the stages are made from.
 type cluster struct {
 	*session
-	bundle *bundle.Bundle
-	prober string
+	bundle  *bundle.Bundle
+	prober  string
+	network kubeadm.NetworkProgram
 }
 
 // stages is the bring-up: THE ordered list of what plan shows and up does. A
@@ -39,11 +40,14 @@ func (c *cluster) stages() ([]plan.Stage, error) {
 	b.stage("runtime, etcd and VIP")
 	b.each(c.newcomers(all), c.runtime)
 	b.each(all, c.nodeFiles)
+	b.each(c.newcomers(all), c.networkUnit)
 	b.each(masters, c.etcdFiles)
 	if !c.etcdPlan().Established() {
 		b.each(masters, c.vip)
 		b.each(masters, c.etcdStart)
 	} else {
+		b.serial("pod networks")
+		b.each(c.joinedHosts(all), c.networkUnit)
 		// A running cluster is changed one host at a time: a master always holds
 		// the VIP, and a quorum of members serves.
 		b.serial("container runtimes")
@@ -221,6 +225,10 @@ func (c *cluster) nodeFiles(h *inventory.Host) ([]plan.Step, error) {
 	return append(steps, network...), err
 }
 
+func (c *cluster) networkUnit(h *inventory.Host) ([]plan.Step, error) {
+	return c.nodes().Network(h, c.subnets)
+}
+
 func (c *cluster) vip(h *inventory.Host) ([]plan.Step, error) {
 	return c.keepalived().Steps(h)
 }
@@ -253,7 +261,7 @@ func (c *cluster) etcdQuorum(h *inventory.Host) ([]plan.Step, error) {
 
 func (c *cluster) nodes() kubeadm.Cluster {
 	k := kubeadm.Cluster{
-		Inv: c.inv, Facts: c.facts, PKI: c.material, First: c.firstMaster()[0].Name, AwaitImages: host.AwaitImages(c.bundle),
+		Inv: c.inv, Facts: c.facts, PKI: c.material, First: c.firstMaster()[0].Name, NetworkProgram: c.network, AwaitImages: host.AwaitImages(c.bundle),
 		Program: host.ProgramPath(c.bundle, "kubelet"), SearchPath: host.SearchPath(c.bundle, "kubeadm", "kubectl", "kubelet", "ctr"),
 	}
 	for _, m := range c.inv.Masters() {

@@ -2,6 +2,7 @@ package ops
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"fmt"
 	"math"
@@ -27,13 +28,14 @@ import (
 
 // crashWorld is masters and workers that go through the real list of stages.
 type crashWorld struct {
-	s       *session
-	bundle  *bundle.Bundle
-	prober  string
-	hosts   []*rootHost
-	etcd    string
-	apiCert tls.Certificate
-	lanes   bool // a host's lanes run side by side, else one after the other
+	s         *session
+	bundle    *bundle.Bundle
+	prober    string
+	proberSum string
+	hosts     []*rootHost
+	etcd      string
+	apiCert   tls.Certificate
+	lanes     bool // a host's lanes run side by side, else one after the other
 }
 
 // newCrashWorld is a cluster without its machines.
@@ -45,6 +47,7 @@ func newCrashWorld(t *testing.T, masters, workers int) *crashWorld {
 	m := pkitest.Material(t, inv)
 	w := &crashWorld{bundle: tinyBundle(t), prober: filepath.Join(t.TempDir(), "hactl-prober")}
 	must(t, os.WriteFile(w.prober, []byte("the prober"), 0o755))
+	w.proberSum = fmt.Sprintf("%x", sha256.Sum256([]byte("the prober")))
 	w.etcd, w.apiCert = serveEtcd(t, inv, m), apiCertificate(t, inv, m)
 	w.s = &session{inv: inv, material: m, hosts: plan.Hosts{}, facts: map[string]*facts.Brief{}}
 	for i := range inv.Hosts {
@@ -117,7 +120,7 @@ func tinyBundle(t *testing.T) *bundle.Bundle {
 // makePlan looks at the hosts as plan and up do. The quorum, which takes real
 // members, is there as soon as the member runs.
 func (w *crashWorld) makePlan(ctx context.Context) (*plan.Plan, error) {
-	c := &cluster{session: w.s, bundle: w.bundle, prober: w.prober}
+	c := &cluster{session: w.s, bundle: w.bundle, prober: w.prober, network: kubeadm.NetworkProgram{Path: w.prober, SHA256: w.proberSum}}
 	var err error
 	if c.disks, err = etcd.Observe(ctx, w.s.inv, w.s.hosts); err != nil {
 		return nil, err

@@ -2,6 +2,8 @@ package ops
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -209,9 +211,12 @@ func (s *session) cluster() (*cluster, error) {
 		return nil, err
 	}
 	if (keepalived.VIP{Inv: s.inv}).UsesProber() {
-		if c.prober, err = findProber(); err != nil {
-			return nil, err
+		if c.prober, err = findHelper("hactl-prober"); err != nil {
+			return nil, remote.Hint(err, "make build puts both into bin; keep them together, or set vip.prober to false")
 		}
+	}
+	if c.network, err = networkProgram(); err != nil {
+		return nil, err
 	}
 	if s.joined, err = kubeadm.Belongs(s.inv, s.facts, s.material); err != nil {
 		return nil, err
@@ -248,15 +253,29 @@ func (s *session) dialEtcd(ctx context.Context) (*etcd.Cluster, error) {
 	return etcd.Dial(ctx, etcd.MembersOf(s.inv, s.hosts), tls)
 }
 
-// findProber looks for hactl-prober beside this executable.
-func findProber() (string, error) {
+// networkProgram is the hactl-network for the hosts.
+func networkProgram() (kubeadm.NetworkProgram, error) {
+	path, err := findHelper("hactl-network")
+	if err != nil {
+		return kubeadm.NetworkProgram{}, remote.Hint(err, "make build puts it into bin; keep the programs together")
+	}
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return kubeadm.NetworkProgram{}, fmt.Errorf("read hactl-network: %w", err)
+	}
+	sum := sha256.Sum256(content)
+	return kubeadm.NetworkProgram{Path: path, SHA256: hex.EncodeToString(sum[:])}, nil
+}
+
+// findHelper looks for a program that runs on the hosts beside this executable.
+func findHelper(name string) (string, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return "", err
 	}
-	p := filepath.Join(filepath.Dir(self), "hactl-prober")
+	p := filepath.Join(filepath.Dir(self), name)
 	if _, err := os.Stat(p); err != nil {
-		return "", remote.Hint(fmt.Errorf("hactl-prober is not beside %s", self), "make build puts both into bin; keep them together, or set vip.prober to false")
+		return "", fmt.Errorf("%s is not beside %s", name, self)
 	}
 	return p, nil
 }
