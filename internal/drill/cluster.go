@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"hactl/internal/remote"
 )
@@ -107,6 +108,9 @@ func others(members []*Member, names ...string) []*Member {
 	return out
 }
 
+// thisMachine is where requests come from unless the VIP is reached through a host only.
+const thisMachine = "this machine"
+
 type dialFunc = func(ctx context.Context, network, addr string) (net.Conn, error)
 
 // route says how traffic reaches the cluster: from this machine when it can,
@@ -124,16 +128,39 @@ func (c *Cluster) route(ctx context.Context, victims []string) (dialFunc, string
 		cancel()
 		if err == nil {
 			_ = conn.Close()
-			return direct, "this machine", nil
+			return direct, thisMachine, nil
 		}
 	}
-	spared := others(c.Members, victims...)
-	slices.SortStableFunc(spared, func(a, b *Member) int { return rank(a) - rank(b) })
-	for _, m := range spared {
+	for _, m := range relays(others(c.Members, victims...)) {
 		return m.Host.Dial, "through ssh to " + m.Name, nil
 	}
 	return nil, "", remote.Hint(fmt.Errorf("reach %s: %w, and every host is a victim (%s)", c.API, err, strings.Join(victims, ", ")),
 		"run the drill from a machine that reaches the VIP")
+}
+
+// relays are the members in the order in which traffic goes through them.
+func relays(members []*Member) []*Member {
+	out := slices.Clone(members)
+	slices.SortStableFunc(out, func(a, b *Member) int { return rank(a) - rank(b) })
+	return out
+}
+
+// throughAny dials through the same host until that fails, and then through the next one:
+// an operation may restart each of them.
+func (c *Cluster) throughAny() dialFunc {
+	hosts := relays(c.Members)
+	var at atomic.Int64
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		i := at.Load()
+		first, cancel := context.WithTimeout(ctx, requestDeadline/2)
+		defer cancel()
+		conn, err := hosts[int(i)%len(hosts)].Host.Dial(first, network, addr)
+		if err == nil || ctx.Err() != nil {
+			return conn, err
+		}
+		at.CompareAndSwap(i, i+1)
+		return hosts[int(i+1)%len(hosts)].Host.Dial(ctx, network, addr)
+	}
 }
 
 // rank prefers workers: a master may become the VIP's owner, and then its

@@ -77,6 +77,9 @@ func newOperation(ctx context.Context, c *Cluster, o DuringOptions) (*runner, er
 	if r.dial, r.from, err = c.route(ctx, nil); err != nil {
 		return nil, err
 	}
+	if r.from != thisMachine {
+		r.dial, r.from = c.throughAny(), "through ssh to the hosts"
+	}
 	if err := r.ready(ctx); err != nil {
 		return nil, err
 	}

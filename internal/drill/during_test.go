@@ -3,6 +3,7 @@ package drill
 import (
 	"context"
 	"errors"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -227,6 +228,40 @@ func TestOperationIsCalibrated(t *testing.T) {
 		}
 		if n := len(s.said(titleWatch)); n > 0 {
 			t.Errorf("%d programs watch the hosts", n)
+		}
+	})
+}
+
+// hanging is a host through which no connection comes about for a time.
+type hanging struct {
+	*simHost
+	from, to time.Time
+}
+
+func (h hanging) Dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	if now := time.Now(); now.After(h.from) && now.Before(h.to) {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	return h.simHost.Dial(ctx, network, addr)
+}
+
+// Where the VIP is reached through the hosts only, requests go on through another one
+// while the first is restarted.
+func TestRequestsOfAnOperationGoThroughAnotherHost(t *testing.T) {
+	t.Parallel()
+	simTest(t, func(t *testing.T, s *sim) {
+		s.noisy()
+		s.cluster.DialDirect = func(context.Context, string, string) (net.Conn, error) { return nil, errors.New("no route") }
+		from := time.Now().Add(6 * s1)
+		first := s.cluster.Members[0]
+		first.Host = hanging{s.hosts[first.Name], from, from.Add(20 * s1)}
+		m, err := During(t.Context(), s.cluster, DuringOptions{Interval: 20 * ms}, func(context.Context) error { time.Sleep(30 * s1); return nil })
+		if err != nil || m.From != "through ssh to the hosts" || m.Failed > 0 || m.GapMS > 600 || !m.ReadBack {
+			t.Errorf("%v %v %+v", err, m, m)
+		}
+		if time.Now().Before(from.Add(20 * s1)) {
+			t.Error("the host was there again too early")
 		}
 	})
 }
