@@ -20,6 +20,7 @@ var core = []string{
 	"TestBringUp",
 	"TestDrillOfThreeFaults",
 	"TestFirstMasterPoweredOff",
+	"TestRebootOfEveryHost",
 	"TestDriftIsNamedAndUndone",
 	"TestSecondUpChangesNothing",
 	"TestSnapshotIsSavedVerifiedAndRefused",
@@ -57,6 +58,8 @@ var extended = []string{
 	"TestOwnerOfTheVIPPoweredOff",
 	"TestAllHostsPoweredOff",
 	"TestChangedHostKeyIsRefused",
+	"TestRebootStopsAtAHostThatStaysAway",
+	"TestRebootKilledAgainAndAgainIsCompleted",
 	"TestVIPIsWithAHealthyApiserver",
 	"TestConnectionOutlivesTheMoveOfTheVIP",
 	// Hosts that are replaced, missing, killed.
