@@ -3,6 +3,7 @@ package cmd
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"hactl/internal/ops"
@@ -14,7 +15,7 @@ import (
 
 // upOptions are the flags of up.
 type upOptions struct {
-	ops.Options
+	ops.UpOptions
 	dryRun   bool
 	timeline bool
 }
@@ -53,6 +54,7 @@ nothing.`,
 	f.StringSliceVar(&o.Skip, "skip", nil, "go on without this `host` if it does not answer; a quorum of masters must be left")
 	f.StringSliceVar(&o.Ignore, "ignore", nil, "`id` of a preflight check whose findings do not count; repeat for more")
 	f.BoolVar(&o.Force, "force-unlock", false, "break the lock of another run, saying whose it was")
+	f.StringSliceVar(&o.BringBack, "bring-back", nil, "bring in this `host` again, which hactl remove took out")
 	measureFlag(c, &o.Measure)
 	_ = c.RegisterFlagCompletionFunc("skip", a.completeHosts())
 	_ = c.RegisterFlagCompletionFunc("ignore", completeChecks)
@@ -64,14 +66,14 @@ func (a *app) up(c *cobra.Command, o upOptions) error {
 	if err != nil {
 		return err
 	}
-	if err := a.checkHosts(inv, o.Skip); err != nil {
+	if err := a.checkHosts(inv, slices.Concat(o.Skip, o.BringBack)); err != nil {
 		return err
 	}
 	run, err := a.start(c, eventStream)
 	if err != nil {
 		return err
 	}
-	res, err := ops.Up(c.Context(), run.request(inv), o.Options)
+	res, err := ops.Up(c.Context(), run.request(inv), o.UpOptions)
 	run.endProgress()
 	return errors.Join(a.printResult(run, res, o.timeline), err)
 }
@@ -87,6 +89,9 @@ func (a *app) printResult(run *verbRun, res *ops.Result, timeline bool) error {
 			return nil
 		}
 		result := map[string]any{"kind": "result", "changed": res.Changed, "kubeconfig": res.Kubeconfig, "trips": res.Trips, "status": res.Report}
+		if res.Next != nil {
+			result["next"] = res.Next
+		}
 		if res.Measured != nil {
 			result["measured"] = res.Measured
 		}
@@ -108,6 +113,9 @@ func (a *app) printResult(run *verbRun, res *ops.Result, timeline bool) error {
 	fmt.Fprintf(a.stdout, "\n%s, %s after the start\n", what, ui.Took(time.Since(run.Started)))
 	if res.Kubeconfig != "" {
 		fmt.Fprintf(a.stdout, "kubeconfig: %s\n", res.Kubeconfig)
+	}
+	for _, next := range res.Next {
+		fmt.Fprintf(a.stdout, "next: %s\n", next)
 	}
 	if len(res.LeftOut) > 0 {
 		fmt.Fprintf(a.stdout, "left out, as asked: %s; hactl up brings them in once they answer\n", inventory.Ranges(res.LeftOut))

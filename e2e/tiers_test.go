@@ -64,6 +64,7 @@ var extended = []string{
 	"TestConnectionOutlivesTheMoveOfTheVIP",
 	// Hosts that are replaced, missing, killed.
 	"TestClusterOfAnOlderHactlIsTakenOver",
+	"TestHostsAreRemoved",
 	"TestReplacedMasterJoinsAgain",
 	"TestEtcdDataWipedOnAMaster",
 	"TestReplacedMasterJoinsAgainUnderAnotherName",

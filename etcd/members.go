@@ -11,6 +11,7 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 
 	"hactl/internal/remote"
+	"hactl/inventory"
 )
 
 // changeTimeout bounds one change of the membership. etcd refuses any until the
@@ -246,6 +247,18 @@ func (c *Cluster) Remove(ctx context.Context, id uint64) error {
 		return fmt.Errorf("%s: %w", op, err)
 	}
 	return nil
+}
+
+// SparesRemoving returns nil when the cluster has a quorum without the member of that
+// inventory name, counted by the members that would be left; or else a hinted
+// [*QuorumError]. A name that is in no member is gone already.
+func (c *Cluster) SparesRemoving(ctx context.Context, m *inventory.Host) error {
+	s := c.Status(ctx)
+	i := slices.IndexFunc(s.Listed, func(l Listed) bool { return l.of(m) })
+	if i < 0 {
+		return nil
+	}
+	return s.spares("remove "+m.Name, s.Listed[i])
 }
 
 // spares returns nil when the members that are left without these have a quorum.

@@ -125,6 +125,30 @@ func (c *Control) Uncordon(h *inventory.Host) plan.Step {
 	}
 }
 
+// DeleteNode returns a step, run on the host of via, that deletes the Node of that name.
+func (c *Control) DeleteNode(via *inventory.Host, name string) plan.Step {
+	what := "delete node " + name
+	return plan.Step{
+		ID: plan.ID("kubeadm/" + name + "/node"), Host: via.Name, Title: "node",
+		Check: func(ctx context.Context, _ plan.Env) (*plan.Change, error) {
+			s, err := c.serviceOf(ctx, name)
+			if err != nil || !s.exists {
+				return nil, err
+			}
+			return &plan.Change{Op: plan.Delete, Summary: what}, nil
+		},
+		Apply: func(ctx context.Context, _ plan.Env, _ *plan.Change) error {
+			err := c.Ask(ctx, func(ctx context.Context, api *API) error {
+				return api.Do(ctx, http.MethodDelete, nodePath(name), nil, nil)
+			})
+			if err != nil && !kubeapi.HasStatus(err, http.StatusNotFound) {
+				return fmt.Errorf("%s: %w", what, err)
+			}
+			return nil
+		},
+	}
+}
+
 // apiserverStops bounds how long an apiserver may take to end: it serves on for 5 s
 // and then ends its watches.
 const apiserverStops = time.Minute

@@ -37,6 +37,9 @@ type Identity struct {
 	// HadQuorum says that etcd once acknowledged a write. From then on an empty
 	// cluster is never made from this store.
 	HadQuorum bool `json:"hadQuorum"`
+	// Removed are hosts that were taken out of the cluster and that an inventory may
+	// still have. They are not brought in again by accident.
+	Removed []string `json:"removed,omitempty"`
 }
 
 // Token is the etcd cluster token. Members with another token never form a

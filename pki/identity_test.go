@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -38,7 +39,7 @@ func TestIdentityIsMadeOnceAndStays(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if first.Identity != second.Identity || first.Identity != loaded.Identity {
+	if !reflect.DeepEqual(first.Identity, second.Identity) || !reflect.DeepEqual(first.Identity, loaded.Identity) {
 		t.Errorf("identities %+v, %+v, %+v", first.Identity, second.Identity, loaded.Identity)
 	}
 	if !strings.HasPrefix(first.Identity.ID, inv.Cluster+"-") || first.Identity.Generation != 1 || first.Identity.HadQuorum {
@@ -77,7 +78,7 @@ func TestStoreOfAnOlderHactlAdoptsItsToken(t *testing.T) {
 		t.Fatal(err)
 	}
 	again, err := s.Load(context.Background())
-	if err != nil || again.Identity != id {
+	if err != nil || !reflect.DeepEqual(again.Identity, id) {
 		t.Errorf("recorded %+v, read %+v: %v", id, again.Identity, err)
 	}
 }
@@ -100,7 +101,7 @@ func TestRecordRefusesAnotherLife(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if now, err := s.Load(context.Background()); err != nil || now.Identity != restored {
+	if now, err := s.Load(context.Background()); err != nil || !reflect.DeepEqual(now.Identity, restored) {
 		t.Errorf("store has %+v: %v", now.Identity, err)
 	}
 }
@@ -143,7 +144,7 @@ func TestStoreThatLostItsAuthoritiesIsRefused(t *testing.T) {
 	if err := s.Record(context.Background(), id); err != nil {
 		t.Fatal(err)
 	}
-	if m, _ := kept(t, s); m.Identity != id {
+	if m, _ := kept(t, s); !reflect.DeepEqual(m.Identity, id) {
 		t.Errorf("an interrupted first run gave up its identity: %+v", m.Identity)
 	}
 }

@@ -126,9 +126,9 @@ func (c *cluster) all() []*inventory.Host {
 
 // firstMaster is the first master that is connected, alone: who does what the
 // cluster needs once.
-func (c *cluster) firstMaster() []*inventory.Host {
-	for _, m := range c.inv.Masters() {
-		if c.hosts[m.Name] != nil {
+func (s *session) firstMaster() []*inventory.Host {
+	for _, m := range s.inv.Masters() {
+		if s.hosts[m.Name] != nil {
 			return []*inventory.Host{m}
 		}
 	}

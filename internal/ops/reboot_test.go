@@ -56,6 +56,7 @@ type rebootHost struct {
 	api   bool
 	stays bool // it does not come back from its next reboot
 	off   bool
+	out   bool // its programs were stopped for good
 }
 
 // newRebootWorld is a cluster that has a store.
@@ -222,6 +223,8 @@ func (w *rebootWorld) call(name string, c remote.Call) (*remote.Result, error) {
 				out += "\nmark " + mark + "\nrun " + run
 			}
 			return plan.Answer{Out: out}
+		case shutOut(&inventory.Host{}).Look[0].Script:
+			return plan.Answer{Out: map[bool]string{true: "ok", false: "run: etcd kubelet"}[h.out]}
 		case look:
 			return plan.Answer{Out: map[bool]string{true: "it runs", false: "ok"}[h.api]}
 		}
@@ -251,6 +254,10 @@ func (w *rebootWorld) call(name string, c remote.Call) (*remote.Result, error) {
 		return &remote.Result{Stdout: []byte(out + "\nId=keepalived.service\nActiveState=active\n\nId=hactl-prober.service\nActiveState=active\n\nend\n")}, nil
 	case c.Cmd.Script == stop:
 		w.stopAPI(name)
+	case c.Cmd.Title == "programs":
+		if w.change(name+": shut out") == nil {
+			h.out = true
+		}
 	case c.Cmd.Title == "reboot":
 		w.reboot(name)
 	case strings.HasPrefix(c.Cmd.Title, "forget the boot"):

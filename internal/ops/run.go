@@ -34,6 +34,7 @@ type Result struct {
 	Plan       *plan.Plan    // of the first phase, after a dry run
 	Changed    int           // steps that changed something
 	Trips      int           // the largest number of round trips to one host, waiting left out
+	Next       []string      // what is left for a person to do
 	Kubeconfig string        // the file of the administrator, where the operation wrote one
 	LeftOut    []string      // hosts that were missing and that the operator went on without
 	Report     *state.Report // the cluster at the end; nil when the operation ended before

@@ -35,17 +35,19 @@ type session struct {
 	inv   *inventory.Inventory
 	store *pki.Store
 
-	hosts    plan.Hosts
-	counted  map[string]*remote.Counting
-	down     map[string]error // hosts without a connection
-	leftOut  []string         // those of them that the operator goes on without
-	facts    map[string]*facts.Brief
-	disks    map[string]etcd.Disk
-	subnets  map[string]netip.Prefix
-	joined   []string // workers whose kubelet belongs to this cluster
-	material *pki.Material
-	identity *sync.Mutex      // over the identity in material
-	control  *kubeadm.Control // one connection to the control plane, for every look of the run
+	hosts   plan.Hosts
+	counted map[string]*remote.Counting
+	down    map[string]error // hosts without a connection
+	leftOut []string         // those of them that the operator goes on without
+
+	bringBack []string // removed hosts that up may bring in again
+	facts     map[string]*facts.Brief
+	disks     map[string]etcd.Disk
+	subnets   map[string]netip.Prefix
+	joined    []string // workers whose kubelet belongs to this cluster
+	material  *pki.Material
+	identity  *sync.Mutex      // over the identity in material
+	control   *kubeadm.Control // one connection to the control plane, for every look of the run
 
 	pace      time.Duration      // between two looks of a gate; 0: a second
 	preflight *preflight.Cluster // of which the probes have begun, or nil

@@ -2,6 +2,7 @@ package ops
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -16,27 +17,34 @@ import (
 	"hactl/kubeadm"
 )
 
+// UpOptions are the flags of a bring-up.
+type UpOptions struct {
+	Options
+	BringBack []string // hosts that were removed and may come in again
+}
+
 // Up brings every host to what the inventory says, and looks whether the cluster
 // works. Killed anywhere, the next Up goes on.
-func Up(ctx context.Context, r Request, o Options) (*Result, error) {
+func Up(ctx context.Context, r Request, o UpOptions) (*Result, error) {
 	return operation{
 		verb: "up",
 		phases: []phase{{
 			make: func(ctx context.Context, s *session) (*plan.Plan, error) {
+				s.bringBack = o.BringBack
 				return s.makePlan(ctx, func(ctx context.Context) error { return s.mayStart(ctx, o.Ignore) })
 			},
 			before: func(ctx context.Context, s *session) error {
 				if !s.established() {
 					return nil
 				}
-				return s.recordQuorum(ctx)
+				return errors.Join(s.recordQuorum(ctx), s.forgetRemoved(ctx))
 			},
 		}},
 		finish: func(_ context.Context, s *session, res *Result) (err error) {
 			res.Kubeconfig, err = kubeadm.SaveKubeconfig(s.inv, s.material)
 			return err
 		},
-	}.run(ctx, r, o)
+	}.run(ctx, r, o.Options)
 }
 
 // Plan is what Up would change. Nothing is changed; hosts in skip may be missing.
@@ -61,6 +69,9 @@ func (s *session) makePlan(ctx context.Context, mayStart func(context.Context) e
 		return nil, err
 	}
 	s.secrets(m)
+	if err := s.refuseRemoved(); err != nil {
+		return nil, err
+	}
 	if mayStart != nil && len(created) > 0 {
 		s.preflight = s.preflightOf()
 		s.preflight.Begin(ctx) // it takes longer than everything else that is looked at

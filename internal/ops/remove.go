@@ -1,0 +1,253 @@
+package ops
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"hactl/etcd"
+	"hactl/internal/exitcode"
+	"hactl/internal/plan"
+	"hactl/internal/remote"
+	"hactl/internal/state"
+	"hactl/inventory"
+	"hactl/kubeadm"
+)
+
+// RemoveOptions are the flags of a removal.
+type RemoveOptions struct {
+	Options
+	Host  string        // of the inventory
+	Dead  bool          // the host is off for good: it need not answer
+	Drain time.Duration // how long its pods may take to leave
+}
+
+// Remove takes a host out of the cluster for good: its pods, etcd's leadership and the
+// VIP move away, its programs stop, then the hosts that stay are brought to what the
+// inventory says without it, one after another, and its Node is deleted. The host keeps
+// its files. A run that was cut is completed by the next one.
+func Remove(ctx context.Context, r Request, o RemoveOptions) (*Result, error) {
+	leaving := *r.Inv.Host(o.Host)
+	rest := *r.Inv
+	rest.Hosts = slices.DeleteFunc(slices.Clone(rest.Hosts), func(h inventory.Host) bool { return h.Name == o.Host })
+	o.Skip = append(o.Skip, o.Host) // whether it has to answer is for mayLeave to say
+	if len(rest.Masters()) == 0 {
+		return &Result{}, exitcode.With(exitcode.Unsafe, fmt.Errorf("%s is the only master", o.Host))
+	}
+	return operation{
+		verb: "remove",
+		phases: []phase{
+			{
+				make:   func(ctx context.Context, s *session) (*plan.Plan, error) { return s.planLeave(ctx, &leaving, &rest, o) },
+				before: func(ctx context.Context, s *session) error { return s.recordRemoved(ctx, o.Host) },
+			},
+			{name: "look at the hosts that stay", make: func(ctx context.Context, s *session) (*plan.Plan, error) {
+				s.inv = &rest
+				return s.makePlan(ctx, func(context.Context) error { return nil })
+			}},
+			{name: "look at the node", make: func(ctx context.Context, s *session) (*plan.Plan, error) {
+				forget := s.control.DeleteNode(s.firstMaster()[0], o.Host)
+				return plan.Make(ctx, []plan.Stage{{Name: "node", Steps: []plan.Step{forget}}}, s.hosts, s)
+			}},
+		},
+		finish: func(_ context.Context, s *session, res *Result) error {
+			res.LeftOut = slices.DeleteFunc(slices.Clone(res.LeftOut), func(name string) bool { return name == o.Host })
+			res.Next = append(res.Next, fmt.Sprintf("delete %s from %s", o.Host, s.inv.Path))
+			if n := len(rest.Masters()); n%2 == 0 {
+				res.Next = append(res.Next, fmt.Sprintf("%d masters survive the loss of no more hosts than %d do: add one, or remove one", n, n-1))
+			}
+			return nil
+		},
+	}.run(ctx, r, o.Options)
+}
+
+// planLeave plans what happens on the host that leaves.
+func (s *session) planLeave(ctx context.Context, h *inventory.Host, rest *inventory.Inventory, o RemoveOptions) (*plan.Plan, error) {
+	if err := s.loadStore(ctx); err != nil {
+		return nil, err
+	}
+	if err := s.mayLeave(ctx, h, rest, o); err != nil {
+		return nil, err
+	}
+	if s.hosts[h.Name] == nil {
+		return plan.Make(ctx, nil, s.hosts, s)
+	}
+	c := s.verified(false)
+	c.Skip = append(slices.Clone(c.Skip), h.Name) // it may lead and hold the VIP, and need not be well
+	gate := state.NewGate(c, state.Look(ctx, c, state.Nodes))
+	roll := &plan.Roll{
+		Hosts:   func(context.Context) ([]string, error) { return []string{h.Name}, nil },
+		TakeOut: s.emptied(h, rest, o),
+		Steps:   []plan.Step{shutOut(h)},
+		Gate:    plan.Gate{Look: gate.Look, Within: gateTimeout, Every: s.pace},
+	}
+	return plan.Make(ctx, []plan.Stage{{Name: "take " + h.Name + " out", Roll: roll}}, s.hosts, s)
+}
+
+// mayLeave refuses to remove a master without which etcd has no quorum, and a host that
+// does not answer unless the operator says that it is dead and no other host hears it.
+func (s *session) mayLeave(ctx context.Context, h *inventory.Host, rest *inventory.Inventory, o RemoveOptions) error {
+	if s.hosts[h.Name] == nil {
+		if heard := s.heardFrom(ctx, h, rest); heard != nil {
+			return exitcode.With(exitcode.Unsafe, remote.Hint(fmt.Errorf("%s does not answer this machine, and %w", h.Name, heard), "it is not dead: switch it off, or mend the way to it"))
+		}
+		if !o.Dead {
+			return exitcode.With(exitcode.Unsafe, remote.Hint(fmt.Errorf("%s does not answer: %w", h.Name, s.down[h.Name]), "if it is off for good, say so with --dead"))
+		}
+	} else if o.Dead {
+		return exitcode.With(exitcode.Unsafe, remote.Hint(fmt.Errorf("%s answers: it is not dead", h.Name), "leave --dead out"))
+	}
+	if h.Role != inventory.ControlPlane {
+		return nil
+	}
+	c, err := s.dialEtcd(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if err := c.SparesRemoving(ctx, h); err != nil {
+		return exitcode.With(exitcode.Unsafe, err)
+	}
+	return nil
+}
+
+// heardFrom asks the hosts that stay, twice, whether the host takes a connection. It
+// is an error that names one that was taken, or nil.
+func (s *session) heardFrom(ctx context.Context, h *inventory.Host, rest *inventory.Inventory) error {
+	var mu sync.Mutex
+	var heard error
+	for round := range 2 {
+		if round > 0 {
+			time.Sleep(2 * time.Second)
+		}
+		var wg sync.WaitGroup
+		for i := range rest.Hosts {
+			from := s.hosts[rest.Hosts[i].Name]
+			if from == nil {
+				continue
+			}
+			for _, port := range []int{22, 2380, 6443, 10250} {
+				wg.Go(func() {
+					dialing, cancel := context.WithTimeout(ctx, 2*time.Second)
+					defer cancel()
+					addr := hostPortOf(h.PrivateAddress, port)
+					conn, err := from.Dial(dialing, "tcp", addr)
+					if err != nil {
+						return
+					}
+					_ = conn.Close()
+					mu.Lock()
+					defer mu.Unlock()
+					heard = fmt.Errorf("%s reaches it at %s", from.Name(), addr)
+				})
+			}
+		}
+		wg.Wait()
+		if heard != nil {
+			return heard
+		}
+	}
+	return nil
+}
+
+func hostPortOf(a netip.Addr, port int) string {
+	return net.JoinHostPort(a.String(), strconv.Itoa(port))
+}
+
+// emptied is the steps after which no client needs the host: no pods, no leadership, no VIP.
+func (s *session) emptied(h *inventory.Host, rest *inventory.Inventory, o RemoveOptions) []plan.Step {
+	always := func(plan.Env) (bool, error) { return true, nil }
+	steps := []plan.Step{s.control.Cordon(h, "remove"), s.control.Drain(h, o.Drain, always)}
+	if h.Role != inventory.ControlPlane {
+		return steps
+	}
+	look, run := kubeadm.StopAPIServer()
+	what := "stop the kubelet and the apiserver, and have another master hold the VIP"
+	stop := plan.Script{ID: plan.ID("remove/" + h.Name + "/apiserver"), Host: h.Name, Title: "apiserver", Look: look, Summary: what, Run: run,
+		Timeout: 2 * time.Minute, Acts: func(string) []string { return []string{what} }}.Step()
+	stop.Then = plan.Then(plan.Do, what, what)
+	stop.Guard = func(ctx context.Context, env plan.Env) error {
+		return (kubeadm.Cluster{Inv: s.inv, PKI: s.material}).Spare(ctx, env, h)
+	}
+	stop.Ready = func(ctx context.Context, env plan.Env) error { return s.awaitOwner(ctx, env, h) }
+	return append(steps, etcd.MoveLeadership(h, s.dialEtcd), stop)
+}
+
+// shutOut stops what hactl runs on a host, now and at its next boot. Files stay.
+func shutOut(h *inventory.Host) plan.Step {
+	const units = "kubelet keepalived hactl-prober hactl-network etcd"
+	return plan.Script{
+		ID: plan.ID("remove/" + h.Name + "/programs"), Host: h.Name, Title: "programs", Op: plan.Delete,
+		Look: `r=
+for u in ` + units + `; do
+  [ "$(systemctl show -p LoadState --value "$u")" = loaded ] || continue
+  ! systemctl is-active -q "$u" && ! systemctl is-enabled -q "$u" 2>/dev/null || r="$r $u"
+done
+[ -z "$(ctr -n k8s.io tasks ls -q 2>/dev/null)" ] || r="$r containers"
+[ -z "$r" ] && echo ok || echo "run:$r"`,
+		Summary: "stop the programs of the cluster, now and at every boot", Acts: plan.EachOf,
+		Run: `set -e
+for u in ` + units + `; do
+  [ "$(systemctl show -p LoadState --value "$u")" != loaded ] || systemctl disable --now "$u"
+done
+for t in $(ctr -n k8s.io tasks ls -q 2>/dev/null); do ctr -n k8s.io tasks kill -a -s KILL "$t" || :; done
+n=0; while [ -n "$(ctr -n k8s.io tasks ls -q 2>/dev/null)" ]; do
+  for t in $(ctr -n k8s.io tasks ls -q); do ctr -n k8s.io tasks rm -f "$t" >/dev/null 2>&1 || :; done
+  n=$((n+1)); [ $n -lt 100 ] || { echo "containers do not end" >&2; exit 1; }; sleep 0.2
+done
+`, Timeout: 2 * time.Minute,
+	}.Step()
+}
+
+// recordRemoved notes in the store that the host is taken out.
+func (s *session) recordRemoved(ctx context.Context, name string) error {
+	s.identity.Lock()
+	defer s.identity.Unlock()
+	id := s.material.Identity
+	if slices.Contains(id.Removed, name) {
+		return nil
+	}
+	id.Removed = append(slices.Clone(id.Removed), name)
+	if err := s.store.Record(ctx, id); err != nil {
+		return err
+	}
+	s.material.Identity = id
+	return nil
+}
+
+// refuseRemoved refuses an inventory with hosts that were removed from the cluster.
+func (s *session) refuseRemoved() error {
+	var errs []error
+	for _, name := range s.material.Identity.Removed {
+		if s.inv.Host(name) != nil && !slices.Contains(s.bringBack, name) {
+			errs = append(errs, fmt.Errorf("%s was removed from the cluster, and is in the inventory", name))
+		}
+	}
+	if len(errs) == 0 {
+		return nil
+	}
+	return exitcode.With(exitcode.Unsafe, remote.Hint(errors.Join(errs...),
+		"delete it from %s; if hactl remove was interrupted, run it again first; to bring the host in again: hactl up --bring-back HOST", s.inv.Path))
+}
+
+// forgetRemoved drops from the store what the inventory has again, or no longer has.
+func (s *session) forgetRemoved(ctx context.Context) error {
+	s.identity.Lock()
+	defer s.identity.Unlock()
+	if len(s.material.Identity.Removed) == 0 {
+		return nil
+	}
+	id := s.material.Identity
+	id.Removed = nil
+	if err := s.store.Record(ctx, id); err != nil {
+		return err
+	}
+	s.material.Identity = id
+	return nil
+}

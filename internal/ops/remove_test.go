@@ -1,0 +1,117 @@
+package ops
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"hactl/internal/exitcode"
+	"hactl/internal/plan"
+	"hactl/internal/remote"
+	"hactl/inventory"
+)
+
+// without is the inventory without a host, and that host.
+func (w *rebootWorld) without(name string) (rest *inventory.Inventory, h *inventory.Host) {
+	r := *w.inv
+	r.Hosts = slices.DeleteFunc(slices.Clone(r.Hosts), func(h inventory.Host) bool { return h.Name == name })
+	return &r, w.inv.Host(name)
+}
+
+// leave runs the phase that works on the host that leaves.
+func (w *rebootWorld) leave(name string, o RemoveOptions) error {
+	s := w.session()
+	for _, h := range w.inv.Hosts {
+		if w.hosts[h.Name].off {
+			delete(s.hosts, h.Name)
+			s.down = map[string]error{h.Name: context.DeadlineExceeded}
+		}
+	}
+	rest, h := w.without(name)
+	ctx, cancel := context.WithCancel(w.t.Context())
+	defer cancel()
+	w.kill = cancel
+	defer func() { s.control.Close() }()
+	p, err := s.planLeave(ctx, h, rest, o)
+	if err == nil {
+		err = p.Err()
+	}
+	if err == nil {
+		_, err = p.Apply(ctx, s.hosts, plan.Discard, nil)
+	}
+	return err
+}
+
+// The leader and owner of the VIP is emptied before its programs stop; cut anywhere, the
+// next run completes that.
+func TestHostThatLeavesIsEmptiedFirst(t *testing.T) {
+	t.Parallel()
+	first := newRebootWorld(t, 3, 1)
+	o := RemoveOptions{Drain: time.Minute}
+	w := first.anew(t)
+	w.pods["web-0"] = "master-1"
+	must(t, w.leave("master-1", o))
+	want := []string{"patch /api/v1/nodes/master-1", "evict web-0", "etcd: master-3 leads", "master-1: stop the apiserver", "master-1: shut out"}
+	if !slices.Equal(w.changes, want) || w.owner == "master-1" || w.wrong != nil {
+		t.Errorf("done is %q, wrong %v, the VIP is on %s", w.changes, w.wrong, w.owner)
+	}
+	for cut := 1; cut < len(want); cut++ {
+		c := first.anew(t)
+		c.pods["web-0"] = "master-1"
+		c.dieAt = cut
+		if err := c.leave("master-1", o); err == nil {
+			t.Fatalf("cut after %s: it succeeded", want[cut-1])
+		}
+		c.dieAt = 0
+		if err := c.leave("master-1", o); err != nil || !c.hosts["master-1"].out || c.owner == "master-1" || !slices.Equal(c.changes, want) {
+			t.Errorf("cut after %s: %v; done is %q", want[cut-1], err, c.changes)
+		}
+	}
+}
+
+// A host that does not answer is not dead because of that.
+func TestDeadHostIsRemovedOnlyWhenTold(t *testing.T) {
+	t.Parallel()
+	first := newRebootWorld(t, 3, 1)
+	for name, c := range map[string]struct {
+		off, dead bool
+		hint      string // of the refusal; empty: none
+	}{
+		"it answers":                    {false, false, ""},
+		"it answers, and is named dead": {false, true, "leave --dead out"},
+		"it is silent":                  {true, false, "--dead"},
+		"it is named dead":              {true, true, ""},
+	} {
+		w := first.anew(t)
+		w.hosts["worker-1"].off = c.off
+		err := w.leave("worker-1", RemoveOptions{Dead: c.dead, Drain: time.Minute})
+		if c.hint == "" && err != nil || c.hint != "" && (exitcode.Of(err) != exitcode.Unsafe || !strings.Contains(remote.HintOf(err), c.hint)) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// What was removed is not brought in again by accident.
+func TestRemovedHostIsRefusedUntilItLeavesTheInventory(t *testing.T) {
+	t.Parallel()
+	w := newRebootWorld(t, 3, 1)
+	s := w.session()
+	must(t, s.loadStore(t.Context()))
+	must(t, s.recordRemoved(t.Context(), "worker-1"))
+	again := w.session()
+	must(t, again.loadStore(t.Context()))
+	if err := again.refuseRemoved(); exitcode.Of(err) != exitcode.Unsafe || !strings.Contains(remote.HintOf(err), "--bring-back") {
+		t.Errorf("%v", err)
+	}
+	again.bringBack = []string{"worker-1"}
+	must(t, again.refuseRemoved())
+	again.bringBack = nil
+	again.inv, _ = w.without("worker-1")
+	must(t, again.refuseRemoved())
+	must(t, again.forgetRemoved(t.Context()))
+	last := w.session()
+	must(t, last.loadStore(t.Context()))
+	must(t, last.refuseRemoved())
+}
