@@ -57,6 +57,7 @@ expired, is not in use or cannot be verified; 3: a host could not be looked at.`
 			return certsCode(rep)
 		},
 	}
+	c.AddCommand(a.certsRenewCommand())
 	c.Flags().DurationVar(&within, "within", within, "what ends within this `time` is due")
 	c.Flags().BoolVar(&full, "full", false, "show every certificate, not only those with a finding and the first to end")
 	return c

@@ -25,6 +25,7 @@ var core = []string{
 	"TestSecondUpChangesNothing",
 	"TestSnapshotIsSavedVerifiedAndRefused",
 	"TestCertificatesAreReported",
+	"TestCertificatesAreRenewedWithoutARestart",
 	"TestEtcdRefusesAClientWithoutACertificate",
 	"TestAnonymousRequestIsRefused",
 	"TestForeignCAIsNeverReplaced",

@@ -169,6 +169,20 @@ func (p *Plan) Files(m *inventory.Host) ([]plan.Step, error) {
 	if err != nil {
 		return nil, err
 	}
+	steps, err := p.Pairs(m)
+	if err != nil {
+		return nil, err
+	}
+	steps = append(steps, p.dataDir(m))
+	if !p.Joins(m) {
+		steps = append(steps, p.bootstrap(m))
+	}
+	return append(steps, plan.File{ID: id(m, "unit"), Host: m.Name, Path: unitFile, Content: unit, Lane: Lane}.Step()), nil
+}
+
+// Pairs returns the steps for a member's CA and pairs. It reads them anew at each
+// handshake.
+func (p *Plan) Pairs(m *inventory.Host) ([]plan.Step, error) {
 	file := func(what, path string, content []byte, mode fs.FileMode, secret bool) plan.Step {
 		return plan.File{ID: id(m, what), Host: m.Name, Path: path, Content: content, Mode: mode, Owner: "etcd:etcd", Secret: secret, Lane: Lane}.Step()
 	}
@@ -181,18 +195,13 @@ func (p *Plan) Files(m *inventory.Host) ([]plan.Step, error) {
 		return nil, err
 	}
 	ca := plan.File{ID: id(m, "ca"), Host: m.Name, Path: pkiDir + "/ca.crt", Content: p.PKI.EtcdCA.CertPEM, Owner: "etcd:etcd", Lane: Lane, Keep: foreignCA(p.Inv)}
-	steps := []plan.Step{
+	return []plan.Step{
 		ca.Step(),
 		file("server-cert", pkiDir+"/server.crt", server.CertPEM, 0o644, false),
 		file("server-key", pkiDir+"/server.key", server.KeyPEM, 0o600, true),
 		file("peer-cert", pkiDir+"/peer.crt", peer.CertPEM, 0o644, false),
 		file("peer-key", pkiDir+"/peer.key", peer.KeyPEM, 0o600, true),
-		p.dataDir(m),
-	}
-	if !p.Joins(m) {
-		steps = append(steps, p.bootstrap(m))
-	}
-	return append(steps, plan.File{ID: id(m, "unit"), Host: m.Name, Path: unitFile, Content: unit, Lane: Lane}.Step()), nil
+	}, nil
 }
 
 // foreignCA refuses to replace a CA that hosts already use.

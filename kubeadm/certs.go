@@ -2,6 +2,7 @@ package kubeadm
 
 import (
 	"context"
+	"crypto/x509"
 	"encoding/base64"
 	"fmt"
 	"path"
@@ -9,32 +10,41 @@ import (
 	"strings"
 	"time"
 
-	"hactl/internal/plan"
 	"hactl/internal/remote"
-	"hactl/inventory"
 	"hactl/pki"
 )
 
 const (
-	// renewingFile is there from before the first certificate is renewed until the
-	// static pods run with all of them: "the process is older than its files" cannot
-	// be seen from outside.
+	// renewingFile is there from before the first certificate is renewed until all of
+	// them are in use: of a pair, a run that is cut can leave one half behind.
 	renewingFile = kubeDir + "/hactl-renewing"
 	// kubeletPair is the kubelet's own, which it renews by itself.
 	kubeletPair = kubeletDir + "/kubelet-client-current.pem"
 )
 
-// renewable is what "kubeadm certs renew all" renews on a master, below kubeDir.
-// The operator may have removed super-admin.conf, as Kubernetes recommends.
+// renewable is what kubeadm makes on a master and hactl renews, below kubeDir. The
+// operator may have removed super-admin.conf, as Kubernetes recommends.
 var renewable = []string{
 	"pki/apiserver.crt", "pki/apiserver-kubelet-client.crt", "pki/front-proxy-client.crt",
 	"controller-manager.conf", "scheduler.conf", "admin.conf", "super-admin.conf",
+	controllerCert, schedulerCert,
 }
+
+// The client pairs of the controller manager and the scheduler, once their kubeconfigs
+// refer to files: both then read a renewed pair by themselves. Their pods have the
+// folder of serving pairs mounted.
+const (
+	controllerCert = "pki/serving/controller-manager-client.crt"
+	schedulerCert  = "pki/serving/scheduler-client.crt"
+)
 
 // Certificate is one that kubeadm or the kubelet keeps on a host.
 type Certificate struct {
 	Name     string // of its file, "apiserver.crt"
 	NotAfter time.Time
+
+	file string // below kubeDir
+	cert *x509.Certificate
 }
 
 // readCertificates names those of the files that are there and prints their
@@ -45,7 +55,7 @@ func readCertificates(files ...string) string {
 	return `cd ` + kubeDir + ` || exit
 set --
 for f in ` + strings.Join(files, " ") + `; do [ ! -e "$f" ] || { echo "has $f"; set -- "$@" "$f"; }; done
-[ $# = 0 ] || head -v -c 65536 -- "$@" | sed -n -E -e '/^==> .* <==$/p' -e '/^-----BEGIN CERTIFICATE-/,/^(-----|==> )/p' -e 's/^ *client-certificate-data: //p'
+[ $# = 0 ] || head -v -c 65536 -- "$@" | sed -n -E -e '/^==> .* <==$/p' -e '/^-----BEGIN CERTIFICATE-/,/^(-----|==> )/p' -e 's/^ *client-certificate-data: //p' -e 's/^ *client-certificate: .*/file/p'
 `
 }
 
@@ -67,17 +77,20 @@ func parseCertificates(out string) ([]Certificate, error) {
 	var certs []Certificate
 	for _, f := range has {
 		pem := []byte(text[f])
+		if text[f] == "file\n" { // a kubeconfig that refers to one
+			continue
+		}
 		if strings.HasSuffix(f, ".conf") {
 			var err error
 			if pem, err = base64.StdEncoding.DecodeString(strings.TrimSpace(text[f])); err != nil {
 				pem = nil
 			}
 		}
-		end, err := pki.Expiry(pem)
+		parsed, err := pki.ParseCertificates(pem)
 		if err != nil {
 			return nil, unreadable(f, err)
 		}
-		certs = append(certs, Certificate{path.Base(f), end})
+		certs = append(certs, Certificate{path.Base(f), parsed[0].NotAfter, f, parsed[0]})
 	}
 	slices.SortStableFunc(certs, func(a, b Certificate) int { return a.NotAfter.Compare(b.NotAfter) })
 	return certs, nil
@@ -121,86 +134,4 @@ func due(certs []Certificate, now time.Time) string {
 		out = append(out, strings.Join(names, ", ")+" "+verb+" "+end.Format(time.DateOnly))
 	}
 	return strings.Join(out, ", ")
-}
-
-// renew has kubeadm make the certificates anew, each with a new key, and then the
-// kubelet the static pods: a process that ends is started again with the files
-// that are there. It has 30 s to end, as from the kubelet: an apiserver waits a
-// minute for watches that are not ended. The apiserver is the last one, so that the
-// others, which begin by asking it, find it.
-const renew = `set -e
-cd ` + kubeDir + `
-` + pidsOf + `again() {
-  old=$(pids_of "$1"); [ -n "$old" ] || return 0
-  echo "waiting up to 120s for the kubelet to start $1 again"
-  for p in $old; do kill "$p" || :; done
-  n=0; while now=$(pids_of "$1"); [ -z "$now" ] || [ "$now" = "$old" ]; do
-    n=$((n+1)); [ $n != 60 ] || for p in $old; do kill -9 "$p" 2>/dev/null || :; done
-    [ $n -lt 240 ] || { echo "the kubelet did not start $1 again within 120 s" >&2; exit 1; }
-    sleep 0.5
-  done
-}
-` + mend + `: >` + renewingFile + `; sync ` + renewingFile + ` .
-kubeadm certs renew all --config ` + initFile + `
-for n in apiserver apiserver-kubelet-client front-proxy-client; do
-  [ -e pki/$n.crt ] || kubeadm init phase certs $n --config ` + initFile + `
-done
-for n in admin kubelet controller-manager scheduler; do
-  [ -e $n.conf ] || kubeadm init phase kubeconfig $n --config ` + initFile + `
-done
-` + settle + `again kube-controller
-again kube-scheduler
-again kube-apiserver
-`
-
-// Renewal returns the step that has kubeadm make its certificates anew before they
-// expire, all of a master's at once. It restarts the apiserver, so it wants a stage
-// that is serial, and it has to come before steps that use admin.conf.
-func (c Cluster) Renewal(h *inventory.Host) plan.Step {
-	const key = "certificates of kubeadm"
-	return plan.Step{
-		ID: id(h, "certificates"), Host: h.Name, Title: "certificates of kubeadm",
-		Look: []plan.Look{{Key: key, Script: `[ -e ` + markerFile + ` ] || exit 0
-[ ! -e ` + renewingFile + ` ] || { echo renewing; exit 0; }
-` + readCertificates(renewable...)}},
-		Check: func(_ context.Context, env plan.Env) (*plan.Change, error) {
-			a, err := env.Saw(key)
-			if err != nil {
-				return nil, err
-			}
-			return renewal(a, time.Now())
-		},
-		Guard: func(ctx context.Context, env plan.Env) error { return c.Spare(ctx, env, h) },
-		Apply: func(ctx context.Context, env plan.Env, _ *plan.Change) error {
-			_, err := env.Host.Run(ctx, remote.Cmd{Script: c.SearchPath + renew, Title: "renew certificates", Timeout: 8 * time.Minute, Output: func(line string) { env.Say("%s", line) }})
-			return err
-		},
-		Ready: func(ctx context.Context, env plan.Env) error {
-			if err := c.awaitAPI(ctx, env, h, apiserverTimeout, isReady); err != nil {
-				return err
-			}
-			// Only now, as with the manifests: the next master is left alone until then.
-			_, err := env.Host.Run(ctx, remote.Cmd{Title: "end the renewal", Script: "rm -f " + renewingFile})
-			return err
-		},
-	}
-}
-
-func renewal(a plan.Answer, now time.Time) (*plan.Change, error) {
-	if a.Exit != 0 {
-		return nil, a.Failed("certificates")
-	}
-	why := "a renewal was cut off"
-	if a.Out != "renewing" {
-		certs, err := parseCertificates(a.Out)
-		if err != nil {
-			return nil, err
-		}
-		why = due(certs, now)
-	}
-	if why == "" {
-		return nil, nil
-	}
-	// All are renewed, whichever are due: more of them may be by the step's turn.
-	return &plan.Change{Op: plan.Update, Summary: "renew certificates: " + why, Acts: []string{"renew all"}}, nil
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/base64"
@@ -42,7 +43,7 @@ type disk struct {
 func newDisk(t *testing.T) *disk {
 	t.Helper()
 	d := &disk{dir: t.TempDir(), bin: t.TempDir(), until: time.Now().Add(365 * 24 * time.Hour)}
-	for _, s := range []string{pkiDir, kubeDir + "/manifests", "/var/lib/kubelet/pki", "/proc"} {
+	for _, s := range []string{servingDir, kubeDir + "/manifests", "/var/lib/kubelet/pki", "/proc"} {
 		if err := os.MkdirAll(d.dir+s, 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -148,6 +149,8 @@ type certWorld struct {
 	serves map[string]bool
 	hosts  plan.Hosts
 	ran    []string // titles
+	also   func(Group) bool
+	keeps  bool // the apiservers serve the certificate that they began with
 }
 
 func newCertWorld(t *testing.T, inv *inventory.Inventory, d *disk) *certWorld {
@@ -158,6 +161,7 @@ func newCertWorld(t *testing.T, inv *inventory.Inventory, d *disk) *certWorld {
 		w.serves[m.Name] = true
 		srv := kubeapitest.Serve(t, w.PKI.KubernetesCA.CertPEM, w.PKI.KubernetesCA.KeyPEM, m.PrivateAddress.AsSlice(), http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(rw, "ok") }))
 		t.Cleanup(srv.Close)
+		srv.TLS.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) { return w.served(srv.TLS, hello), nil }
 		addrs[w.apiAddress(m)] = func(ctx context.Context) (net.Conn, error) {
 			if !w.serves[m.Name] {
 				return nil, errors.New("connection refused")
@@ -168,9 +172,12 @@ func newCertWorld(t *testing.T, inv *inventory.Inventory, d *disk) *certWorld {
 	}
 	first := inv.Masters()[0].Name
 	host := remote.NewFake(first, func(c remote.Call) (*remote.Result, error) {
-		if c.Kind == "run" {
+		switch c.Kind {
+		case "run":
 			w.ran = append(w.ran, c.Cmd.Title)
 			return d.run(t.Context(), c.Cmd.Script)
+		case "put":
+			return nil, d.put(c.Files)
 		}
 		return nil, nil
 	})
@@ -179,9 +186,23 @@ func newCertWorld(t *testing.T, inv *inventory.Inventory, d *disk) *certWorld {
 	return w
 }
 
+// served is the configuration of an apiserver with the pair that is on the disk, for a
+// client that only looks at it. Requests get the apiserver's own pair: those of the disk
+// name no address.
+func (w *certWorld) served(own *tls.Config, hello *tls.ClientHelloInfo) *tls.Config {
+	at := w.disk.dir + pkiDir + "/apiserver."
+	pair, err := tls.LoadX509KeyPair(at+"crt", at+"key")
+	out := own.Clone()
+	out.GetConfigForClient = nil
+	if err == nil && !w.keeps && len(hello.SupportedProtos) == 0 {
+		out.Certificates = []tls.Certificate{pair}
+	}
+	return out
+}
+
 func (w *certWorld) plan(t *testing.T) *plan.Plan {
 	t.Helper()
-	p, err := plan.Make(t.Context(), []plan.Stage{{Name: "static pods", Serial: true, Steps: []plan.Step{w.Renewal(w.Inv.Masters()[0])}}}, w.hosts, plan.Discard)
+	p, err := plan.Make(t.Context(), []plan.Stage{{Name: "static pods", Serial: true, Steps: []plan.Step{w.Renewal(w.Inv.Masters()[0], w.also)}}}, w.hosts, plan.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -214,7 +235,7 @@ func TestCertificatesOfKubeadmAreRenewedBeforeTheyExpire(t *testing.T) {
 		"in a kubeconfig":            {map[string]time.Time{"scheduler.conf": day(3)}, "scheduler.conf expires " + on(3)},
 		"expired":                    {map[string]time.Time{"super-admin.conf": day(-2)}, "super-admin.conf expired " + on(-2)},
 		"two, the first one first":   {map[string]time.Time{"pki/apiserver.crt": day(5), "admin.conf": day(4)}, "admin.conf expires " + on(4) + ", apiserver.crt expires " + on(5)},
-		"as after a year":            {all, "apiserver.crt, apiserver-kubelet-client.crt, front-proxy-client.crt, controller-manager.conf, scheduler.conf, admin.conf, super-admin.conf expire " + on(20)},
+		"as after a year":            {all, "apiserver.crt, apiserver-kubelet-client.crt, front-proxy-client.crt, controller-manager.conf, scheduler.conf, admin.conf, super-admin.conf, controller-manager-client.crt, scheduler-client.crt expire " + on(20)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newCertWorld(t, inventorytest.One(t), newDisk(t).initialised(t, c.ends))
@@ -284,10 +305,10 @@ func TestCertificateThatCannotBeReadIsUnknownAndNoKeyIsSent(t *testing.T) {
 		})
 	}
 	// Neither is a host without the programs.
-	if _, err := renewal(plan.Answer{Out: "has pki/apiserver.crt", Exit: 0}, time.Now()); err == nil {
+	if _, err := (&renewal{}).check(plan.Answer{Out: "has pki/apiserver.crt", Exit: 0}, time.Now()); err == nil {
 		t.Error("a file that was not read is fine")
 	}
-	if _, err := renewal(plan.Answer{Exit: 127}, time.Now()); err == nil {
+	if _, err := (&renewal{}).check(plan.Answer{Exit: 127}, time.Now()); err == nil {
 		t.Error("a look that failed is fine")
 	}
 }
@@ -307,7 +328,10 @@ func (d *disk) kubelet(t *testing.T, ended chan<- string) {
 			return dir
 		}
 		dir := is(p.Process.Pid)
+		gone := make(chan struct{})
+		t.Cleanup(func() { <-gone })
 		go func() {
+			defer close(gone)
 			_ = p.Wait()
 			_ = os.RemoveAll(dir)
 			is(1<<23 + i) // of no user
@@ -330,105 +354,202 @@ func restarted(t *testing.T, ended <-chan string) (names []string) {
 	return names
 }
 
-// renewedBy is what the test's kubeadm does for "certs renew all".
-const renewedBy = `echo "$*" >>` + kubeDir + `/asked
-[ -e ` + renewingFile + ` ] || exit 9
-case "$*" in
-"certs renew all --config ` + initFile + `") for f in pki/apiserver pki/apiserver-kubelet-client pki/front-proxy-client; do [ ! -e ` + kubeDir + `/$f.crt ] || { cp "$(dirname "$0")/new.crt" ` + kubeDir + `/$f.crt; cp "$(dirname "$0")/new.key" ` + kubeDir + `/$f.key; }; done
-  for f in admin super-admin controller-manager scheduler; do cp "$(dirname "$0")/new.conf" ` + kubeDir + `/$f.conf; done ;;
-"init phase certs apiserver --config ` + initFile + `") cp "$(dirname "$0")/new.crt" ` + pkiDir + `/apiserver.crt; cp "$(dirname "$0")/new.key" ` + pkiDir + `/apiserver.key ;;
-*) exit 8 ;;
-esac
-`
-
-func (d *disk) renews(t *testing.T) {
-	t.Helper()
-	cert, key := pemPair(t, d.until)
-	for name, text := range map[string]string{"new.crt": cert, "new.key": key, "new.conf": kubeconfig(cert, key)} {
-		if err := os.WriteFile(filepath.Join(d.bin, name), []byte(text), 0o600); err != nil {
-			t.Fatal(err)
+// put writes files on the disk, as a host does.
+func (d *disk) put(files []remote.File) error {
+	for _, f := range files {
+		if err := os.MkdirAll(filepath.Dir(d.dir+f.Path), 0o755); err != nil { //nolint:gosec // a folder of the test
+			return err
+		}
+		if err := os.WriteFile(d.dir+f.Path, f.Content, f.Mode); err != nil {
+			return err
 		}
 	}
-	d.make(t, "kubelet.conf", d.until)
-	d.kubeadm(t, renewedBy)
+	return nil
 }
 
-func (d *disk) asked() string {
-	b, _ := os.ReadFile(d.dir + kubeDir + "/asked")
+func (d *disk) read(t *testing.T, file string) string {
+	t.Helper()
+	b, err := os.ReadFile(d.dir + kubeDir + "/" + file)
+	if err != nil {
+		t.Fatal(err)
+	}
 	return string(b)
 }
 
-func TestRenewalMakesCertificatesAndRestartsTheStaticPods(t *testing.T) {
-	d := newDisk(t).initialised(t, map[string]time.Time{"pki/apiserver.crt": time.Now().Add(time.Hour)})
-	d.renews(t)
-	ended := make(chan string, 3)
-	d.kubelet(t, ended)
-	w := newCertWorld(t, inventorytest.One(t), d)
-	p := w.plan(t)
-	if _, err := p.Apply(t.Context(), w.hosts, plan.Discard, nil); err != nil {
+// mounted has the processes of the test see the kubeconfigs that are there now, as
+// their pods have them mounted.
+func (d *disk) mounted(t *testing.T) {
+	t.Helper()
+	procs, err := os.ReadDir(d.dir + "/proc")
+	if err != nil {
 		t.Fatal(err)
 	}
-	if got := restarted(t, ended); !slices.Equal(got, []string{"kube-controller", "kube-scheduler", "kube-apiserver"}) {
-		t.Errorf("restarted in the order %q", got)
+	for _, p := range procs {
+		root := d.dir + "/proc/" + p.Name() + "/root" + d.dir + kubeDir
+		if err := os.MkdirAll(root, 0o755); err != nil { //nolint:gosec // a folder of the test
+			t.Fatal(err)
+		}
+		for _, f := range []string{"controller-manager.conf", "scheduler.conf"} {
+			if err := os.WriteFile(root+"/"+f, []byte(d.read(t, f)), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+func (w *certWorld) apply(t *testing.T) error {
+	t.Helper()
+	_, err := w.plan(t).Apply(t.Context(), w.hosts, plan.Discard, nil)
+	return err
+}
+
+// The apiserver of the test serves what is on the disk in every new handshake.
+func TestRenewalSignsEverythingThatIsDueAndRestartsNoApiserver(t *testing.T) {
+	soon := time.Now().Add(time.Hour)
+	d := newDisk(t).initialised(t, map[string]time.Time{"pki/apiserver.crt": soon, "controller-manager.conf": soon, "scheduler.conf": soon, controllerCert: soon, schedulerCert: soon, "admin.conf": soon})
+	ended := make(chan string, 3)
+	d.kubelet(t, ended)
+	d.mounted(t)
+	w := newCertWorld(t, inventorytest.One(t), d)
+	before := map[string]string{}
+	for _, f := range renewable {
+		before[f] = d.read(t, f)
+	}
+	if err := w.apply(t); err != nil {
+		t.Fatal(err)
+	}
+	got := restarted(t, ended)
+	slices.Sort(got)
+	if !slices.Equal(got, []string{"kube-controller", "kube-scheduler"}) {
+		t.Errorf("restarted %q", got)
+	}
+	for f, old := range before {
+		due := f != "pki/apiserver-kubelet-client.crt" && f != "pki/front-proxy-client.crt" && f != "super-admin.conf"
+		if got := d.read(t, f) != old; got != due {
+			t.Errorf("%s changed: %v, want %v", f, got, due)
+		}
+	}
+	if conf := d.read(t, "scheduler.conf"); !strings.Contains(conf, "client-certificate: "+kubeDir+"/"+schedulerCert) || strings.Contains(conf, "client-key-data") {
+		t.Errorf("the kubeconfig does not refer to files:\n%s", conf)
 	}
 	if p := w.plan(t); len(p.Pending()) != 0 || p.Err() != nil || d.has(renewingFile) {
 		t.Errorf("afterwards: %q, %v", summaryOf(p), p.Err())
 	}
-	if got := d.asked(); got != "certs renew all --config "+d.in(initFile)+"\n" {
+}
+
+// A run that dies before the restart leaves processes with the old kubeconfigs.
+func TestProcessWithAnEarlierKubeconfigIsRestarted(t *testing.T) {
+	d := newDisk(t).initialised(t, nil)
+	ended := make(chan string, 3)
+	d.kubelet(t, ended)
+	d.mounted(t)
+	cert, key := pemPair(t, d.until)
+	d.write(t, kubeDir+"/scheduler.conf", kubeconfig(cert, key))
+	w := newCertWorld(t, inventorytest.One(t), d)
+	if got := summaryOf(w.plan(t)); got != "renew certificates: kube-scheduler runs with an earlier kubeconfig" {
+		t.Fatalf("%q", got)
+	}
+	if err := w.apply(t); err != nil {
+		t.Fatal(err)
+	}
+	if got := restarted(t, ended); !slices.Equal(got, []string{"kube-scheduler"}) {
+		t.Errorf("restarted %q", got)
+	}
+}
+
+// A run that dies while it writes can leave a certificate with another key.
+func TestRenewalThatWasCutOffIsCompleted(t *testing.T) {
+	d := newDisk(t).initialised(t, nil)
+	d.write(t, renewingFile, "")
+	d.write(t, pkiDir+"/apiserver.key", "") // by a power cut
+	d.write(t, pkiDir+"/ca.key", "")        // hactl's: not its business
+	d.make(t, "kubelet.conf", d.until)
+	d.kubeadm(t, `echo "$*" >>`+kubeDir+`/asked; cp "$(dirname "$0")/new.crt" `+pkiDir+`/apiserver.crt; cp "$(dirname "$0")/new.key" `+pkiDir+`/apiserver.key`)
+	cert, key := pemPair(t, d.until)
+	for name, text := range map[string]string{"new.crt": cert, "new.key": key} {
+		if err := os.WriteFile(filepath.Join(d.bin, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	old := d.read(t, "pki/front-proxy-client.crt")
+	w := newCertWorld(t, inventorytest.One(t), d)
+	if got := summaryOf(w.plan(t)); got != "renew certificates: a renewal was cut off" {
+		t.Fatalf("%q", got)
+	}
+	if err := w.apply(t); err != nil {
+		t.Fatal(err)
+	}
+	if d.read(t, "pki/front-proxy-client.crt") == old || d.has(renewingFile) || !d.has(pkiDir+"/ca.key") {
+		t.Error("it was not completed")
+	}
+	if got := d.read(t, "asked"); got != "init phase certs apiserver --config "+d.in(initFile)+"\n" {
 		t.Errorf("kubeadm was asked %q", got)
 	}
 }
 
-// A run that dies between the renewal and the restart leaves processes with the
-// old certificates beside files that are good for a year.
-func TestRenewalThatWasCutOffIsCompleted(t *testing.T) {
-	d := newDisk(t).initialised(t, nil)
-	d.renews(t)
-	d.write(t, renewingFile, "")
-	d.write(t, pkiDir+"/apiserver.key", "") // by a power cut
-	d.write(t, pkiDir+"/ca.key", "")        // hactl's: not its business
-	ended := make(chan string, 3)
-	d.kubelet(t, ended)
+func TestRenewalIsNotOverUntilTheApiserverServesTheCertificate(t *testing.T) {
+	d := newDisk(t).initialised(t, map[string]time.Time{"pki/apiserver.crt": time.Now()})
 	w := newCertWorld(t, inventorytest.One(t), d)
-	p := w.plan(t)
-	if got := summaryOf(p); got != "renew certificates: a renewal was cut off" {
-		t.Fatalf("%q, %v", got, p.Err())
-	}
-	if _, err := p.Apply(t.Context(), w.hosts, plan.Discard, nil); err != nil {
-		t.Fatal(err)
-	}
-	if got := restarted(t, ended); len(got) != 3 || d.has(renewingFile) || !strings.Contains(d.asked(), "init phase certs apiserver ") || !d.has(pkiDir+"/ca.key") {
-		t.Errorf("%q were restarted; kubeadm was asked %q", got, d.asked())
-	}
-}
-
-func TestRenewalIsNotOverUntilTheApiserverServes(t *testing.T) {
-	d := newDisk(t).initialised(t, map[string]time.Time{"admin.conf": time.Now()})
-	d.renews(t)
-	w := newCertWorld(t, inventorytest.One(t), d)
-	st := w.Renewal(w.Inv.Masters()[0])
+	w.keeps = true
+	st := w.Renewal(w.Inv.Masters()[0], nil)
 	env := plan.Env{Host: w.hosts["master-1"], Say: func(string, ...any) {}}
 	if err := st.Apply(t.Context(), env, nil); err != nil {
 		t.Fatal(err)
 	}
-	w.serves["master-1"] = false
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
-	if err := st.Ready(ctx, env); err == nil || !d.has(renewingFile) {
+	if err := st.Ready(ctx, env); err == nil || !strings.Contains(err.Error(), "serve the renewed certificate") || !d.has(renewingFile) {
 		t.Errorf("%v", err)
 	}
 	if got := summaryOf(w.plan(t)); got == "" {
-		t.Error("in sync although no apiserver came up")
+		t.Error("in sync although the apiserver serves the old certificate")
 	}
 }
 
-func TestOnlyApiserverIsNotRestartedForARenewal(t *testing.T) {
-	d := newDisk(t).initialised(t, map[string]time.Time{"admin.conf": time.Now()})
-	w := newCertWorld(t, inventorytest.Three(t), d)
-	w.serves["master-2"], w.serves["master-3"] = false, false
-	_, err := w.plan(t).Apply(t.Context(), w.hosts, plan.Discard, nil)
-	if g := (*plan.GuardError)(nil); !errors.As(err, &g) || d.has(renewingFile) {
-		t.Errorf("%v", err)
+func TestRenewalOfAGroupThatIsNotDue(t *testing.T) {
+	d := newDisk(t).initialised(t, nil)
+	w := newCertWorld(t, inventorytest.One(t), d)
+	w.also = func(g Group) bool { return g == Admin }
+	want := "renew certificates: asked for: admin.conf, super-admin.conf"
+	p := w.plan(t)
+	if got := summaryOf(p); got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	// What was asked for is done once in a run.
+	if _, err := p.Apply(t.Context(), w.hosts, plan.Discard, nil); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestKubeletThatDidNotRenewItsCertificateGetsOne(t *testing.T) {
+	day := 24 * time.Hour
+	for name, c := range map[string]struct {
+		left       time.Duration
+		asked, due bool
+	}{
+		"in order":  {100 * day, false, false},
+		"asked for": {100 * day, true, true},
+		"expired":   {-time.Hour, false, true},
+		"too late":  {time.Minute, false, true}, // of an hour
+	} {
+		cert, _ := pemPair(t, time.Now().Add(c.left))
+		if c.left == 100*day { // a pair of pemPair lives for an hour
+			pair, err := clusterOf(t, inventorytest.One(t), true).PKI.KubernetesCA.ForNode("master-1", 200*day)
+			if err != nil {
+				t.Fatal(err)
+			}
+			cert = string(pair.CertPEM)
+		}
+		why, err := kubeletDue(plan.Answer{Out: cert}, c.asked, time.Now())
+		if err != nil || (why != "") != c.due {
+			t.Errorf("%s: %q, %v", name, why, err)
+		}
+	}
+	if why, err := kubeletDue(plan.Answer{}, true, time.Now()); why != "" || err != nil {
+		t.Errorf("a host that has not joined: %q, %v", why, err)
+	}
+	if _, err := kubeletDue(plan.Answer{Out: "text"}, false, time.Now()); remote.HintOf(err) == "" {
+		t.Errorf("unreadable: %v", err)
 	}
 }
 
@@ -438,7 +559,7 @@ func TestCertificatesOfAHostAreReadInOneCall(t *testing.T) {
 	d.write(t, kubeletPair, cert+key)
 	w := newCertWorld(t, inventorytest.One(t), d)
 	got, err := Certificates(t.Context(), w.hosts["master-1"])
-	if err != nil || len(got) != 8 || got[0].Name != "kubelet-client-current.pem" || len(w.ran) != 1 {
+	if err != nil || len(got) != 10 || got[0].Name != "kubelet-client-current.pem" || len(w.ran) != 1 {
 		t.Errorf("%+v, %v, %q", got, err, w.ran)
 	}
 }

@@ -49,6 +49,21 @@ sync $d/kubelet-client-kubeadm.pem $d
 sed -i "s#^\( *client-\(certificate\|key\)\)-data: .*#\1: ` + kubeletPair + `#" kubelet.conf )
 `
 
+// ownPairs moves the client pairs of the controller manager and the scheduler from
+// their kubeconfigs to files: both then read a renewed pair without a restart. The pair
+// is on the disk before the kubeconfig names it.
+const ownPairs = `( umask 077; cd ` + kubeDir + `
+for n in controller-manager scheduler; do
+  grep -q '^ *client-key-data: ' $n.conf || continue
+  d=` + servingDir + `/$n-client
+  sed -n "s/^ *client-key-data: //p" $n.conf | base64 -d >$d.key.new
+  sed -n "s/^ *client-certificate-data: //p" $n.conf | base64 -d >$d.crt.new
+  sync $d.key.new $d.crt.new; mv $d.key.new $d.key; mv $d.crt.new $d.crt
+  sed -e "s#^\( *client-certificate\)-data: .*#\1: $d.crt#" -e "s#^\( *client-key\)-data: .*#\1: $d.key#" $n.conf >$n.conf.new
+  sync $n.conf.new ` + servingDir + `; mv $n.conf.new $n.conf
+done )
+`
+
 // restart starts a kubelet again. A master's kubelet asks the apiserver of its own
 // host, which it has to start first. Its requests have failed by then; it repeats them
 // at growing intervals of up to 30 s, and starts no pod of the cluster until then.
@@ -167,9 +182,9 @@ mkdir -p ` + kubeDir + `/manifests
 		return c.kubeletSays(ctx, env, err)
 	}
 	env.Part("images and leaders")
-	script = "set -e\n"
+	script = "set -e\n" + ownPairs
 	if !first && !c.registered(ctx, env, h) {
-		script = restart
+		script = restart + ownPairs
 	}
 	if first {
 		script += c.addons(c.apiAddress(h)) + initPhases(toNode, toCluster) + ` || { kill $early 2>/dev/null; exit 1; }

@@ -22,16 +22,14 @@ func (c Cluster) Files(h *inventory.Host) ([]plan.Step, error) {
 	if err != nil {
 		return nil, err
 	}
-	serving, err := c.PKI.NodeServer(h.Name)
+	pair, err := c.ServingPair(h)
 	if err != nil {
 		return nil, err
 	}
-	steps := []plan.Step{
+	steps := append([]plan.Step{
 		c.Fixed(h),
 		plan.File{ID: id(h, "kubelet-unit"), Host: h.Name, Path: kubeletUnitFile, Content: unit, Lane: Lane}.Step(),
-		plan.File{ID: id(h, "kubelet-cert"), Host: h.Name, Path: kubeletDir + "/kubelet.crt", Content: serving.CertPEM, Lane: Lane}.Step(),
-		plan.File{ID: id(h, "kubelet-key"), Host: h.Name, Path: kubeletDir + "/kubelet.key", Content: serving.KeyPEM, Mode: 0o600, Secret: true, Lane: Lane}.Step(),
-	}
+	}, pair...)
 	if h.Role != inventory.ControlPlane {
 		return steps, nil
 	}
@@ -45,6 +43,15 @@ func (c Cluster) Files(h *inventory.Host) ([]plan.Step, error) {
 	}
 	steps = append(steps, plan.File{ID: id(h, "coredns-patch"), Host: h.Name, Path: patchDir + "/corednsdeployment+strategic.yaml", Content: patch, Lane: Lane}.Step())
 	return append(steps, plan.File{ID: id(h, "config"), Host: h.Name, Path: initFile, Content: conf, Mode: 0o600, Lane: Lane}.Step()), nil
+}
+
+// ServingPair returns the steps for the pair by which a kubelet serves.
+func (c Cluster) ServingPair(h *inventory.Host) ([]plan.Step, error) {
+	serving, err := c.PKI.NodeServer(h.Name)
+	return []plan.Step{
+		plan.File{ID: id(h, "kubelet-cert"), Host: h.Name, Path: kubeletDir + "/kubelet.crt", Content: serving.CertPEM, Lane: Lane}.Step(),
+		plan.File{ID: id(h, "kubelet-key"), Host: h.Name, Path: kubeletDir + "/kubelet.key", Content: serving.KeyPEM, Mode: 0o600, Secret: true, Lane: Lane}.Step(),
+	}, err
 }
 
 // kubeletUnit renders the unit and names the configuration that a running

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/cloudflare/cfssl/config"
@@ -126,14 +127,38 @@ func (ca *CA) issue(r request) (Pair, error) {
 	if err != nil {
 		return Pair{}, err
 	}
-	req := &csr.CertificateRequest{CN: r.cn, Hosts: r.sans, KeyRequest: kr}
-	for _, o := range r.orgs {
-		req.Names = append(req.Names, csr.Name{O: o})
-	}
+	req := r.forCFSSL()
+	req.KeyRequest = kr
 	csrPEM, keyPEM, err := csr.ParseRequest(req)
 	if err != nil {
 		return Pair{}, fmt.Errorf("make key of %s: %w", r.name, err)
 	}
+	return ca.sign(r, csrPEM, keyPEM)
+}
+
+// reissue has the CA sign another certificate for a key that is there. A process that
+// reads certificate and key at different moments then never has two that differ.
+func (ca *CA) reissue(r request, keyPEM Secret) (Pair, error) {
+	key, err := parseKey(keyPEM)
+	if err != nil {
+		return Pair{}, err
+	}
+	csrPEM, err := csr.Generate(key, r.forCFSSL())
+	if err != nil {
+		return Pair{}, fmt.Errorf("request a certificate for %s: %w", r.name, err)
+	}
+	return ca.sign(r, csrPEM, keyPEM)
+}
+
+func (r request) forCFSSL() *csr.CertificateRequest {
+	req := &csr.CertificateRequest{CN: r.cn, Hosts: r.sans}
+	for _, o := range r.orgs {
+		req.Names = append(req.Names, csr.Name{O: o})
+	}
+	return req
+}
+
+func (ca *CA) sign(r request, csrPEM []byte, keyPEM Secret) (Pair, error) {
 	s, err := local.NewSigner(ca.key, ca.certs[0], signer.DefaultSigAlgo(ca.key), policy(r.lifetime))
 	if err != nil {
 		return Pair{}, fmt.Errorf("sign with %s: %w", ca.Name, err)
@@ -146,6 +171,28 @@ func (ca *CA) issue(r request) (Pair, error) {
 		return Pair{}, fmt.Errorf("sign %s with %s: %w", r.name, ca.Name, err)
 	}
 	return Pair{Name: r.name, CertPEM: append(certPEM, ca.intermediates()...), KeyPEM: keyPEM}, nil
+}
+
+// Like signs a certificate with a new key that says what an earlier one says: subject,
+// names and usage. It is for certificates that hosts have and the store does not. It
+// lives for the time given, a year at most, and never longer than the CA.
+func (ca *CA) Like(name string, old *x509.Certificate, life time.Duration) (Pair, error) {
+	profile := profileClient
+	if slices.Contains(old.ExtKeyUsage, x509.ExtKeyUsageServerAuth) {
+		profile = profileServing
+	}
+	return ca.issue(request{
+		name: name, cn: old.Subject.CommonName, orgs: old.Subject.Organization, sans: sans(old),
+		profile: profile, lifetime: min(life, adminLifetime),
+	})
+}
+
+// ForNode signs the client certificate by which a kubelet is the node of that name.
+func (ca *CA) ForNode(name string, life time.Duration) (Pair, error) {
+	return ca.issue(request{
+		name: "kubelet-client-" + name, cn: "system:node:" + name, orgs: []string{"system:nodes"},
+		profile: profileClient, lifetime: min(life, adminLifetime),
+	})
 }
 
 // until is when a certificate issued now with that lifetime ends.

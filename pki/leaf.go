@@ -86,7 +86,7 @@ func (w *work) pair(ca *CA, r request) (Pair, error) {
 	if reason == "" {
 		return have, nil
 	}
-	pair, err := ca.issue(r)
+	pair, err := ca.replace(r, have)
 	if err != nil {
 		return Pair{}, err
 	}
@@ -95,6 +95,19 @@ func (w *work) pair(ca *CA, r request) (Pair, error) {
 	}
 	w.created = append(w.created, r.name+": "+reason)
 	return pair, nil
+}
+
+// replace makes a pair in place of an earlier one. A key that is in order stays: the
+// hosts then get one new file, and no process sees half of a pair.
+func (ca *CA) replace(r request, have Pair) (Pair, error) {
+	if certs, err := ParseCertificates(have.CertPEM); err == nil {
+		key, err := parseKey(have.KeyPEM)
+		same := err == nil && sameKey(key, certs[0].PublicKey) && certs[0].Subject.CommonName == r.cn && sameSet(certs[0].Subject.Organization, r.orgs)
+		if same && certs[0].CheckSignatureFrom(ca.certs[0]) == nil {
+			return ca.reissue(r, have.KeyPEM)
+		}
+	}
+	return ca.issue(r)
 }
 
 // stored reads a pair and says why it has to be issued again, "" if it need
@@ -116,7 +129,11 @@ func (w *work) stored(ca *CA, r request) (Pair, string, error) {
 		return Pair{}, "key was missing", nil
 	}
 	pair := Pair{Name: r.name, CertPEM: cert, KeyPEM: key}
-	return pair, ca.outdated(pair, r), nil
+	reason := ca.outdated(pair, r)
+	if reason == "" && w.store.anew != nil && w.store.anew(r.name) {
+		reason = "is to be renewed"
+	}
+	return pair, reason, nil
 }
 
 // outdated says why pair does not serve the request any more, "" if it does.

@@ -25,9 +25,9 @@ var commonNames = map[string]string{
 // Preview returns everything in the store and makes what it lacks, without a
 // change to it: what is new (CA.New and Key.New say so) is forgotten afterwards,
 // unless Keep is called with it. CAs are made once, all at once, and never again.
-// A certificate is issued again, with a new key, when it is missing, about to
-// expire, of another CA, or no longer says what the inventory says; created names
-// each with the reason, such as "etcd-server-master-1: expires in 12 days".
+// A certificate is issued again when it is missing, about to expire, of another CA, or
+// no longer says what the inventory says; created names each with the reason, such
+// as "etcd-server-master-1: expires in 12 days". A key that is in order stays.
 func (s *Store) Preview(ctx context.Context) (m *Material, created []string, err error) {
 	looked := false
 	preview := func(d *disk) error {

@@ -166,11 +166,13 @@ func TestCertificatesAreIssuedAgainForAReason(t *testing.T) {
 			}
 			for name, p := range after.pairs {
 				leaf(t, p)
-				if old := before.pairs[name]; slices.ContainsFunc(created, func(s string) bool { return strings.HasPrefix(s, name+":") }) {
-					if string(old.KeyPEM) == string(p.KeyPEM) {
-						t.Errorf("%s kept its key", name)
+				if i := slices.IndexFunc(created, func(s string) bool { return strings.HasPrefix(s, name+":") }); i >= 0 {
+					old := before.pairs[name]
+					keeps := strings.Contains(created[i], ": expire") || strings.Contains(created[i], ", now ")
+					if got := string(old.KeyPEM) == string(p.KeyPEM); got != keeps || string(old.CertPEM) == string(p.CertPEM) {
+						t.Errorf("%s: its key stayed: %v, want %v", created[i], got, keeps)
 					}
-				} else if string(old.CertPEM) != string(p.CertPEM) {
+				} else if old := before.pairs[name]; string(old.CertPEM) != string(p.CertPEM) {
 					t.Errorf("%s changed without a reason given", name)
 				}
 			}
@@ -334,5 +336,46 @@ func TestKeepSavesWhatThePreviewMade(t *testing.T) {
 	}
 	if !slices.Equal(before, snapshot(t, s.Dir())) {
 		t.Error("the refused ones changed the store")
+	}
+}
+
+func TestPairsAreRenewedWhenAskedFor(t *testing.T) {
+	s := open(t, testInventory(t))
+	before, _ := kept(t, s)
+	s.RenewAlso(func(name string) bool { return strings.HasPrefix(name, "etcd-peer-") })
+	after, created := kept(t, s)
+	if len(created) != 3 {
+		t.Fatalf("made %q", created)
+	}
+	old, now := before.pairs["etcd-peer-m1"], after.pairs["etcd-peer-m1"]
+	if string(old.KeyPEM) != string(now.KeyPEM) || string(old.CertPEM) == string(now.CertPEM) {
+		t.Error("the pair is not a new certificate for the same key")
+	}
+	leaf(t, now)
+}
+
+// What hosts have and the store does not is signed again as it was, with another key.
+func TestCertificateLikeAnother(t *testing.T) {
+	s := open(t, testInventory(t))
+	m, _ := kept(t, s)
+	for _, name := range []string{"node-server-m1", "admin"} {
+		old, err := ParseCertificates(m.pairs[name].CertPEM)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := m.KubernetesCA.Like(name, old[0], 24*time.Hour)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cert := leaf(t, p)
+		if cert.Subject.String() != old[0].Subject.String() || !slices.Equal(sans(cert), sans(old[0])) || !slices.Equal(cert.ExtKeyUsage, old[0].ExtKeyUsage) {
+			t.Errorf("%s: %s %v %v", name, cert.Subject, sans(cert), cert.ExtKeyUsage)
+		}
+		if string(p.KeyPEM) == string(m.pairs[name].KeyPEM) || cert.SerialNumber.Cmp(old[0].SerialNumber) == 0 {
+			t.Errorf("%s is the old one", name)
+		}
+		if left := time.Until(cert.NotAfter); left > 24*time.Hour {
+			t.Errorf("%s lives for %s", name, left)
+		}
 	}
 }

@@ -45,6 +45,7 @@ type Store struct {
 	dir    string
 	now    func() time.Time
 	before func(op, name string) error // see disk
+	anew   func(name string) bool      // see RenewAlso
 	fsync  func(*os.File) error        // (*os.File).Sync, but for tests that make hundreds of stores
 }
 
@@ -63,6 +64,10 @@ func Open(inv *inventory.Inventory) (*Store, error) {
 	}
 	return s, nil
 }
+
+// RenewAlso makes the next Preview issue those pairs again, too, that are in order and
+// that due wants by their name.
+func (s *Store) RenewAlso(due func(name string) bool) { s.anew = due }
 
 // Dir is the store's folder.
 func (s *Store) Dir() string { return s.dir }

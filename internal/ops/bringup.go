@@ -283,14 +283,14 @@ func (c *cluster) initMaster(h *inventory.Host) ([]plan.Step, error) {
 // kubelet is that of a node that is there.
 func (c *cluster) kubelet(h *inventory.Host) ([]plan.Step, error) {
 	st, err := c.nodes().Kubelet(h)
-	return []plan.Step{c.nodes().KeepNodeReady(h, c.control, st)}, err
+	return []plan.Step{c.nodes().KubeletRenewal(h, nil), c.nodes().KeepNodeReady(h, c.control, st)}, err
 }
 
 func (c *cluster) manifests(h *inventory.Host) ([]plan.Step, error) {
 	k := c.nodes()
 	st, err := k.Manifests(h)
 	// The renewal first: what follows uses admin.conf.
-	return []plan.Step{k.Renewal(h), st}, err
+	return []plan.Step{k.Renewal(h, nil), st}, err
 }
 
 func (c *cluster) joinWorker(h *inventory.Host) ([]plan.Step, error) {

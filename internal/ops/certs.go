@@ -83,19 +83,26 @@ func (s *session) evidence(ctx context.Context, serves map[string][]expiry.Port)
 // ports are where a host's processes serve certificates, and from which files.
 func ports(inv *inventory.Inventory, h *inventory.Host) []expiry.Port {
 	addr := h.PrivateAddress.String()
-	kubelet := expiry.Port{Addr: net.JoinHostPort(addr, "10250"), File: "/var/lib/kubelet/pki/kubelet.crt"}
+	kubelet := kubeletPort(h)
 	if h.Role != inventory.ControlPlane {
 		return []expiry.Port{kubelet}
 	}
-	const serving = "/etc/kubernetes/pki/serving/server.crt"
-	return []expiry.Port{
+	return append([]expiry.Port{
 		{Addr: net.JoinHostPort(addr, "2379"), File: "/etc/etcd/pki/server.crt"},
 		{Addr: net.JoinHostPort(addr, "2380"), File: "/etc/etcd/pki/peer.crt"},
 		{Addr: net.JoinHostPort(addr, strconv.Itoa(inv.VIP.Port)), File: "/etc/kubernetes/pki/apiserver.crt"},
 		kubelet,
-		{Addr: "127.0.0.1:10257", File: serving},
-		{Addr: "127.0.0.1:10259", File: serving},
-	}
+	}, controllerPorts()...)
+}
+
+func kubeletPort(h *inventory.Host) expiry.Port {
+	return expiry.Port{Addr: net.JoinHostPort(h.PrivateAddress.String(), "10250"), File: "/var/lib/kubelet/pki/kubelet.crt"}
+}
+
+// controllerPorts are those of the controller manager and the scheduler.
+func controllerPorts() []expiry.Port {
+	const serving = "/etc/kubernetes/pki/serving/server.crt"
+	return []expiry.Port{{Addr: "127.0.0.1:10257", File: serving}, {Addr: "127.0.0.1:10259", File: serving}}
 }
 
 func (s *session) storeEvidence() expiry.Evidence {

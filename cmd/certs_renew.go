@@ -1,0 +1,63 @@
+package cmd
+
+import (
+	"errors"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"hactl/internal/ops"
+)
+
+func (a *app) certsRenewCommand() *cobra.Command {
+	var o ops.RenewOptions
+	c := &cobra.Command{
+		Use:   "renew",
+		Short: "Sign certificates anew and have them used, without restarting an apiserver",
+		Long: `Sign every certificate anew that ends within 30 days, with --all every one. hactl
+signs all of them itself, those of kubeadm and of the kubelets too. Masters take
+theirs one after another, with a look at the whole cluster in between; each process
+has to serve what it was given before the next host is begun. No apiserver restarts.
+
+If something has expired already, all masters take theirs at once: etcd first, then
+the control plane, then the kubelets. The CAs stay.
+
+It can be killed at any moment; the next run completes what was begun.
+Exit code 0: done; 2: --dry-run, something is due; 5: the cluster was not well between
+two hosts, or a certificate is not in order at the end; 8: another run holds the lock.`,
+		Example: `  hactl certs renew
+  hactl certs renew --all --yes
+  hactl certs renew --only etcd --dry-run`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			for _, g := range o.Only {
+				if !slices.Contains(ops.RenewGroups, g) {
+					return usagef("there is no group %q: write %s", g, strings.Join(ops.RenewGroups, ", "))
+				}
+			}
+			return a.certsRenew(c, o)
+		},
+	}
+	c.Flags().BoolVar(&o.All, "all", false, "renew every certificate, due or not")
+	c.Flags().StringSliceVar(&o.Only, "only", nil, "renew this `group`, due or not, besides what is due: "+strings.Join(ops.RenewGroups, ", "))
+	a.operationFlags(c, &o.Options)
+	return c
+}
+
+func (a *app) certsRenew(c *cobra.Command, o ops.RenewOptions) error {
+	inv, err := a.loadInventory()
+	if err != nil {
+		return err
+	}
+	if err := a.checkHosts(inv, o.Skip); err != nil {
+		return err
+	}
+	run, err := a.start(c, !o.DryRun)
+	if err != nil {
+		return err
+	}
+	res, err := ops.Renew(c.Context(), run.request(inv), o)
+	run.endProgress()
+	return errors.Join(a.printResult(run, res, false), err, a.printDryRun(res, o.Full))
+}

@@ -1,0 +1,31 @@
+package kubeadm
+
+import (
+	"context"
+	"crypto/x509"
+	"fmt"
+	"time"
+
+	"hactl/internal/plan"
+	"hactl/internal/remote"
+)
+
+// AwaitServed waits until the process at addr, as seen from the step's host, serves this
+// certificate in a new handshake.
+func AwaitServed(ctx context.Context, env plan.Env, addr string, want *x509.Certificate) error {
+	env.Say("waiting up to %s for %s to serve the renewed certificate", inUseWithin, addr)
+	within, cancel := context.WithTimeout(ctx, inUseWithin)
+	defer cancel()
+	for {
+		got, err := remote.Served(within, env.Host, addr)
+		if err == nil && got.Equal(want) {
+			return nil
+		}
+		if err == nil {
+			err = fmt.Errorf("it serves the one of %s", got.NotBefore.UTC().Format(time.DateTime))
+		}
+		if pause(within, askEvery); within.Err() != nil {
+			return remote.Hint(fmt.Errorf("wait for %s to serve the renewed certificate (%s): %w", addr, inUseWithin, err), "hactl certs shows what is served; run the same command again")
+		}
+	}
+}
