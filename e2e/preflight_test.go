@@ -14,56 +14,25 @@ import (
 	"hactl/internal/preflight"
 )
 
-// checks is what hactl preflight -o json says, by check. Checks that could not look
-// are asked again, twice at most: hosts that begin more than 2.5 s apart do not hear
-// one another, and preflight itself says then that it should be run again.
+// checks is what hactl preflight -o json says, by check.
 func (r *rig) checks(t *testing.T, code int) map[string]preflight.Result {
 	t.Helper()
+	res := r.must(t, code, "preflight", "-o", "json")
+	var doc preflight.Report
+	if err := json.Unmarshal([]byte(res.out), &doc); err != nil {
+		t.Fatalf("%v: %s", err, res)
+	}
 	out := map[string]preflight.Result{}
-	for try := 1; ; try++ {
-		res := r.hactl(t, "preflight", "-o", "json")
-		var doc preflight.Report
-		if err := json.Unmarshal([]byte(res.out), &doc); err != nil {
-			t.Fatalf("%v: %s", err, res)
-		}
-		var ids, again []string
-		for _, k := range doc.Results {
-			ids = append(ids, k.ID)
-			was, asked := out[k.ID]
-			if asked && unseen(was) == 0 {
-				continue // its first word stands
-			}
-			if unseen(was) < len(was.Findings) && k.State == preflight.Passed {
-				t.Errorf("%s found %+v, and nothing when it was asked again", k.ID, was.Findings)
-			}
-			if out[k.ID] = k; unseen(k) > 0 {
-				again = append(again, k.ID)
-			}
-		}
-		if !slices.Equal(ids, preflight.IDs()) {
-			t.Errorf("checks: %v, want %v", ids, preflight.IDs())
-		}
-		took(t, "preflight", doc.Took)
-		if len(again) > 0 && try < 3 {
-			t.Logf("could not look: %v: %s", again, res)
-			continue
-		}
-		if res.code != code {
-			t.Fatalf("want exit %d: %s", code, res)
-		}
-		return out
+	var ids []string
+	for _, k := range doc.Results {
+		ids = append(ids, k.ID)
+		out[k.ID] = k
 	}
-}
-
-// unseen is how many findings of a check say that it could not look.
-func unseen(k preflight.Result) int {
-	n := 0
-	for _, f := range k.Findings {
-		if f.Severity == preflight.Unknown {
-			n++
-		}
+	if !slices.Equal(ids, preflight.IDs()) {
+		t.Errorf("checks: %v, want %v", ids, preflight.IDs())
 	}
-	return n
+	took(t, "preflight", doc.Took)
+	return out
 }
 
 // expected are the states of all checks on the hosts of a lab: passed, except where

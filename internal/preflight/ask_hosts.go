@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -25,14 +26,21 @@ type probed struct {
 func (c *Cluster) Begin(ctx context.Context) {
 	found := make(chan probed, 1)
 	c.begun = found
-	var preludes []string
-	hosts := c.connected()
-	for _, h := range hosts {
-		preludes = append(preludes, c.prelude(h))
-	}
+	take := c.takes(c.connected())
 	ctx, cancel := context.WithTimeout(ctx, Timeout)
 	go func() {
 		defer cancel()
+		found <- take(ctx)
+	}()
+}
+
+// takes returns what takes the probes of hosts, all at once.
+func (c *Cluster) takes(hosts []*inventory.Host) func(context.Context) probed {
+	var preludes []string
+	for _, h := range hosts {
+		preludes = append(preludes, c.prelude(h))
+	}
+	return func(ctx context.Context) probed {
 		var mu sync.Mutex
 		p := probed{map[string]*probe{}, map[string]error{}}
 		everyHost(hosts, func(i int, h *inventory.Host) {
@@ -45,8 +53,22 @@ func (c *Cluster) Begin(ctx context.Context) {
 			}
 			p.probes[h.Name] = got
 		})
-		found <- p
-	}()
+		return p
+	}
+}
+
+// probesAgain is how often the masters' probes are taken again at most, when some did
+// not listen while others sent.
+const probesAgain = 2
+
+// listenTogether takes the probes of the masters again where hosts that were busy
+// began too far apart to hear one another. A probe that fails then leaves the one
+// before.
+func (c *Cluster) listenTogether(ctx context.Context) {
+	masters := slices.DeleteFunc(c.connected(), func(h *inventory.Host) bool { return h.Role != inventory.ControlPlane })
+	for again := 0; again < probesAgain && c.apart(); again++ {
+		maps.Copy(c.probes, c.takes(masters)(ctx).probes)
+	}
 }
 
 // look gathers everything that the checks judge, all hosts at once: the probes,
@@ -83,6 +105,7 @@ func (c *Cluster) look(ctx context.Context) {
 	for name, err := range found.failed {
 		c.failed[name] = cmp.Or(c.failed[name], err)
 	}
+	c.listenTogether(ctx)
 	everyHost(c.connected(), func(_ int, h *inventory.Host) {
 		if p, f := c.probes[h.Name], c.Facts[h.Name]; p != nil && f != nil {
 			askTime(ctx, host{Host: h, Facts: f, Probe: p}, c.Hosts[h.Name])

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -196,6 +197,48 @@ func TestRunLooksAtAllHostsInOneRoundTripEach(t *testing.T) {
 		}
 		if runs != 1 {
 			t.Errorf("%s: %d round trips with the facts at hand, want 1", name, runs)
+		}
+	}
+}
+
+// Hosts that are busy begin far apart and do not hear one another. They are asked
+// again, and only then it is said that nothing is known.
+func TestMastersThatListenedApartListenAgain(t *testing.T) {
+	for apart, want := range map[int]State{0: Passed, 1: Passed, 2: Passed, 3: NotSeen} {
+		c := bare(t)
+		for name := range c.Hosts {
+			var runs atomic.Int32
+			c.Hosts[name] = remote.NewFake(name, func(call remote.Call) (*remote.Result, error) {
+				if call.Kind != "run" {
+					return nil, nil
+				}
+				heard := "vrrp-probe 192.0.2.11\nvrrp-probe 192.0.2.12\nvrrp-probe 192.0.2.13\n"
+				if int(runs.Add(1)) <= apart {
+					heard = ""
+				}
+				now := time.Now().UnixNano()
+				return &remote.Result{Stdout: fmt.Appendf(nil, "clock %d\nvip asked\nvrrp-from %d\n%svrrp heard\nvrrp-until %d\n%sclock-after %d\nend\n", now, now, heard, now, strings.Repeat("sync 0.002\n", 100), now)}, nil
+			})
+		}
+		dialled(c, func(_, addr string) error { return errors.New("connect failed (Connection refused)") })
+		for _, res := range Run(t.Context(), c, nil).Results {
+			if res.ID == "vrrp" && res.State != want {
+				t.Errorf("%d times apart: %s: %+v", apart, res.State, res.Findings)
+			}
+		}
+		for _, h := range c.all() {
+			runs, most := 0, min(apart, probesAgain)+1
+			for _, call := range c.Hosts[h.Name].(*remote.Fake).Calls() {
+				if call.Kind == "run" {
+					runs++
+				}
+			}
+			if h.Role != inventory.ControlPlane {
+				most = 1
+			}
+			if runs != most {
+				t.Errorf("%d times apart: %s was asked %d times, want %d", apart, h.Name, runs, most)
+			}
 		}
 	}
 }

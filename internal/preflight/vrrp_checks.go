@@ -87,6 +87,23 @@ func (c *Cluster) vrrpTo(to *inventory.Host) (found, blind []Finding) {
 	return found, blind
 }
 
+// apart reports whether a master did not hear another one that sent at another time.
+func (c *Cluster) apart() bool {
+	for _, to := range c.Inv.Masters() {
+		for _, from := range c.Inv.Masters() {
+			t, f := c.probes[to.Name], c.probes[from.Name]
+			if t == nil || f == nil || t == f || !t.VRRP.Heard || !f.VRRP.Heard {
+				continue
+			}
+			heard := slices.Contains(t.VRRP.LetIn, from.PrivateAddress) || slices.Contains(t.VRRP.Wire, from.PrivateAddress)
+			if !heard && f.VRRP.Unsent[to.PrivateAddress] == "" && together(f, t) < vrrpOverlap {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // vrrpUntried judges masters between which nothing was sent: by the rules on the
 // hosts, and by one owner of the VIP where keepalived runs everywhere.
 func (c *Cluster) vrrpUntried(blind []Finding) []Finding {

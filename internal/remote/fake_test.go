@@ -29,6 +29,12 @@ func TestFakeRecordsAndAnswers(t *testing.T) {
 	if err := n.Put(bg, File{Path: "/q"}); err != nil || n.Trips() != 4 || len(f.Calls()) != 5 {
 		t.Errorf("%v, %d trips, %d calls", err, n.Trips(), len(f.Calls()))
 	}
+	for _, addr := range []string{"192.0.2.1:6443", "192.0.2.1:6443", "192.0.2.2:6443"} {
+		_, _ = n.Dial(bg, "tcp", addr)
+	}
+	if n.Trips() != 6 {
+		t.Errorf("%d trips, want one for each address that was dialled", n.Trips())
+	}
 	release, err := Lock(bg, n, "ann")
 	if err != nil {
 		t.Fatal(err)

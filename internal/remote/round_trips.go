@@ -3,14 +3,18 @@ package remote
 import (
 	"context"
 	"net"
+	"sync"
 	"sync/atomic"
 )
 
-// Counting is a Host that counts round trips: one for each Run, Put and Dial, one
-// for a Send of what the host has already and two for one of what it has not.
+// Counting is a Host that counts round trips: one for each Run and Put, one for a Send
+// of what the host has already and two for one of what it has not, and one for each
+// address that is dialled. That a connection to it is dialled again, when the server
+// has closed the one before, is not counted: it differs from run to run.
 type Counting struct {
 	inner
-	trips atomic.Int64
+	trips   atomic.Int64
+	dialled sync.Map // addresses
 }
 
 // NewCounting wraps h.
@@ -43,7 +47,9 @@ func (c *Counting) Send(ctx context.Context, u Upload) (bool, error) {
 
 // Dial implements [Host].
 func (c *Counting) Dial(ctx context.Context, network, addr string) (net.Conn, error) {
-	c.trips.Add(1)
+	if _, before := c.dialled.LoadOrStore(network+" "+addr, true); !before {
+		c.trips.Add(1)
+	}
 	return c.Host.Dial(ctx, network, addr)
 }
 
