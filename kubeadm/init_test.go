@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"hactl/internal/kubeapi/kubeapitest"
@@ -282,18 +283,13 @@ func TestKubeletGetsItsPairInAFile(t *testing.T) {
 
 func TestLostHostIsNotWaitedFor(t *testing.T) {
 	w := newInitWorld(t, func(w *initWorld, _ []string) { w.lost = true })
-	done := make(chan error, 1)
-	go func() {
-		done <- w.init(t.Context(), plan.Env{Host: w.host, Say: func(string, ...any) {}}, w.Inv.Masters()[1], "x")
-	}()
-	select {
-	case err := <-done:
-		if !remote.Unreachable(err) {
-			t.Errorf("%v", err)
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		err := w.init(t.Context(), plan.Env{Host: w.host, Say: func(string, ...any) {}}, w.Inv.Masters()[1], "x")
+		if took := time.Since(start); !remote.Unreachable(err) || took != askTimeout {
+			t.Errorf("after %s: %v", took, err)
 		}
-	case <-time.After(9 * time.Second):
-		t.Error("still waiting after 9 s")
-	}
+	})
 }
 
 // Manifests with which no apiserver comes up must stay a change to be made: the

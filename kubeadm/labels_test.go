@@ -300,10 +300,15 @@ func TestLabelsWaitForNodesToRegister(t *testing.T) {
 	w := newNodeWorld(t)
 	w.worker().Labels = map[string]string{"disk": "ssd"}
 	p := w.wants(t, "worker-1: label disk=ssd")
-	time.AfterFunc(300*time.Millisecond, func() { _ = w.nodes.Register("worker-1") })
-	start := time.Now()
+	asked := 0
+	w.handler = http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		if asked++; asked == 4 {
+			_ = w.nodes.Register("worker-1")
+		}
+		w.nodes.ServeHTTP(rw, r)
+	})
 	w.apply(t, p)
-	if time.Since(start) < 300*time.Millisecond {
+	if asked < 4 {
 		t.Error("it did not wait")
 	}
 	w.is(t, "worker-1", `[{"disk":"ssd"},{"hactl.io/labels":"disk=ssd"},null]`)
