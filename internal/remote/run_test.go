@@ -217,23 +217,6 @@ func TestSilentHostIsGivenUp(t *testing.T) {
 	wantUnreachable(t, err, "no answer for 300ms", "run the same command again")
 }
 
-func TestSlowLineIsNotSilent(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, sshdtest.Config{})
-	p := w.throughProxy(t)
-	// Half a megabyte stands before the keepalive for longer than a silent host is
-	// given. The server speaks up every 96 KiB.
-	p.Throttle(120_000, 100*time.Millisecond)
-	c := w.connect(t)
-	content := bytes.Repeat([]byte("slow"), 150_000)
-	if _, err := c.Run(t.Context(), Cmd{Script: "cat >/dev/null", Stdin: content, Title: "feed"}); err != nil {
-		t.Fatal(err)
-	}
-	if n := w.srv.Connections(); n != 1 {
-		t.Errorf("%d connections", n)
-	}
-}
-
 func TestSessionsShareOneConnection(t *testing.T) {
 	t.Parallel()
 	for _, limit := range []int{0, 1, 3} {
