@@ -154,7 +154,7 @@ func made(a bundle.Artifact, was plan.Former) []plan.Made {
 // on a host of an older hactl, or of an image that has it. A second name for the same
 // file takes no room, and the unit that names the first one still finds it.
 func takeFrom(ctx context.Context, env plan.Env, a bundle.Artifact) (bool, error) {
-	script := fmt.Sprintf(remote.HashOf+`d=%s p=%s
+	script := remote.HashOf + fmt.Sprintf(`d=%s p=%s
 [ "$(hash_of "$d")" = %s ] || { echo other; exit 0; }
 set -e
 f=${p%%/*}; mkdir -p "$f"; t=$f/.hactl-take; rm -f "$t"

@@ -28,11 +28,18 @@ func (p programHost) in(text string) string {
 
 func (p programHost) run(script string) string {
 	p.t.Helper()
-	out, err := exec.CommandContext(p.t.Context(), "sh", "-c", p.in(script)).CombinedOutput()
+	cmd := exec.CommandContext(p.t.Context(), "sh", "-c", p.in(script))
+	cmd.Dir, cmd.Env = p.dir, append(os.Environ(), "PATH="+p.dir+"/bin:"+os.Getenv("PATH"))
+	out, err := cmd.CombinedOutput()
 	if err != nil {
 		p.t.Fatalf("%v: %s", err, out)
 	}
 	return strings.ReplaceAll(strings.TrimSuffix(string(out), "\n"), p.dir, "")
+}
+
+// without has a program of this machine fail there.
+func (p programHost) without(program string) {
+	p.run("mkdir bin; echo 'exit 127' >bin/" + program + "; chmod +x bin/" + program)
 }
 
 // build puts a build of the kubelet there and returns a host that wants it.
@@ -146,10 +153,12 @@ func TestNamesThatAreTaken(t *testing.T) {
 }
 
 // A host of an older hactl, and one whose image has the program, is sent nothing.
+// Some have no openssl.
 func TestProgramThatIsThereByItsNameIsUsed(t *testing.T) {
 	t.Parallel()
 	for content, want := range map[string]string{"v1.0.1": "taken", "another build": "other"} {
 		p := newProgramHost(t)
+		p.without("openssl")
 		a := bundle.Artifact{Name: "kubelet", Version: "v1", SHA256: sumOf("v1.0.1"), Dest: "/usr/bin/kubelet"}
 		p.run("printf %s '" + content + "' >/usr/bin/kubelet")
 		seen := p.run(strings.ReplaceAll(binariesScript([]bundle.Artifact{a}), sumsFile, p.dir+"/sums"))
