@@ -210,7 +210,17 @@ func randomFile(t testing.TB, size int) (string, string) {
 
 func TestSendSkipsWhatIsThere(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, sshdtest.Config{})
+	t.Run("openssl hashes", func(t *testing.T) { sendsOnce(t, newWorld(t, sshdtest.Config{})) })
+	t.Run("sha256sum hashes", func(t *testing.T) {
+		w, bin := newWorld(t, sshdtest.Config{}), t.TempDir()
+		write(t, bin+"/openssl", "#!/bin/sh\nexit 127\n", 0o755)
+		w.opts.hostPath = bin + ":" + hostPath
+		sendsOnce(t, w)
+	})
+}
+
+func sendsOnce(t *testing.T, w *world) {
+	t.Helper()
 	p := w.throughProxy(t)
 	c := w.connect(t)
 	local, sum := randomFile(t, 3<<20)

@@ -76,7 +76,7 @@ func uploadPrefix(p string) string {
 // it sets owner and mode right.
 func (c *Conn) alreadyThere(ctx context.Context, u Upload, size int64) (bool, error) {
 	title := "compare " + u.Path
-	script := fmt.Sprintf(HashOf+`p=%s d=%s
+	script := HashOf + fmt.Sprintf(`p=%s d=%s
 rm -f "$d"/%s.*
 [ -f "$p" ] && [ "$(wc -c <"$p")" -eq %d ] && [ "$(hash_of "$p")" = "%s" ] || { echo differs; exit 0; }
 set -e
