@@ -3,14 +3,12 @@
 package e2e
 
 import (
-	"encoding/json"
 	"math/rand/v2"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
-	"hactl/internal/drill"
 	"hactl/internal/lab"
 )
 
@@ -68,23 +66,7 @@ func TestRebootOfEveryHost(t *testing.T) {
 		}
 	})
 	then(t, "every host reboots, one after the other, and no write is lost", func(t *testing.T) {
-		res := r.must(t, 0, "reboot", "--all", "--yes", "--measure", "-o", "json")
-		var end struct{ Measured []drill.Measurement }
-		lines := strings.Split(strings.TrimSpace(res.out), "\n")
-		if err := json.Unmarshal([]byte(lines[len(lines)-1]), &end); err != nil || len(end.Measured) != 1 {
-			t.Fatalf("no measurement in the last line (%v): %s", err, res)
-		}
-		m := end.Measured[0]
-		t.Log(m.String())
-		took(t, "reboot of four hosts", res.took)
-		record(t, "reboot: largest gap by the operation", "ms", m.OperationGapMS)
-		record(t, "reboot: requests failed by the operation", "", float64(m.FailedByOperation))
-		if m.Requests == 0 || m.Acknowledged == 0 || m.Lost != 0 || !m.ReadBack {
-			t.Errorf("%s", m.String())
-		}
-		if m.FailedByOperation != 0 {
-			t.Errorf("clients noticed it: %s", m.String())
-		}
+		took(t, "reboot of four hosts", r.measured(t, "reboot", "--all").took)
 		if got := r.rebooted(t, before); len(got) != 4 {
 			t.Errorf("rebooted are %v", got)
 		}

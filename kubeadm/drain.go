@@ -29,8 +29,8 @@ type pod struct {
 		Annotations          map[string]string
 		DeletionTimestamp    *time.Time
 		OwnerReferences      []struct {
-			Kind       string
-			Controller *bool
+			APIVersion, Kind, Name, UID string
+			Controller                  *bool
 		}
 	}
 	Status struct{ Phase string }
@@ -43,6 +43,17 @@ func (p *pod) controller() string {
 	for _, o := range p.Metadata.OwnerReferences {
 		if o.Controller != nil && *o.Controller {
 			return o.Kind
+		}
+	}
+	return ""
+}
+
+// replicated is the path of the controller that says how many of its pods are ready,
+// or "".
+func (p *pod) replicated() string {
+	for _, o := range p.Metadata.OwnerReferences {
+		if o.Controller != nil && *o.Controller && o.APIVersion == "apps/v1" && (o.Kind == "ReplicaSet" || o.Kind == "StatefulSet") {
+			return "/apis/apps/v1/namespaces/" + url.PathEscape(p.Metadata.Namespace) + "/" + strings.ToLower(o.Kind) + "s/" + url.PathEscape(o.Name)
 		}
 	}
 	return ""
@@ -109,6 +120,7 @@ func (c *Control) Drain(h *inventory.Host, within time.Duration, due func(plan.E
 func (c *Control) drain(ctx context.Context, env plan.Env, node string, within time.Duration) error {
 	end := time.Now().Add(within)
 	said, told := "", map[string]bool{}
+	last := map[string]time.Time{} // when a pod of a controller was evicted
 	for {
 		move, alone, err := c.podsOn(ctx, node)
 		if err != nil {
@@ -125,7 +137,13 @@ func (c *Control) drain(ctx context.Context, env plan.Env, node string, within t
 		}
 		var waits []string
 		for i := range move {
-			why, err := c.evict(ctx, &move[i])
+			p := &move[i]
+			if !c.replaced(ctx, p, last[p.replicated()]) {
+				waits = append(waits, "a replacement before "+p.name()+" goes")
+				continue
+			}
+			last[p.replicated()] = time.Now()
+			why, err := c.evict(ctx, p)
 			if err != nil {
 				return err
 			}
@@ -145,6 +163,26 @@ func (c *Control) drain(ctx context.Context, env plan.Env, node string, within t
 			return ctx.Err()
 		}
 	}
+}
+
+// replacementWithin is how long the next pod of a controller waits for the replacement of
+// the one before. It is not a promise: a controller that cannot have all its pods does
+// not hold the drain up. A disruption budget does.
+const replacementWithin = 30 * time.Second
+
+// replaced reports whether the pod may go: of a controller with several pods on the node
+// one goes after the other, so that its clients keep those that are ready.
+func (c *Control) replaced(ctx context.Context, p *pod, last time.Time) bool {
+	path := p.replicated()
+	if path == "" || last.IsZero() || p.Metadata.DeletionTimestamp != nil || time.Since(last) > replacementWithin {
+		return true
+	}
+	var owner struct {
+		Spec   struct{ Replicas int }
+		Status struct{ ReadyReplicas int }
+	}
+	err := c.Ask(ctx, func(ctx context.Context, api *API) error { return api.Get(ctx, path, &owner) })
+	return kubeapi.HasStatus(err, http.StatusNotFound) || err == nil && owner.Status.ReadyReplicas >= owner.Spec.Replicas
 }
 
 // evict asks for the eviction of a pod and says what is waited for. What the pod's
