@@ -17,6 +17,8 @@ type planOptions struct {
 	diffs bool     // the lines that change
 	full  bool     // every step, not the short form
 	skip  []string // hosts that may be missing
+
+	takeOver []string // what of others may be taken over
 }
 
 func (a *app) planCommand() *cobra.Command {
@@ -34,6 +36,7 @@ Exit code 0: in sync; 2: changes are pending; 3: a host could not be looked at.`
 		RunE: func(c *cobra.Command, _ []string) error { return a.plan(c, o) },
 	}
 	fullFlag(c, &o.full)
+	takeOverFlag(c, &o.takeOver)
 	return c
 }
 
@@ -57,6 +60,9 @@ inventory says. Secrets are masked. Nothing is changed. Exit codes as of plan.`,
 
 // plan looks at the hosts and shows what would change.
 func (a *app) plan(c *cobra.Command, o planOptions) error {
+	if err := checkTakeOver(o.takeOver); err != nil {
+		return err
+	}
 	inv, err := a.loadInventory()
 	if err != nil {
 		return err
@@ -68,7 +74,9 @@ func (a *app) plan(c *cobra.Command, o planOptions) error {
 	if err != nil {
 		return err
 	}
-	p, err := ops.Plan(c.Context(), run.request(inv), o.skip)
+	req := run.request(inv)
+	req.TakeOver = o.takeOver
+	p, err := ops.Plan(c.Context(), req, o.skip)
 	if err != nil {
 		return err
 	}

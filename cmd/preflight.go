@@ -12,7 +12,7 @@ import (
 )
 
 func (a *app) preflightCommand() *cobra.Command {
-	var ignore []string
+	var ignore, takeOver []string
 	c := &cobra.Command{
 		Use:   "preflight",
 		Short: "Look whether the hosts can become the cluster, and change nothing",
@@ -27,14 +27,18 @@ have found an error could not look.`,
   hactl preflight -i inventory.yaml --ignore disk-space --ignore os
   hactl preflight -o json`,
 		Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return a.preflight(c, ignore) },
+		RunE: func(c *cobra.Command, _ []string) error { return a.preflight(c, ignore, takeOver) },
 	}
 	c.Flags().StringSliceVar(&ignore, "ignore", nil, "`id` of a check whose findings do not count; repeat for more")
+	takeOverFlag(c, &takeOver)
 	_ = c.RegisterFlagCompletionFunc("ignore", completeChecks)
 	return c
 }
 
-func (a *app) preflight(c *cobra.Command, ignore []string) error {
+func (a *app) preflight(c *cobra.Command, ignore, takeOver []string) error {
+	if err := checkTakeOver(takeOver); err != nil {
+		return err
+	}
 	if err := checkIgnored(ignore); err != nil {
 		return err
 	}
@@ -46,7 +50,9 @@ func (a *app) preflight(c *cobra.Command, ignore []string) error {
 	if err != nil {
 		return err
 	}
-	rep, err := ops.Preflight(c.Context(), run.request(inv), ignore)
+	req := run.request(inv)
+	req.TakeOver = takeOver
+	rep, err := ops.Preflight(c.Context(), req, ignore)
 	if err != nil {
 		return err
 	}

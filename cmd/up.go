@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"hactl/internal/ops"
+	takeover "hactl/internal/others"
 	"hactl/internal/ui"
 	"hactl/inventory"
 
@@ -16,6 +17,7 @@ import (
 // upOptions are the flags of up.
 type upOptions struct {
 	ops.UpOptions
+	takeOver []string
 	dryRun   bool
 	timeline bool
 }
@@ -37,11 +39,14 @@ nothing.`,
 			if err := checkIgnored(o.Ignore); err != nil {
 				return err
 			}
+			if err := checkTakeOver(o.takeOver); err != nil {
+				return err
+			}
 			switch {
 			case o.dryRun && o.Force:
 				return usagef("--dry-run takes no lock: leave --force-unlock out")
 			case o.dryRun:
-				return a.plan(c, planOptions{full: o.Full, skip: o.Skip})
+				return a.plan(c, planOptions{full: o.Full, skip: o.Skip, takeOver: o.takeOver})
 			}
 			return a.up(c, o)
 		},
@@ -53,6 +58,7 @@ nothing.`,
 	f.BoolVar(&o.timeline, "timeline", false, "print the critical path of the run")
 	f.StringSliceVar(&o.Skip, "skip", nil, "go on without this `host` if it does not answer; a quorum of masters must be left")
 	f.StringSliceVar(&o.Ignore, "ignore", nil, "`id` of a preflight check whose findings do not count; repeat for more")
+	takeOverFlag(c, &o.takeOver)
 	f.BoolVar(&o.Force, "force-unlock", false, "break the lock of another run, saying whose it was")
 	f.StringSliceVar(&o.BringBack, "bring-back", nil, "bring in this `host` again, which hactl remove took out")
 	measureFlag(c, &o.Measure)
@@ -73,9 +79,24 @@ func (a *app) up(c *cobra.Command, o upOptions) error {
 	if err != nil {
 		return err
 	}
-	res, err := ops.Up(c.Context(), run.request(inv), o.UpOptions)
+	req := run.request(inv)
+	req.TakeOver = o.takeOver
+	res, err := ops.Up(c.Context(), req, o.UpOptions)
 	run.endProgress()
 	return errors.Join(a.printResult(run, res, o.timeline), err)
+}
+
+// takeOverFlag is --take-over of every verb that looks at what belongs to others.
+func takeOverFlag(c *cobra.Command, words *[]string) {
+	c.Flags().StringSliceVar(words, "take-over", nil, "permit to remove, replace or work beside this `thing` that hactl did not make, as a refusal names it; repeat for more")
+}
+
+// checkTakeOver refuses words that permit nothing.
+func checkTakeOver(words []string) error {
+	if err := takeover.CheckWords(words); err != nil {
+		return usagef("--take-over %v", err)
+	}
+	return nil
 }
 
 // printResult says what came of an operation that went to its end, and with timeline

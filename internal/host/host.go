@@ -17,6 +17,9 @@ type Host struct {
 	Facts  *facts.Brief
 	Bundle *bundle.Bundle
 	Record facts.Record // what the host is to keep of itself
+	// TakeOver are the words by which the operator permits to take over what was not
+	// made by hactl. See internal/others.
+	TakeOver []string
 }
 
 // KeepRecord returns the step that lays the host's record down.

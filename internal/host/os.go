@@ -83,7 +83,7 @@ func (h Host) packages() plan.Step {
 	}
 	want := strings.Join(Packages(h.Facts.PkgManager, h.Host.Role, h.fetches()), " ")
 	s.Summary = "install OS packages"
-	s.Look, s.Run = packageScripts(h.Facts.PkgManager, want)
+	s.Look, s.Run = packageScripts(h.Facts.PkgManager, want, h.mayRemove())
 	if h.Inv.Artifacts.OSPackages == "present" {
 		s.Summary = "expect OS packages on the host"
 		s.Run = "echo 'packages are missing and artifacts.osPackages is present' >&2; exit 1"
@@ -91,14 +91,24 @@ func (h Host) packages() plan.Step {
 	return s.Step()
 }
 
+// mayRemove are the packages that apt may remove.
+func (h Host) mayRemove() (out []string) {
+	for _, w := range h.TakeOver {
+		if name, ok := strings.CutPrefix(w, "package:"); ok {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
 // packageScripts renders the look and the installation for a package manager.
-func packageScripts(manager, want string) (look, run string) {
+func packageScripts(manager, want string, mayRemove []string) (look, run string) {
 	if manager == "dnf" {
 		return `m=; for p in ` + want + `; do rpm -q --quiet "$p" || m="$m $p"; done; [ -z "$m" ] && echo ok || echo "missing:$m"`,
 			// A configuration that comes with the package is removed: it would count as
 			// a change since the plan was made.
 			`c=/etc/keepalived/keepalived.conf; had=; [ ! -e $c ] || had=1
-dnf install -y --setopt=install_weak_deps=False ` + want + ` && { [ -n "$had" ] || rm -f $c; }`
+dnf install -y --setopt=install_weak_deps=False --setopt='*.skip_if_unavailable=True' ` + want + ` && { [ -n "$had" ] || rm -f $c; }`
 	}
 	return `all=" $(dpkg-query -W -f='${Package}=${db:Status-Status} ' ` + want + ` 2>/dev/null)"
 m=; for p in ` + want + `; do case $all in *" $p=installed "*) ;; *) m="$m $p";; esac; done
@@ -116,9 +126,22 @@ printf '%s\n' "$e" >&2; return 1
 done
 printf '%s\n' "$e"
 }
-install() { patiently apt-get -y --no-install-recommends -o Dpkg::Options::=--force-confold install ` + want + `; }
+may=' ` + strings.Join(mayRemove, " ") + ` '
+refused() { # what apt would remove and was not permitted
+apt-get -s -y --no-install-recommends install ` + want + ` 2>/dev/null | sed -n 's/^Remv \([^ ]*\).*/\1/p' | while read -r p; do
+case $may in *" $p "*) ;; *) printf ' %s' "$p" ;; esac; done
+}
+install() {
+keep=--no-remove; [ "$may" = '  ' ] || [ -n "$(refused)" ] || keep=
+patiently apt-get -y $keep --no-install-recommends -o Dpkg::Options::=--force-confold install ` + want + `
+}
 patiently dpkg --configure -a || exit
-install || { patiently apt-get update && install; }`
+install && exit
+# A source that does not answer is no matter as long as another has the packages.
+patiently apt-get update || echo "not every package source answers: going on with the others"
+install && exit
+r=$(refused); [ -z "$r" ] || echo "apt would remove$r to install ` + want + `; permit it: $(for p in $r; do printf -- '--take-over package:%s ' "$p"; done)" >&2
+exit 1`
 }
 
 func (h Host) modules() plan.Step {

@@ -73,7 +73,7 @@ func run(t *testing.T, script string, programs map[string]string) (string, error
 
 // A host that has just been made upgrades itself first.
 func TestPackagesWaitForWhoHasTheLock(t *testing.T) {
-	_, script := packageScripts("apt", "runc")
+	_, script := packageScripts("apt", "runc", nil)
 	locked := `echo 'dpkg: error: dpkg frontend lock was locked by another process with pid 77' >&2; exit 2`
 	out, err := run(t, script, map[string]string{
 		"dpkg":    `[ -e once ] || { : >once; ` + locked + `; }`,
@@ -104,7 +104,7 @@ esac`})
 
 // Red Hat's keepalived comes with a configuration, which the plan has not seen.
 func TestConfigurationThatComesWithAPackageGoes(t *testing.T) {
-	_, script := packageScripts("dnf", "keepalived")
+	_, script := packageScripts("dnf", "keepalived", nil)
 	script = strings.ReplaceAll(script, "/etc/keepalived/keepalived.conf", "conf")
 	for before, want := range map[string]string{"": "gone", "ours": "ours"} {
 		out, err := run(t, `[ -z "`+before+`" ] || echo `+before+` >conf; `+script+`; r=$?; cat conf 2>/dev/null || echo gone; exit $r`,

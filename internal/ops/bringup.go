@@ -159,7 +159,7 @@ func (c *cluster) newcomersLast(masters []*inventory.Host) []*inventory.Host {
 }
 
 func (c *cluster) machine(h *inventory.Host) host.Host {
-	return host.Host{Inv: c.inv, Host: h, Facts: c.facts[h.Name], Bundle: c.bundle, Record: c.record(h)}
+	return host.Host{Inv: c.inv, Host: h, Facts: c.facts[h.Name], Bundle: c.bundle, Record: c.record(h), TakeOver: c.takeOver}
 }
 
 // record is what the host is to keep of itself.
@@ -177,7 +177,7 @@ func (c *cluster) keepalived() keepalived.VIP {
 
 func (c *cluster) osSteps(h *inventory.Host) ([]plan.Step, error) {
 	record, err := c.machine(h).KeepRecord()
-	return append([]plan.Step{record}, c.machine(h).OS()...), err
+	return slices.Concat(c.machine(h).OthersStep(), []plan.Step{record}, c.machine(h).OS()), err
 }
 
 func (c *cluster) binaries(h *inventory.Host) ([]plan.Step, error) {

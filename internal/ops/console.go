@@ -44,5 +44,8 @@ type Question struct {
 type Request struct {
 	Inv     *inventory.Inventory
 	Console Console
-	Started time.Time // of the process: durations are counted from it
+	// TakeOver are the words by which the operator permits to take over what was not
+	// made by hactl. See internal/others.
+	TakeOver []string
+	Started  time.Time // of the process: durations are counted from it
 }

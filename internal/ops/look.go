@@ -34,7 +34,7 @@ func Preflight(ctx context.Context, r Request, ignore []string) (*preflight.Repo
 		return nil, err
 	}
 	s.secrets(m)
-	in := &preflight.Cluster{Inv: s.inv, Hosts: s.hosts, Down: s.down}
+	in := &preflight.Cluster{Inv: s.inv, Hosts: s.hosts, Down: s.down, TakeOver: s.takeOver, Ask: askOthers(s.inv)}
 	s.addKnown(in)
 	return preflight.Run(ctx, in, ignore), nil
 }

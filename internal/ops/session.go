@@ -34,6 +34,8 @@ type session struct {
 	Console
 	inv   *inventory.Inventory
 	store *pki.Store
+	// takeOver are the words of --take-over.
+	takeOver []string
 
 	hosts   plan.Hosts
 	counted map[string]*remote.Counting
@@ -56,7 +58,7 @@ type session struct {
 // open connects to every host of the inventory and opens the store. It fails only for
 // what makes any look pointless; hosts that do not answer are in down.
 func open(ctx context.Context, r Request) (*session, error) {
-	s := &session{Console: r.Console, inv: r.Inv, counted: map[string]*remote.Counting{}, identity: new(sync.Mutex), hosts: plan.Hosts{}}
+	s := &session{Console: r.Console, inv: r.Inv, takeOver: r.TakeOver, counted: map[string]*remote.Counting{}, identity: new(sync.Mutex), hosts: plan.Hosts{}}
 	var err error
 	if s.store, err = pki.Open(s.inv); err != nil {
 		return nil, err

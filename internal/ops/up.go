@@ -9,6 +9,9 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"hactl/internal/exitcode"
+	"hactl/internal/host"
+	"hactl/internal/others"
 	"hactl/internal/plan"
 	"hactl/internal/preflight"
 	"hactl/internal/remote"
@@ -129,7 +132,7 @@ func (s *session) look(ctx context.Context) (*plan.Plan, error) {
 func (s *session) preflightOf() *preflight.Cluster {
 	there := *s.inv
 	there.Hosts = slices.DeleteFunc(slices.Clone(there.Hosts), func(h inventory.Host) bool { return s.hosts[h.Name] == nil })
-	return &preflight.Cluster{Inv: &there, Hosts: s.hosts}
+	return &preflight.Cluster{Inv: &there, Hosts: s.hosts, TakeOver: s.takeOver, Ask: askOthers(&there)}
 }
 
 // mayStart runs preflight on what is connected: errors stop, the rest is noted.
@@ -147,9 +150,23 @@ func (s *session) mayStart(ctx context.Context, ignore []string) error {
 	}
 	s.Note(fmt.Sprintf("preflight: %s in %s", ui.Count(len(rep.Results), "check"), ui.Took(rep.Took)))
 	if err := rep.Err(); err != nil {
+		if rep.Refuses() {
+			err = exitcode.With(exitcode.Unsafe, err)
+		}
 		return remote.Hint(err, "nothing was changed; hactl preflight shows all findings with what to do, --ignore ID goes on without one")
 	}
 	return nil
+}
+
+// askOthers is what a preflight has to ask each host about what belongs to others.
+func askOthers(inv *inventory.Inventory) func(*inventory.Host) others.Ask {
+	return func(h *inventory.Host) others.Ask {
+		a := host.AskOthers(inv, h)
+		if inv.Artifacts.OSPackages != "present" {
+			a.Packages = host.Packages("apt", h.Role, inv.Artifacts.Source == "mirror")
+		}
+		return a
+	}
 }
 
 // hostsOf is the hosts of a finding after its message: "", or " (worker-1..3)".

@@ -143,7 +143,11 @@ func (c *Cluster) prelude(h *inventory.Host) string {
 			iface, own, peers, vrrp = cmp.Or(h.Interface, c.Inv.VIP.Interface), h.PrivateAddress.String(), c.vrrpPeers(h), vrrpProgram
 		}
 	}
-	vars := []string{"DIR", dir, "VIP", vip, "IFACE", iface, "OWN", own, "PEERS", peers, "LISTEN", listenFor, "MOST", listenMost, "VRRP", vrrp}
+	foreign := ""
+	if c.Ask != nil {
+		foreign = c.Ask(h).Script()
+	}
+	vars := []string{"DIR", dir, "VIP", vip, "IFACE", iface, "OWN", own, "PEERS", peers, "LISTEN", listenFor, "MOST", listenMost, "VRRP", vrrp, "PODS", c.Inv.Network.PodSubnet.String(), "OTHERS", foreign}
 	var b strings.Builder
 	for v := range slices.Chunk(vars, 2) {
 		fmt.Fprintf(&b, "%s=%s\n", v[0], remote.Quote(v[1]))

@@ -175,7 +175,7 @@ func TestRunLooksAtAllHostsInOneRoundTripEach(t *testing.T) {
 				return nil, nil
 			}
 			now := time.Now().UnixNano()
-			return &remote.Result{Stdout: fmt.Appendf(nil, "clock %d\nvip asked\nvrrp-from %d\nvrrp-probe 192.0.2.11\nvrrp-probe 192.0.2.12\nvrrp-probe 192.0.2.13\nvrrp heard\nvrrp-until %d\n%sclock-after %d\nend\n", now, now, now, strings.Repeat("sync 0.002\n", 100), now)}, nil
+			return &remote.Result{Stdout: fmt.Appendf(nil, "clock %d\nother end\nvip asked\nvrrp-from %d\nvrrp-probe 192.0.2.11\nvrrp-probe 192.0.2.12\nvrrp-probe 192.0.2.13\nvrrp heard\nvrrp-until %d\n%sclock-after %d\nend\n", now, now, now, strings.Repeat("sync 0.002\n", 100), now)}, nil
 		})
 	}
 	dialled(c, func(_, addr string) error { return errors.New("connect failed (Connection refused)") })

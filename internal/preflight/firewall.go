@@ -27,7 +27,7 @@ func (c *Cluster) needs(h host) []string {
 func firewall(_ context.Context, c *Cluster) []Finding {
 	return c.each(func(h host) []Finding {
 		fw := h.Facts.Firewall
-		var out []Finding
+		out := c.forwarding(h)
 		for _, s := range fw.Services {
 			if s == "firewalld" || s == "ufw" {
 				out = append(out, says("%s is active: it must let in %s", s, strings.Join(c.needs(h), ", ")).do("%s", openWith[s]))

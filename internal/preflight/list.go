@@ -55,6 +55,7 @@ var All = []Check{
 	{"vrrp", "VRRP (IP protocol 112) passes between masters", Warning, "allow IP protocol 112 between the masters", vrrpPasses},
 
 	// What was here before?
+	{othersID, "nothing on the hosts belongs to others that hactl would touch", Error, "see docs/hosts-as-they-are.md", belongsToOthers},
 	{"earlier-cluster", "there is nothing of another cluster", Error, "use fresh hosts; or restore the PKI store of that cluster to go on with it", earlierCluster},
 	{"versions", "what runs can be brought to the wanted versions", Error, "go up one minor version at a time, and never down", versionSkew},
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"hactl/internal/facts"
+	"hactl/internal/others"
 	"hactl/internal/remote"
 	"hactl/inventory"
 )
@@ -128,6 +129,7 @@ var broken = []struct {
 	{"proxy", "for everything", func(c *Cluster) {
 		c.Facts["master-1"].Proxies = map[string]string{"https_proxy": "http://proxy:3128", "no_proxy": "localhost,192.0.2.0/24,10.96.0.0/16"}
 	}, Warning, "master-1", "10.244.0.0/16"},
+	{"firewall", "forwarding dropped", func(c *Cluster) { c.probes["worker-1"].Forward = []string{"ip filter FORWARD"} }, Error, "worker-1", "(ip filter FORWARD)"},
 	{"firewall", "firewalld", func(c *Cluster) { c.Facts["master-1"].Firewall.Services = []string{"firewalld"} }, Warning, "master-1", "2380"},
 	{"firewall", "nftables that drop", func(c *Cluster) { c.Facts["master-1"].Firewall.Nft = nftDrop }, Warning, "master-1", "2379"},
 	{"firewall", "iptables that reject", func(c *Cluster) {
@@ -137,6 +139,10 @@ var broken = []struct {
 		c.Facts["master-1"].Firewall.Nft = "table inet t {\n\tchain i {\n\t\ttype filter hook input priority filter; policy accept;\n\t\ttcp dport 2379 reject with tcp reset\n\t}"
 	}, Warning, "master-1", "tcp dport 2379 reject"},
 	{"ports-free", "a process of another program", func(c *Cluster) { listen(c.Facts["master-1"], "nginx", 6443) }, Error, "master-1", "nginx (pid 7443)"},
+	{"ports-free", "another etcd", func(c *Cluster) {
+		listen(c.Facts["master-1"], "etcd", 2379)
+		c.probes["master-1"].Others.Holders = map[int]string{1000 + 2379: "/opt/x/etcd, patroni-etcd.service"}
+	}, Error, "master-1", "etcd (pid 3379, not hactl's: /opt/x/etcd, patroni-etcd.service)"},
 	{"ports-free", "a process that was not found", func(c *Cluster) {
 		c.Facts["worker-1"].Listening = append(c.Facts["worker-1"].Listening, facts.Listener{Addr: netip.MustParseAddrPort("[::]:10250")})
 	}, Error, "worker-1", "not found"},
@@ -199,6 +205,21 @@ var broken = []struct {
 		holdVIP(c, "master-1")
 		holdVIP(c, "master-2")
 	}, Error, "", "do not hear"},
+	{"others", "Docker", func(c *Cluster) { others1(c, "worker-1", "engine\tdocker\tpid 7, docker.service") }, Error, "worker-1", "another container engine docker (pid 7, docker.service) is not hactl's"},
+	{"others", "Docker that came later", func(c *Cluster) {
+		others1(c, "worker-1", "engine\tdocker\tpid 7, docker.service")
+		c.Facts["worker-1"].Record.Cluster = "demo-1"
+	}, Warning, "worker-1", "docker"},
+	{"others", "a permitted file", func(c *Cluster) {
+		others1(c, "master-1", "file\t/etc/keepalived/keepalived.conf\tvirtual_router_id 60")
+		c.TakeOver = []string{"file:/etc/keepalived/keepalived.conf"}
+	}, Warning, "master-1", "permitted by --take-over file:/etc/keepalived/keepalived.conf"},
+	{"others", "a bridge with another address", func(c *Cluster) {
+		f := c.Facts["worker-1"]
+		f.Record.Cluster, f.Record.PodSubnet = "demo-1", netip.MustParsePrefix("10.244.3.0/24")
+		f.Interfaces = append(f.Interfaces, facts.Interface{Name: "cni0", Prefixes: []netip.Prefix{netip.MustParsePrefix("10.85.0.1/16")}})
+	}, Error, "worker-1", "cni0 has 10.85.0.1/16, and the pods of this host are in 10.244.3.0/24"},
+	{"others", "a host that was not asked", func(c *Cluster) { c.probes["worker-1"].Others = nil }, Unknown, "worker-1", "not known"},
 	{"earlier-cluster", "a stranger's CA", func(c *Cluster) {
 		c.CAs["kubernetes"] = caOne
 		c.Facts["master-1"].CAs["kubernetes"] = caTwo
@@ -229,6 +250,15 @@ const nftDrop = `table inet filter {
 		iif "lo" accept
 		tcp dport { 22, 8000-8100 } accept
 	}`
+
+// others1 lets a host have something that belongs to others.
+func others1(c *Cluster, host, line string) {
+	found, err := others.Parse(line + "\nend")
+	if err != nil {
+		panic(err)
+	}
+	c.probes[host].Others = found
+}
 
 var stranger = netip.MustParseAddr("192.0.2.200")
 
@@ -291,6 +321,29 @@ func TestEveryCheckFindsWhatIsBroken(t *testing.T) {
 			}
 			t.Errorf("no %s on %q that says %q: %+v", b.want, b.host, b.says, res.Findings)
 		})
+	}
+}
+
+// The hint of each finding has the word that permits it, and permission is for that
+// thing alone.
+func TestPermissionIsByName(t *testing.T) {
+	c := bare(t)
+	others1(c, "master-1", "unit\tcontainerd.service\t/lib/systemd/system/containerd.service, active\nengine\tdocker\tpid 7")
+	c.TakeOver = []string{"engine:docker", "unit:etcd.service"}
+	r := &Report{}
+	for _, k := range All {
+		r.add(k, k.Run(t.Context(), c), k.ID == othersID)
+	}
+	if r.Err() != nil {
+		t.Errorf("ignored, and yet: %v", r.Err())
+	}
+	r = &Report{}
+	for _, k := range All {
+		r.add(k, k.Run(t.Context(), c), false)
+	}
+	err := r.Err()
+	if err == nil || !r.Refuses() || !strings.Contains(remote.HintOf(err), "--take-over unit:containerd.service") || strings.Contains(err.Error(), "docker") {
+		t.Errorf("%v, hint %s", err, remote.HintOf(err))
 	}
 }
 
@@ -441,7 +494,7 @@ func TestProbeIsToldWhatTheHostHasPartIn(t *testing.T) {
 	if p := c.prelude(&c.Inv.Hosts[1]); !strings.Contains(p, "IFACE=eth7\n") {
 		t.Errorf("with an interface:\n%s", p)
 	}
-	if p := c.prelude(&c.Inv.Hosts[3]); !strings.Contains(p, "DIR=''\n") || !strings.Contains(p, "OWN=''\n") || !strings.Contains(p, "VIP=''\n") || !strings.HasSuffix(p, "VRRP=''\n") {
+	if p := c.prelude(&c.Inv.Hosts[3]); !strings.Contains(p, "DIR=''\n") || !strings.Contains(p, "OWN=''\n") || !strings.Contains(p, "VIP=''\n") || !strings.Contains(p, "VRRP=''\n") || !strings.Contains(p, "MASTER=") {
 		t.Errorf("worker:\n%s", p)
 	}
 }

@@ -35,11 +35,15 @@ func portsFree(_ context.Context, c *Cluster) []Finding {
 		for _, l := range h.Facts.Listening {
 			port := int(l.Addr.Port())
 			allowed, ours := own[port]
-			if !ours || seen[port] || slices.Contains(allowed, l.Process) {
+			other := h.holder(l.PID)
+			if !ours || seen[port] || slices.Contains(allowed, l.Process) && other == "" {
 				continue
 			}
 			seen[port] = true
 			holder := fmt.Sprintf("%s (pid %d)", l.Process, l.PID)
+			if other != "" {
+				holder = fmt.Sprintf("%s (pid %d, not hactl's: %s)", l.Process, l.PID, other)
+			}
 			if l.PID == 0 {
 				holder = "a process that was not found"
 			}

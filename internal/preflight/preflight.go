@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"hactl/internal/facts"
+	"hactl/internal/others"
 	"hactl/internal/plan"
 	"hactl/inventory"
 )
@@ -60,6 +61,11 @@ type Cluster struct {
 	// EtcdCluster is the token that this store's etcd cluster has, "" when there
 	// is no store yet.
 	EtcdCluster string
+
+	// Ask is what others may have on a host; nil: nothing is asked. See internal/others.
+	Ask func(*inventory.Host) others.Ask
+	// TakeOver are the words by which the operator permits to take something over.
+	TakeOver []string
 
 	begun  <-chan probed
 	failed map[string]error  // hosts whose facts or probe could not be had

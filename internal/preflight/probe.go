@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"hactl/internal/others"
 	"hactl/internal/remote"
 )
 
@@ -35,6 +36,8 @@ type probe struct {
 	AskedVIP bool   // it was asked who answers for the VIP
 	Answers  string // hardware address that answered, "" when none did
 	Clock    clock
+	Others   *others.Found // nil when it was not asked
+	Forward  []string      // chains that drop what is forwarded
 }
 
 // clock is a host's clock against the operator's.
@@ -86,7 +89,7 @@ func parseProbe(out string, sent, received time.Time) (*probe, error) {
 	}
 	p := &probe{Versions: map[string]version{}, VRRP: heard{Unsent: map[netip.Addr]string{}}}
 	var before, after int64
-	ended := false
+	ended, foreign := false, ""
 	for line := range strings.Lines(out) {
 		key, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
 		if ended && key != "" {
@@ -109,6 +112,10 @@ func parseProbe(out string, sent, received time.Time) (*probe, error) {
 			p.AskedVIP = rest == "asked"
 		case "vip-neighbour":
 			p.neighbour(rest)
+		case "other":
+			foreign += rest + "\n"
+		case "forward":
+			p.Forward = append(p.Forward, remote.Clean(rest))
 		case "end":
 			ended = true
 		default:
@@ -120,6 +127,12 @@ func parseProbe(out string, sent, received time.Time) (*probe, error) {
 	}
 	if !ended || before <= 0 || after < before {
 		return nil, errEarly
+	}
+	if foreign != "" {
+		var err error
+		if p.Others, err = others.Parse(foreign); err != nil {
+			return nil, err
+		}
 	}
 	slices.Sort(p.Writes)
 	p.Clock = clockOf(before, after, sent, received)

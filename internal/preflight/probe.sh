@@ -1,7 +1,8 @@
 # The second look at a host: what takes time to find out. The caller sets DIR
 # (etcd's data folder or "", made or not), VIP, OWN (this host's address for VRRP, ""
 # when it has no part in that), IFACE (the interface of the VIP, "" for the one with
-# that address), PEERS (the addresses of the other masters), LISTEN and MOST (seconds) and VRRP (vrrp.pl).
+# that address), PEERS (the addresses of the other masters), LISTEN and MOST (seconds), VRRP (vrrp.pl),
+# OTHERS (the script of internal/others, or "") and PODS (the pod network).
 LC_ALL=C; export LC_ALL
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin; export PATH
 exec 2>/dev/null
@@ -36,6 +37,17 @@ if [ -n "$VIP" ] && [ -z "$(ip -o address show to "$VIP")" ]; then
 	fi
 fi
 
+# What belongs to others (internal/others).
+[ -z "$OTHERS" ] || sh -c "$OTHERS" | sed 's/^/other /' >"$T/others" &
+
+# Chains that drop what is forwarded, unless a rule of theirs accepts the pods.
+{
+	nft -s list chains | awk '/^table / { t = $2 " " $3 } /^\tchain / { c = $2 } /hook forward .*policy drop/ { print t, c }' | grep -v ' hactl_drill ' |
+		while read -r f t c; do nft list chain "$f" "$t" "$c" | grep -F "$PODS" | grep -q accept || echo "forward $f $t $c"; done
+	grep -qsx filter /proc/net/ip_tables_names && iptables-legacy -S FORWARD | grep -qx -e '-P FORWARD DROP' &&
+		! iptables-legacy -S FORWARD | grep -F -e "$PODS" | grep -q ACCEPT && echo 'forward iptables FORWARD'
+} >"$T/forward" &
+
 # Versions of what is at work, or has data. A program that merely lies there
 # does not matter, and takes time to print its version.
 version() { command -v "$1" >/dev/null && echo "version $1 $("$1" --version 2>&1 | head -n 1 | head -c 200)"; }
@@ -59,7 +71,7 @@ if [ -n "$DIR" ]; then
 fi
 
 wait
-cat "$T/versions"
+cat "$T/versions" "$T/others" "$T/forward"
 [ -e "$T/vrrp" ] && cat "$T/vrrp"
 [ -e "$T/vip" ] && { echo "vip asked"; sed 's/^/vip-neighbour /' "$T/vip" | head -n 20; }
 echo "clock-after $(date +%s%N)"

@@ -86,6 +86,11 @@ func (r *Report) Blind() bool {
 	return false
 }
 
+// Refuses reports whether something belongs to others and was not permitted.
+func (r *Report) Refuses() bool {
+	return slices.ContainsFunc(r.Results, func(res Result) bool { return res.ID == othersID && res.State == Failed })
+}
+
 // Err joins every finding that must be mended before the hosts can be a
 // cluster; it is nil when there is none. What could not be looked at is not in
 // it: see Blind.
@@ -103,7 +108,9 @@ func (r *Report) Err() error {
 			if f.Host != "" {
 				err = fmt.Errorf("%s: preflight %s: %s", f.Host, res.ID, f.Message)
 			}
-			if f.Hint != "" {
+			if f.Hint != "" && res.ID == othersID {
+				err = remote.Hint(err, "%s", f.Hint)
+			} else if f.Hint != "" {
 				err = remote.Hint(err, "%s (or --ignore %s)", f.Hint, res.ID)
 			}
 			errs = append(errs, err)

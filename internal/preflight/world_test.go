@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"hactl/internal/facts"
+	"hactl/internal/others"
 	"hactl/internal/plan"
 	"hactl/internal/remote"
 	"hactl/inventory"
@@ -20,6 +21,7 @@ func bare(t *testing.T) *Cluster {
 	inv := inventorytest.ThreeWithWorkers(t, 1)
 	c := &Cluster{
 		Inv: inv, Hosts: plan.Hosts{}, Down: map[string]error{}, Facts: map[string]*facts.Facts{}, Arch: "amd64",
+		Ask: func(*inventory.Host) others.Ask { return others.Ask{} },
 		CAs: map[string]string{}, failed: map[string]error{}, probes: map[string]*probe{},
 	}
 	for i := range inv.Hosts {
@@ -64,7 +66,7 @@ func factsOf(i int, h *inventory.Host) *facts.Facts {
 }
 
 func probeOf(inv *inventory.Inventory, h *inventory.Host) *probe {
-	p := &probe{Versions: map[string]version{}, AskedVIP: true, Clock: clock{Error: time.Millisecond}}
+	p := &probe{Versions: map[string]version{}, AskedVIP: true, Clock: clock{Error: time.Millisecond}, Others: &others.Found{}}
 	for range 100 {
 		p.Writes = append(p.Writes, 2*time.Millisecond)
 	}
