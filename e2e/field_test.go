@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"hactl/internal/lab"
 )
 
 // losses are what other programs, and people, do to the network of a host that runs:
@@ -96,4 +98,76 @@ func (r *rig) reaches(t *testing.T, name string) string {
 [ "$(ip route show proto 104 | wc -l)" = 3 ] && nft list table ip hactl_pods >/dev/null; do
 i=$((i+1)); [ $i -lt %d ] || break; sleep 0.1; done
 [ $i -lt 600 ] || { echo "not within a minute:"; ip route; nft list table ip kube-proxy | head -60; systemctl status hactl-network | cat; tail -n 20 /var/log/pods/*/kube-proxy/*.log; }`, asks.String(), bracketed(api), 600)
+}
+
+// foreign is what other people have on hosts, by the host, and the word that permits
+// each.
+var foreign = []struct{ host, what, make, word string }{
+	{"master-1", "a keepalived with an address of its own", `mkdir -p /etc/keepalived
+printf 'vrrp_instance DB {\n interface eth0\n virtual_router_id 60\n priority 100\n virtual_ipaddress {\n  10.77.0.150/24\n }\n}\n' >/etc/keepalived/keepalived.conf`, "file:/etc/keepalived/keepalived.conf"},
+	{"master-1", "a keepalived under another name", `mkdir -p /opt/x; cp /bin/sleep /opt/x/keepalived; systemd-run --quiet --unit=vip-db /opt/x/keepalived 10000`, "process:keepalived"},
+	{"worker-1", "a container engine", `mkdir -p /opt/x; cp /bin/sleep /opt/x/dockerd; systemd-run --quiet --unit=docker /opt/x/dockerd 10000`, "engine:docker"},
+	{"worker-1", "the configuration of its containerd", `mkdir -p /etc/containerd; echo 'version = 2' >/etc/containerd/config.toml`, "file:/etc/containerd/config.toml"},
+	{"worker-1", "another pod network", `mkdir -p /etc/cni/net.d; echo '{"name":"k8s-pod-network","cniVersion":"0.3.1","plugins":[{"type":"calico"}]}' >/etc/cni/net.d/10-calico.conflist`, "cni:10-calico.conflist"},
+	{"worker-1", "a bridge of another pod network", `ip link add cni0 type bridge; ip address add 10.85.0.1/16 dev cni0; ip link set cni0 up`, "interface:cni0"},
+	{"worker-1", "a package that conflicts with one of hactl's", `mkdir -p /tmp/p/DEBIAN /tmp/q/DEBIAN; cd /tmp
+printf 'Package: containerd.io\nVersion: 1.7\nArchitecture: all\nMaintainer: x <x@example.com>\nProvides: containerd, runc\nConflicts: containerd, runc\nReplaces: containerd, runc\nDescription: x\n' >p/DEBIAN/control
+printf 'Package: docker-ce\nVersion: 27\nArchitecture: all\nMaintainer: x <x@example.com>\nDepends: containerd.io\nDescription: x\n' >q/DEBIAN/control
+dpkg-deb --build p p.deb >/dev/null && dpkg-deb --build q q.deb >/dev/null && dpkg -i p.deb q.deb >/dev/null`, "package:containerd.io"},
+}
+
+// TestWhatBelongsToOthersIsNotTouched: everything is named at once, before anything is
+// changed, by preflight, plan and up; --ignore does not help.
+func TestWhatBelongsToOthersIsNotTouched(t *testing.T) {
+	inTurn(t)
+	r := foreignHosts(t)
+	state := func() string {
+		return r.touched(t, "master-1") + r.touched(t, "worker-1") + labOutput(t, r.Lab, "worker-1", "dpkg-query -l docker-ce containerd.io; systemctl is-active docker")
+	}
+	before := state()
+	for args, code := range map[string]int{"preflight": 1, "plan": 7, "up --yes": 7, "up --yes --ignore=others,swap": 7} {
+		res := r.must(t, code, strings.Fields(args)...)
+		for _, f := range foreign {
+			// What apt would do is preflight's question.
+			if f.word == "package:containerd.io" && (args == "plan" || strings.Contains(args, "ignore")) {
+				continue
+			}
+			if !strings.Contains(res.out+res.err, "--take-over "+f.word) {
+				t.Errorf("%s does not name %s (%s): %s", args, f.what, f.word, res)
+			}
+		}
+	}
+	if after := state(); after != before {
+		t.Error("a host was changed")
+	}
+}
+
+// TestWhatIsPermittedIsTakenOver: with every word the cluster comes up, and what hactl
+// need not replace is there as before.
+func TestWhatIsPermittedIsTakenOver(t *testing.T) {
+	inTurn(t)
+	r := foreignHosts(t)
+	args := []string{"up", "--yes", "--take-over", "package:docker-ce"}
+	for _, f := range foreign {
+		args = append(args, "--take-over", f.word)
+	}
+	r.must(t, 0, args...)
+	r.nodesReady(t, 2)
+	if got := labOutput(t, r.Lab, "worker-1", "systemctl is-active docker; ls /etc/cni/net.d"); got != "active\n10-calico.conflist.before-hactl\n10-hactl.conflist" {
+		t.Errorf("on worker-1: %s", got)
+	}
+	if got := labOutput(t, r.Lab, "master-1", "systemctl is-active vip-db"); got != "active" {
+		t.Errorf("on master-1: %s", got)
+	}
+	r.inSync(t)
+}
+
+// foreignHosts are bare hosts on which others have something.
+func foreignHosts(t *testing.T) *rig {
+	t.Helper()
+	r := newRig(t, lab.Config{Name: nextName("field"), Masters: 1, Workers: 1, Bare: true})
+	for _, f := range foreign {
+		labOutput(t, r.Lab, f.host, f.make)
+	}
+	return r
 }

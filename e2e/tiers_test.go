@@ -34,6 +34,7 @@ var core = []string{
 	"TestLoginsBySudoAndThroughABastion",
 	"TestTrixie",
 	"TestNetworkOfAHostHeals",
+	"TestWhatBelongsToOthersIsNotTouched",
 	"TestBadInventoryIsAnError",
 }
 
@@ -80,6 +81,7 @@ var extended = []string{
 	"TestFlannelConnectsPodsOfTwoHosts",
 	"TestPreflightHearsVRRP",
 	"TestSSHTrouble",
+	"TestWhatIsPermittedIsTakenOver",
 	// The drill.
 	"TestDrill",
 	"TestDrillRefusesASecondOne",

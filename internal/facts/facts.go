@@ -40,7 +40,8 @@ type Facts struct {
 	UID         int    // whom the script ran as: 0 when sudo works
 	CPUs        int
 	MemoryBytes int64
-	Swap        bool // some swap is active
+	Swap        bool     // some swap is active
+	SwapUnits   []string // units that make swap when the host boots, those of /etc/fstab and of zram included
 	Routes      []Route
 	ClockOffset float64       // seconds the host's clock is ahead of the operator's
 	ClockError  time.Duration // how wrong ClockOffset can be: half of the time on the wire

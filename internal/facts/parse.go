@@ -61,9 +61,7 @@ func (a *answer) brief() *Brief {
 			b.PkgManager = "dnf"
 		}
 	}
-	for _, l := range a.lines("network-managers") {
-		b.NetworkManagers = append(b.NetworkManagers, a.value("network-managers", l))
-	}
+	b.NetworkManagers = a.words("network-managers")
 	a.interfaces(b)
 	a.belongs(b)
 	return b
@@ -99,6 +97,7 @@ func (a *answer) facts(w window) *Facts {
 		CPUs:        int(a.number("cpus", a.text("cpus"), 1, 1<<16)),
 		MemoryBytes: a.number("memory", a.text("memory"), 1, 1<<43) << 10,
 		Swap:        a.text("swap") != "",
+		SwapUnits:   a.words("swap-units"),
 	}
 	a.osRelease(f)
 	a.modules(f)

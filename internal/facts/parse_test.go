@@ -22,7 +22,7 @@ func sections() map[string]string {
 		"boot-id": "ec8d81ed-535e-4c20-bb03-4e6005091786\n", "product-uuid": "4C4C4544-0042\n",
 		"os-release": "PRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\nVERSION_ID=\"12\"\nID=debian\n",
 		"kernel":     "6.1.0-30-amd64\n", "machine": "x86_64\n", "init": "systemd\n", "cpus": "4\n", "memory": "8192000\n",
-		"capbnd": "000001ffffffffff\n", "cgroup": "cpuset cpu io memory hugetlb pids\n", "swap": "", "package-manager": "/usr/bin/apt-get\n", "network-managers": "networkd\n",
+		"capbnd": "000001ffffffffff\n", "cgroup": "cpuset cpu io memory hugetlb pids\n", "swap": "", "swap-units": "dev-zram0.swap\n", "package-manager": "/usr/bin/apt-get\n", "network-managers": "networkd\n",
 		"links": "1: lo: <LOOPBACK,UP,LOWER_UP> mtu 65536 qdisc noqueue\\    link/loopback 00:00:00:00:00:00 brd 00:00:00:00:00:00\n" +
 			"2: eth0@if9: <BROADCAST,MULTICAST,UP,LOWER_UP> mtu 1500 qdisc noqueue\\    link/ether 02:00:00:00:00:01 brd ff:ff:ff:ff:ff:ff\n",
 		"addresses": "1: lo    inet 127.0.0.1/8 scope host lo\\       valid_lft forever\n" +
@@ -66,6 +66,7 @@ func TestAnswerIsRead(t *testing.T) {
 	}
 	for _, c := range []struct{ what, got, want string }{
 		{"system", fmt.Sprint(f.OS, f.OSVersion, " ", f.OSName, " ", f.Arch, " ", f.PkgManager, f.CPUs), "debian12 Debian GNU/Linux 12 (bookworm) amd64 apt4"},
+		{"swap units", fmt.Sprint(f.SwapUnits), "[dev-zram0.swap]"},
 		{"network managers", fmt.Sprint(f.NetworkManagers), "[networkd]"},
 		{"memory", fmt.Sprint(f.MemoryBytes), "8388608000"},
 		{"cgroup, swap, AppArmor", fmt.Sprint(f.CgroupV2, f.Swap, f.AppArmor), "true false true"},

@@ -86,6 +86,14 @@ func (a *answer) lines(field string) []string {
 	return out
 }
 
+// words returns a section's lines, each one value.
+func (a *answer) words(field string) (out []string) {
+	for _, l := range a.lines(field) {
+		out = append(out, a.value(field, l))
+	}
+	return out
+}
+
 // text returns a section that is one value, at most maxText bytes.
 func (a *answer) text(field string) string { return a.value(field, a.raw(field)) }
 

@@ -221,20 +221,34 @@ func formerParameters(answer string) (out []plan.Made) {
 	return out
 }
 
+// swapUnits is a shell script that prints the units that make swap when the host
+// boots: those of /etc/fstab, of zram, of a swap partition, and others. systemd reads
+// /etc/fstab anew at a reload.
+const swapUnits = `{ systemctl list-unit-files --no-legend '*.swap' 2>/dev/null | while read -r u state _; do case $state in masked|disabled) ;; *) echo "$u";; esac; done
+! systemctl is-enabled --quiet zramswap.service 2>/dev/null || echo zramswap.service; }`
+
 func (h Host) swap() plan.Step {
 	return plan.Script{
 		ID: h.id("swap"), Host: h.Host.Name, Title: "swap",
 		Look: `s=$(sed 1d /proc/swaps) || exit 1
 f=$(grep -cE '^[^#[:space:]][^[:space:]]*[[:space:]]+[^[:space:]]+[[:space:]]+swap[[:space:]]' /etc/fstab 2>/dev/null)
-[ -z "$s" ] && [ "${f:-0}" = 0 ] && echo ok || echo "swap is on, ${f:-0} lines in fstab"`,
-		Op: plan.Update, Summary: "turn swap off, comment it out in /etc/fstab",
+u=$(` + swapUnits + `)
+[ -z "$s$u" ] && [ "${f:-0}" = 0 ] && echo ok || echo "swap is $([ -n "$s" ] && echo on || echo off), ${f:-0} lines in fstab, units: ${u:-none}"`,
+		Op: plan.Update, Summary: "turn swap off, comment it out in /etc/fstab, mask its units",
 		Timeout: 10 * time.Minute, // what was swapped out is read back
 		// There is no moment without an fstab, and what takes its place is on the disk.
 		Run: `swapoff -a || exit
-[ -e /etc/fstab ] || exit 0
+if [ -e /etc/fstab ]; then
 cp -p /etc/fstab /etc/fstab.hactl && cp -p /etc/fstab /etc/.fstab.hactl &&
 sed -i -E 's/^([^#[:space:]][^[:space:]]*[[:space:]]+[^[:space:]]+[[:space:]]+swap[[:space:]])/#\1/' /etc/.fstab.hactl &&
-sync /etc/fstab.hactl /etc/.fstab.hactl && mv /etc/.fstab.hactl /etc/fstab && sync /etc`,
+sync /etc/fstab.hactl /etc/.fstab.hactl && mv /etc/.fstab.hactl /etc/fstab && sync /etc || exit
+fi
+systemctl daemon-reload
+for u in $(` + swapUnits + `); do
+systemctl stop -- "$u"
+systemctl mask --quiet -- "$u" 2>/dev/null || systemctl disable --quiet -- "$u" || exit # one in /etc cannot be masked
+done
+swapoff -a`,
 	}.Step()
 }
 

@@ -8,7 +8,7 @@ exec 2>/dev/null
 say() { printf '%s\t%s\t%s\n' "$1" "$2" "$3"; }
 ours() { grep -qE 'Written by hactl|HACTL_CONFIG=' "$R$1"; }
 if command -v dpkg-query >/dev/null; then
-	package_of() { p=$(dpkg-query -S "$1") && printf '%s\n' "${p%%:*}"; }
+	package_of() { p=$(dpkg-query -S "$1") && [ -n "$p" ] && printf '%s\n' "${p%%:*}"; }
 	changed() { m=$(md5sum <"$R$1"); ! dpkg-query -W -f='${Conffiles}\n' "$2" | grep -qF " $1 ${m%% *}"; }
 else
 	package_of() { rpm -qf --qf '%{NAME}\n' "$1"; }

@@ -83,6 +83,8 @@ const (
 	// farFromHere is how far hosts may be from hactl's own clock: certificates
 	// are made by it.
 	farFromHere = time.Minute
+	// beforeNow is how far certificates are dated back, less a margin (pki).
+	beforeNow = 4 * time.Minute
 )
 
 // clock is the better of the two measurements of a host's clock.
@@ -141,7 +143,11 @@ func clockSkew(_ context.Context, c *Cluster) []Finding {
 		case margin > skewWarning:
 			return unknown("the line is too slow to compare clocks: %s to and fro", (2 * margin).Round(time.Millisecond))
 		case k.Offset.Abs()-k.Error > farFromHere:
-			return one(says("the clock is %s off that of this machine, which makes the certificates", k.Offset.Round(time.Second)))
+			f := says("the clock is %s off that of this machine, which makes the certificates", k.Offset.Round(time.Second))
+			if len(c.CAs) == 0 && k.Offset < -beforeNow { // a CA lasts for ten years, and would not be valid yet
+				f = f.as(Error).do("correct the clock of this machine or that of the hosts, before hactl up makes the CAs: date; chronyc tracking")
+			}
+			return one(f)
 		}
 		return nil
 	})

@@ -16,7 +16,7 @@ var All = []Check{
 	{"disk-space", "there is room for etcd and for containers", Error, "free space, or mount a larger disk there", diskSpace},
 	{"disk-latency", "99 of 100 synchronous writes take less than 10 ms", Warning, "put etcd's data on a local SSD; a slow disk makes leaders change under load", diskLatency},
 	{"mount-options", "file systems allow what is put on them", Error, "remount the file system without that option and mend /etc/fstab", mountOptions},
-	{"swap", "swap is off", Warning, "nothing to do: hactl up turns swap off and comments it out in /etc/fstab", swap},
+	{"swap", "swap is off", Warning, "nothing to do: hactl up turns swap off, comments it out in /etc/fstab and masks its units", swap},
 
 	// Does the kernel have what is needed?
 	{"kernel-version", "the kernel is recent enough", Error, "install a newer kernel", kernelVersion},

@@ -57,6 +57,18 @@ var broken = []struct {
 		c.Facts["master-1"].Disk("/var/lib/containerd").Options = []string{"rw", "nosuid"}
 	}, Warning, "master-1", "nosuid"},
 	{"mount-options", "a file system that was not looked at", func(c *Cluster) { c.Facts["master-1"].Disks = nil }, Unknown, "master-1", "/opt/hactl"},
+	{"swap", "of zram", func(c *Cluster) { c.Facts["worker-1"].SwapUnits = []string{"dev-zram0.swap", "zramswap.service"} }, Warning, "worker-1", "when the host boots: dev-zram0.swap, zramswap.service"},
+	{"disk-space", "a large disk that is nearly full", func(c *Cluster) {
+		*c.Facts["worker-1"].Disk("/var/lib/kubelet") = facts.Disk{Dir: "/var/lib/kubelet", Mount: "/", Type: "ext4", SizeBytes: 1000 * gib, FreeBytes: 90 * gib}
+	}, Error, "worker-1", "9 % of / are free (90.0 GiB) for /var/lib/kubelet: the kubelet evicts pods below 10 %"},
+	{"disk-space", "images soon evicted", func(c *Cluster) {
+		*c.Facts["worker-1"].Disk("/var/lib/containerd") = facts.Disk{Dir: "/var/lib/containerd", Mount: "/srv", Type: "ext4", SizeBytes: 100 * gib, FreeBytes: 17 * gib}
+	}, Warning, "worker-1", "17 % of /srv are free"},
+	{"clock-skew", "an operator far ahead, and no CA yet", func(c *Cluster) { allOff(c, -6*time.Minute) }, Error, "master-1", "off that of this machine"},
+	{"clock-skew", "an operator far ahead, with the CAs", func(c *Cluster) {
+		allOff(c, -6*time.Minute)
+		c.CAs = map[string]string{"kubernetes": caOne}
+	}, Warning, "master-1", "off that of this machine"},
 	{"swap", "on", func(c *Cluster) { c.Facts["worker-1"].Swap = true }, Warning, "worker-1", "swap is on"},
 	{"kernel-version", "too old for Kubernetes", func(c *Cluster) { c.Facts["master-1"].Kernel = "4.18.0-553.el8" }, Error, "master-1", "4.19"},
 	{"kernel-version", "too old for nftables", func(c *Cluster) { c.Facts["master-1"].Kernel = "5.10.0-30" }, Error, "master-1", "5.13"},
@@ -103,7 +115,7 @@ var broken = []struct {
 			p.Clock.Offset = -time.Hour
 			c.Facts[n].ClockError = time.Second
 		}
-	}, Warning, "", "certificates"},
+	}, Error, "", "certificates"},
 	{"time-sync", "nothing", func(c *Cluster) { c.Facts["master-1"].TimeSync = "" }, Warning, "master-1", "keeps the clock"},
 	{"private-address", "on no interface", func(c *Cluster) {
 		c.Facts["master-1"].Interfaces[1].Prefixes = []netip.Prefix{netip.MustParsePrefix("198.51.100.7/24")}
@@ -250,6 +262,14 @@ const nftDrop = `table inet filter {
 		iif "lo" accept
 		tcp dport { 22, 8000-8100 } accept
 	}`
+
+// allOff sets the clocks of all hosts off that of the operator.
+func allOff(c *Cluster, by time.Duration) {
+	for name, p := range c.probes {
+		p.Clock.Offset = by
+		c.Facts[name].ClockOffset, c.Facts[name].ClockError = by.Seconds(), time.Millisecond
+	}
+}
 
 // others1 lets a host have something that belongs to others.
 func others1(c *Cluster, host, line string) {

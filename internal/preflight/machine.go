@@ -131,6 +131,36 @@ func memory(_ context.Context, c *Cluster) []Finding {
 	})
 }
 
+// The kubelet's thresholds, of a disk as a whole: below them it evicts pods, and
+// starts none (evictionHard of KubeletConfiguration, whose defaults hactl keeps).
+const (
+	nodeThreshold  = 10 // per cent that are available to pods, in /var/lib/kubelet
+	imageThreshold = 15 // and to images, in /var/lib/containerd
+	nearThreshold  = 5  // per cent above them that are soon used
+)
+
+// evictions are disks that the kubelet would call full, however much is free there.
+func (c *Cluster) evictions(h host) (out []Finding) {
+	for _, d := range []struct {
+		dir   string
+		least int64
+	}{{"/var/lib/kubelet", nodeThreshold}, {"/var/lib/containerd", imageThreshold}} {
+		disk := h.Facts.Disk(d.dir)
+		if disk == nil || disk.SizeBytes <= 0 {
+			continue // said elsewhere
+		}
+		percent := disk.FreeBytes * 100 / disk.SizeBytes
+		text := says("%d %% of %s are free (%s) for %s: the kubelet evicts pods below %d %%", percent, disk.Mount, size(disk.FreeBytes), d.dir, d.least)
+		switch {
+		case percent < d.least:
+			out = append(out, text.as(Error).do("free space there, or mount another disk"))
+		case percent < d.least+nearThreshold:
+			out = append(out, text.as(Warning).do("free space there, or mount another disk"))
+		}
+	}
+	return out
+}
+
 func diskSpace(_ context.Context, c *Cluster) []Finding {
 	quota := c.Inv.Etcd.QuotaBackendBytes
 	return c.each(func(h host) []Finding {
@@ -150,7 +180,7 @@ func diskSpace(_ context.Context, c *Cluster) []Finding {
 			room(c.Inv.Etcd.DataDir, gib, max(gib, quota/4))
 		}
 		room("/var/lib/containerd", 3*gib, 10*gib)
-		return out
+		return append(out, c.evictions(h)...)
 	})
 }
 
@@ -206,10 +236,14 @@ func mountOptions(_ context.Context, c *Cluster) []Finding {
 
 func swap(_ context.Context, c *Cluster) []Finding {
 	return c.each(func(h host) []Finding {
+		var out []Finding
 		if h.Facts.Swap {
-			return one(says("swap is on"))
+			out = append(out, says("swap is on"))
 		}
-		return nil
+		if units := h.Facts.SwapUnits; len(units) > 0 {
+			out = append(out, says("swap comes back when the host boots: %s", strings.Join(units, ", ")))
+		}
+		return out
 	})
 }
 
