@@ -160,6 +160,12 @@ func eachPath(v reflect.Value, at string, visit func(path, format string, p *str
 			fv = fv.Elem()
 		}
 		switch {
+		case fv.Kind() == reflect.Map && f.format == "file":
+			for _, key := range fv.MapKeys() {
+				value := fv.MapIndex(key).String()
+				visit(join(join(at, f.name), key.String()), f.format, &value)
+				fv.SetMapIndex(key, reflect.ValueOf(value))
+			}
 		case f.format == "path" || f.format == "file":
 			visit(join(at, f.name), f.format, fv.Addr().Interface().(*string))
 		case f.name == "hosts":

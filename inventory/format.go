@@ -53,6 +53,7 @@ var formats = map[string]format{
 	"env":            {help: "the name of an environment variable such as SUDO_PASSWORD", pattern: `^[A-Za-z_][A-Za-z0-9_]*$`},
 	"path":           {help: "the path of a file or folder on this machine", pattern: `^` + pathPattern + `$`, check: checkPath},
 	"file":           {help: "the path of a file that is on this machine", pattern: `^` + pathPattern + `$`, check: checkPath}, // see resolvePaths
+	"filename":       {help: "the name of a file such as audit-policy.yaml", pattern: `^[A-Za-z0-9][-A-Za-z0-9_.]*$`, most: 100},
 	"hostdir":        {help: "an absolute path on the hosts such as /var/lib/etcd", pattern: `^/[-A-Za-z0-9_./]+$`, check: checkHostDir},
 	"hostkey":        {help: "a host key such as 'ssh-ed25519 AAAA...' or 'SHA256:...' as ssh-keyscan and ssh-keygen -lf print it", pattern: `^(SHA256:[A-Za-z0-9+/]{43}=?|[a-z0-9@.-]+ [A-Za-z0-9+/]+={0,2}( .*)?)$`, check: checkHostKey},
 	"url":            {help: "a URL such as https://mirror.example.com/hactl", pattern: `^https?://[^\s]+$`, check: checkURL},

@@ -44,7 +44,7 @@ func fullFile(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
 	t.Setenv("HOME", dir)
-	touch(t, dir, "pod-network.yaml", "k", ".ssh/id_ed25519", "etcd-ca.pem", "etcd-ca-key.pem", "ca.pem", "ca-key.pem", "front-proxy-ca.pem", "front-proxy-ca-key.pem")
+	touch(t, dir, "pod-network.yaml", "audit-policy.yaml", "k", ".ssh/id_ed25519", "etcd-ca.pem", "etcd-ca-key.pem", "ca.pem", "ca-key.pem", "front-proxy-ca.pem", "front-proxy-ca-key.pem")
 	path := filepath.Join(dir, "inventory.yaml")
 	if err := os.WriteFile(path, []byte(fullText(t)), 0o600); err != nil {
 		t.Fatal(err)

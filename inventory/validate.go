@@ -19,6 +19,8 @@ func validate(inv *Inventory, d *decoder) {
 	validatePKI(inv, d)
 	validateEtcd(inv, d)
 	validateShutdown(inv, d)
+	validateFlagFiles(inv, d)
+	validateAnonymous(inv, d)
 	validateArtifacts(inv, d)
 }
 

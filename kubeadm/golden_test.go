@@ -361,3 +361,44 @@ func TestKubeletIsNamedByUnitAndBinary(t *testing.T) {
 		t.Error("another binary has the same name")
 	}
 }
+
+// A file that changes makes another manifest, and with it another process; a cluster
+// without files keeps the manifests that it has.
+func TestFilesOfTheOperatorReachTheApiserver(t *testing.T) {
+	inv := inventorytest.Three(t)
+	c := clusterOf(t, inv, true)
+	m := inv.Masters()[0]
+	without, err := c.madeFrom(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "audit.yaml")
+	seen := map[string]bool{without: true}
+	for _, content := range []string{"rules: [a]\n", "rules: [b]\n"} {
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c.Inv.Kubernetes.Files = map[string]string{"audit-policy.yaml": path}
+		from, err := c.madeFrom(m)
+		if err != nil || seen[from] {
+			t.Errorf("%q makes the same manifests as before, %v", content, err)
+		}
+		seen[from] = true
+		files := nodeFiles(t, c, m)
+		put := files["/etc/kubernetes/hactl-files/audit-policy.yaml"]
+		if string(put.Content) != content || put.Mode != 0o600 {
+			t.Errorf("%+v", put)
+		}
+		if conf := string(files[initFile].Content); !strings.Contains(conf, "hostPath: /etc/kubernetes/hactl-files\n") {
+			t.Errorf("not mounted: %s", conf)
+		}
+	}
+	c.Inv.Kubernetes.Files = map[string]string{"audit-policy.yaml": path + ".gone"}
+	if _, err := c.Files(m); err == nil || !strings.Contains(err.Error(), "kubernetes.files.audit-policy.yaml") {
+		t.Errorf("%v", err)
+	}
+	c.Inv.Kubernetes.Files = nil
+	if from, err := c.madeFrom(m); err != nil || from != without {
+		t.Errorf("without files again: %v", err)
+	}
+}

@@ -146,6 +146,10 @@ func (c Cluster) madeFrom(h *inventory.Host) (string, error) {
 
 func (c Cluster) initConfig(h *inventory.Host, taints []inventory.Taint, labels string) ([]byte, error) {
 	inv := c.Inv
+	files, err := c.extraFiles()
+	if err != nil {
+		return nil, err
+	}
 	return templates.Render("kubeadm-init.yaml.tmpl", map[string]any{
 		"Cluster": inv.Cluster, "Name": h.Name, "Address": h.PrivateAddress.String(), "Port": inv.VIP.Port,
 		"Taints": taints, "Labels": labels, "IgnorePreflight": c.ignorePreflight(),
@@ -168,7 +172,7 @@ func (c Cluster) initConfig(h *inventory.Host, taints []inventory.Taint, labels 
 			// for logs and exec. hactl gives every node a certificate of this CA.
 			"kubelet-certificate-authority": pkiDir + "/ca.crt",
 		}, inv.Kubernetes.APIServerExtraArgs),
-		"ServingDir": servingDir,
+		"ServingDir": servingDir, "FilesDir": inventory.FilesDir, "Files": files.sum(),
 		"ControllerArgs": args(servingArgs(map[string]string{
 			// It starts some forty controllers, each with a token of its own from
 			// the API: at the default of 20 requests a second that takes 5 s, in

@@ -33,6 +33,11 @@ func (c Cluster) Files(h *inventory.Host) ([]plan.Step, error) {
 	if h.Role != inventory.ControlPlane {
 		return steps, nil
 	}
+	extra, err := c.extraFiles()
+	if err != nil {
+		return nil, err
+	}
+	steps = append(steps, extra.steps(h)...)
 	conf, err := c.InitConfig(h)
 	if err != nil {
 		return nil, err

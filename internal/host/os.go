@@ -224,7 +224,7 @@ func formerParameters(answer string) (out []plan.Made) {
 // swapUnits is a shell script that prints the units that make swap when the host
 // boots: those of /etc/fstab, of zram, of a swap partition, and others. systemd reads
 // /etc/fstab anew at a reload.
-const swapUnits = `{ systemctl list-unit-files --no-legend '*.swap' 2>/dev/null | while read -r u state _; do case $state in masked|disabled) ;; *) echo "$u";; esac; done
+const swapUnits = `{ systemctl list-unit-files --no-legend '*.swap' 2>/dev/null | while read -r x state _; do case $state in masked|disabled) ;; *) echo "$x";; esac; done
 ! systemctl is-enabled --quiet zramswap.service 2>/dev/null || echo zramswap.service; }`
 
 func (h Host) swap() plan.Step {
