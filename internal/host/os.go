@@ -136,6 +136,10 @@ keep=--no-remove; [ "$may" = '  ' ] || [ -n "$(refused)" ] || keep=
 patiently apt-get -y $keep --no-install-recommends -o Dpkg::Options::=--force-confold install ` + want + `
 }
 patiently dpkg --configure -a || exit
+# Debian starts a keepalived that finds a configuration.
+case ' ` + want + ` ' in *' keepalived '*) if [ -s /etc/keepalived/keepalived.conf ] && [ ! -e /usr/sbin/keepalived ]; then
+systemctl mask --runtime --quiet keepalived.service; trap 'systemctl unmask --runtime --quiet keepalived.service' EXIT
+fi ;; esac
 install && exit
 # A source that does not answer is no matter as long as another has the packages.
 patiently apt-get update || echo "not every package source answers: going on with the others"
