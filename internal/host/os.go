@@ -2,6 +2,7 @@ package host
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -91,6 +92,18 @@ func (h Host) packages() plan.Step {
 	return s.Step()
 }
 
+// holdKeepalived keeps a keepalived that is about to be installed from being started.
+func holdKeepalived(want string) string {
+	if !slices.Contains(strings.Fields(want), "keepalived") {
+		return ""
+	}
+	return `if [ -s /etc/keepalived/keepalived.conf ] && [ ! -e /usr/sbin/keepalived ]; then
+systemctl mask --runtime --quiet keepalived.service
+trap 'systemctl unmask --runtime --quiet keepalived.service' EXIT
+fi
+`
+}
+
 // mayRemove are the packages that apt may remove.
 func (h Host) mayRemove() (out []string) {
 	for _, w := range h.TakeOver {
@@ -137,10 +150,7 @@ patiently apt-get -y $keep --no-install-recommends -o Dpkg::Options::=--force-co
 }
 patiently dpkg --configure -a || exit
 # Debian starts a keepalived that finds a configuration.
-case ' ` + want + ` ' in *' keepalived '*) if [ -s /etc/keepalived/keepalived.conf ] && [ ! -e /usr/sbin/keepalived ]; then
-systemctl mask --runtime --quiet keepalived.service; trap 'systemctl unmask --runtime --quiet keepalived.service' EXIT
-fi ;; esac
-install && exit
+` + holdKeepalived(want) + `install && exit
 # A source that does not answer is no matter as long as another has the packages.
 patiently apt-get update || echo "not every package source answers: going on with the others"
 install && exit
