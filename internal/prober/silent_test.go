@@ -13,6 +13,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"hactl/internal/testneeds"
 )
 
 // member is what answers, or does not, where a peer's etcd should be.
@@ -124,6 +126,7 @@ func TestDeathOfTheLocalAPIServerIsSeenAtOnce(t *testing.T) {
 // The filter is handed to ss itself, without --kill, which needs root: of two
 // connections to two ports, in either family, it finds the one that is meant.
 func TestConnectionsOfEitherFamilyAreFound(t *testing.T) {
+	ss := testneeds.Path(t, "ss")
 	for _, host := range []string{"127.0.0.1", "::1"} {
 		t.Run(host, func(t *testing.T) {
 			meant, other := connected(t, host), connected(t, host)
@@ -131,7 +134,7 @@ func TestConnectionsOfEitherFamilyAreFound(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			out, err := exec.CommandContext(t.Context(), "ss", append([]string{"--tcp", "--no-header", "--numeric"}, filter...)...).CombinedOutput()
+			out, err := exec.CommandContext(t.Context(), ss, append([]string{"--tcp", "--no-header", "--numeric"}, filter...)...).CombinedOutput()
 			if err != nil {
 				t.Fatalf("ss: %v: %s", err, out)
 			}

@@ -22,6 +22,7 @@ var debian = map[string]string{
 	"nft":             "nftables",
 	"nsenter":         "util-linux",
 	"ps":              "procps",
+	"ss":              "iproute2",
 	"systemd-analyze": "systemd",
 	"unshare":         "util-linux",
 }
