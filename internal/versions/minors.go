@@ -1,5 +1,7 @@
 package versions
 
+import "golang.org/x/mod/semver"
+
 // minors is the table of everything that hactl installs.
 //
 // Where the figures come from:
@@ -72,7 +74,7 @@ func GoneFrom(kubernetes string) Gone {
 		out.FeatureGates = append(out.FeatureGates, m.Gone.FeatureGates...)
 		out.KubeadmGates = append(out.KubeadmGates, m.Gone.KubeadmGates...)
 		out.KubeadmAPIs = append(out.KubeadmAPIs, m.Gone.KubeadmAPIs...)
-		if m.Name == minorName(kubernetes) {
+		if m.Name == semver.MajorMinor(kubernetes) {
 			break
 		}
 	}

@@ -5,8 +5,8 @@ package versions
 
 import (
 	"slices"
-	"strconv"
-	"strings"
+
+	"golang.org/x/mod/semver"
 )
 
 // ImageRepository is where kubeadm expects the control-plane images; hosts
@@ -67,7 +67,7 @@ func Known() []string {
 // MinorOf finds the minor that a Kubernetes version belongs to.
 func MinorOf(kubernetes string) (Minor, bool) {
 	for _, m := range minors {
-		if minorName(kubernetes) == m.Name {
+		if semver.MajorMinor(kubernetes) == m.Name {
 			return m, true
 		}
 	}
@@ -136,12 +136,6 @@ func (s Set) PauseImage() string { return ImageRepository + "/pause:" + s.Pause 
 // FlannelImage is flannel under the name that its project gives it.
 func (s Set) FlannelImage() string { return "ghcr.io/flannel-io/flannel:" + s.Flannel }
 
-// minorName is "v1.36" of "v1.36.3".
-func minorName(version string) string {
-	i := strings.LastIndexByte(version, '.')
-	return version[:max(i, 0)]
-}
-
 // Fit says how well a version fits into a list of known ones.
 type Fit int
 
@@ -161,21 +155,12 @@ func FitOf(version string, known []string) Fit {
 	fit := Foreign
 	for _, k := range known {
 		switch {
-		case minorName(k) != minorName(version):
-		case patch(version) > patch(k):
+		case !semver.IsValid(version) || semver.MajorMinor(k) != semver.MajorMinor(version):
+		case semver.Compare(version, k) > 0:
 			fit = Patch
 		case fit == Foreign:
 			fit = Older
 		}
 	}
 	return fit
-}
-
-// patch is 3 of "v1.36.3"; -1 where it is not a number.
-func patch(version string) int {
-	n, err := strconv.Atoi(version[strings.LastIndexByte(version, '.')+1:])
-	if err != nil {
-		return -1
-	}
-	return n
 }

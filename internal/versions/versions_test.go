@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/mod/semver"
 )
 
 var form = regexp.MustCompile(`^v\d+\.\d+\.\d+$`)
@@ -39,7 +41,7 @@ func TestMinorsStandInOrderWithTheirOwnPatches(t *testing.T) {
 	for _, m := range Minors() {
 		names = append(names, m.Name)
 		for i, p := range m.Patches {
-			if minorName(p) != m.Name || i > 0 && patch(p) <= patch(m.Patches[i-1]) {
+			if semver.MajorMinor(p) != m.Name || i > 0 && semver.Compare(p, m.Patches[i-1]) <= 0 {
 				t.Errorf("%s: patch %s", m.Name, p)
 			}
 		}
@@ -131,7 +133,7 @@ func TestDocumentationListsEverySet(t *testing.T) {
 	for _, m := range Minors() {
 		p := m.parts
 		name := strings.TrimPrefix(m.Name, "v")
-		if m.Name == minorName(Default) {
+		if m.Name == semver.MajorMinor(Default) {
 			name += " (default: " + Default + ")"
 		}
 		row := "| " + strings.Join([]string{
