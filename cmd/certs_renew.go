@@ -21,7 +21,7 @@ theirs one after another, with a look at the whole cluster in between; each proc
 has to serve what it was given before the next host is begun. No apiserver restarts.
 
 If something has expired already, all masters take theirs at once: etcd first, then
-the control plane, then the kubelets. The CAs stay.
+the kubelets, then the control plane. The CAs stay.
 
 It can be killed at any moment; the next run completes what was begun.
 Exit code 0: done; 2: --dry-run, something is due; 5: the cluster was not well between

@@ -28,12 +28,25 @@ func (a *app) confirm(ctx context.Context, q ops.Question) error {
 		return nil
 	}
 	if !ui.IsTerminal(a.stderr) {
+		if q.Word != "" { // --yes does not answer it
+			return usagef("%s", q.NoTerminal)
+		}
 		return usagef("%s; use --yes", q.NoTerminal)
 	}
-	fmt.Fprintf(a.stderr, "%s [y/N] ", q.Text)
+	if q.Word != "" {
+		fmt.Fprintf(a.stderr, "%s Type %s to go on: ", q.Text, q.Word)
+	} else {
+		fmt.Fprintf(a.stderr, "%s [y/N] ", q.Text)
+	}
 	answer, err := a.readLine(ctx)
 	if err != nil {
 		return err
+	}
+	if q.Word != "" {
+		if strings.TrimSpace(answer) == q.Word {
+			return nil
+		}
+		return exitcode.With(exitcode.Interrupted, fmt.Errorf("not confirmed; %s", q.Undone))
 	}
 	if l := strings.ToLower(strings.TrimSpace(answer)); l != "y" && l != "yes" {
 		return exitcode.With(exitcode.Interrupted, fmt.Errorf("not confirmed; %s", q.Undone))

@@ -150,3 +150,24 @@ func shownUpTo(t *testing.T, person *os.File, text string) string {
 	}
 	return got.String()
 }
+
+// A question with a word takes that word alone; --yes does not answer it.
+func TestQuestionWithAWordWantsTheWord(t *testing.T) {
+	q := ops.Question{Text: "The cluster is made anew.", Word: "prod", NoTerminal: "no terminal; give --yes-restore prod", Undone: "nothing was changed"}
+	for answer, ok := range map[string]bool{"prod\n": true, "yes\n": false, "y\n": false, "production\n": false, "\n": false} {
+		a, _ := typed(t, answer, "dumb")
+		err := a.confirm(t.Context(), q)
+		if (err == nil) != ok || !ok && exitcode.Of(err) != exitcode.Interrupted {
+			t.Errorf("%q: %v", answer, err)
+		}
+	}
+	q.Yes = true
+	if err := (&app{stderr: io.Discard}).confirm(t.Context(), q); err != nil {
+		t.Errorf("answered on the command line: %v", err)
+	}
+	q.Yes = false
+	err := (&app{stderr: io.Discard}).confirm(t.Context(), q)
+	if exitcode.Of(err) != exitcode.Usage || strings.Contains(err.Error(), "use --yes") {
+		t.Errorf("without a terminal: %v", err)
+	}
+}

@@ -26,6 +26,7 @@ var core = []string{
 	"TestSnapshotIsSavedVerifiedAndRefused",
 	"TestCertificatesAreReported",
 	"TestCertificatesAreRenewedWithoutARestart",
+	"TestRestoreAfterALostQuorum",
 	"TestEtcdRefusesAClientWithoutACertificate",
 	"TestAnonymousRequestIsRefused",
 	"TestForeignCAIsNeverReplaced",
@@ -66,6 +67,8 @@ var extended = []string{
 	"TestConnectionOutlivesTheMoveOfTheVIP",
 	// Hosts that are replaced, missing, killed.
 	"TestClusterOfAnOlderHactlIsTakenOver",
+	"TestExpiredClusterIsBroughtBack",
+	"TestRestoreOnEmptyMasters",
 	"TestHostsAreRemoved",
 	"TestReplacedMasterJoinsAgain",
 	"TestEtcdDataWipedOnAMaster",

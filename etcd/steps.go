@@ -102,7 +102,7 @@ func (p *Plan) emptied() error {
 		return nil
 	}
 	return remote.Hint(&RefusedError{fmt.Errorf("cluster %s has run (%s), and no master holds its etcd data in %s: an empty cluster would take its place", p.Inv.Cluster, witness, p.Inv.Etcd.DataDir)},
-		"if a disk is not mounted or a master is switched off: bring it back and run hactl again. If the data is lost: restore it from an etcd snapshot. "+
+		"if a disk is not mounted or a master is switched off: bring it back and run hactl again. If the data is lost: hactl restore FILE, from a snapshot. "+
 			"To give this cluster up: move the store away (mv %[1]s %[1]s.old), use hosts that are not joined to it, and run hactl up", p.Inv.PKI.Store)
 }
 
@@ -111,6 +111,10 @@ func (p *Plan) otherCluster(m *inventory.Host, d Disk) error {
 	if n := p.PKI.Identity.GenerationOf(d.Established); n > p.PKI.Identity.Generation {
 		return remote.Hint(&RefusedError{fmt.Errorf("etcd/%s: the host is of generation %d of cluster %s, the store %s is of generation %d: it is an old copy", m.Name, n, p.Inv.Cluster, p.Inv.PKI.Store, p.PKI.Identity.Generation)},
 			"use the store of the operator who restored the cluster last, or its backup")
+	}
+	if n := p.PKI.Identity.GenerationOf(d.Established); n > 0 {
+		return remote.Hint(&RefusedError{fmt.Errorf("etcd/%s: the host is of generation %d of cluster %s, which is of generation %d by now", m.Name, n, p.Inv.Cluster, p.PKI.Identity.Generation)},
+			"if a restore is under way, complete it: hactl restore FILE. If the host was away meanwhile, move its old data away, and hactl up adds it anew: mv %[1]s/member %[1]s/member.old; rm %[2]s", p.Inv.Etcd.DataDir, establishedFile)
 	}
 	return remote.Hint(&RefusedError{fmt.Errorf("etcd/%s: the host holds a member of cluster %q, expected %q", m.Name, d.Established, p.Token())},
 		"restore the PKI store of that cluster (%s), or use hosts without an etcd member", p.Inv.PKI.Store)

@@ -71,6 +71,9 @@ const restartStale = `set -e
     sleep 0.5
   done
 }
+# The kubelet waits for up to five minutes before it starts again what ended with an
+# expired certificate; a new kubelet does not.
+[ -n "$(pids_of kube-apiserver)" ] || { echo "restarting the kubelet: there is no apiserver"; systemctl restart kubelet.service; }
 for name in $( ( ` + staleLook + `) | sed -n 's/^stale //p' | sort -u); do again "$name"; done
 `
 

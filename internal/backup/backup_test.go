@@ -261,3 +261,37 @@ func TestArchiveIsReadableByItsRecipientsOnly(t *testing.T) {
 		t.Errorf("no key at all: %v %v", to, err)
 	}
 }
+
+func TestNewerListsWhatARestoreLoses(t *testing.T) {
+	old, now := file(t, sealed(database(t, "3.6.0"))), filepath.Join(t.TempDir(), "now.db")
+	db, err := os.ReadFile(old)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(now, db[:len(db)-trailerSize], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b, err := bolt.Open(now, 0o600, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = b.Update(func(tx *bolt.Tx) error {
+		for i, key := range []string{"/registry/pods/default/c", "/registry/leases/kube-system/x", "/registry/events/default/y"} {
+			text, err := (&mvccpb.KeyValue{Key: []byte(key), Value: []byte("x")}).Marshal()
+			if err != nil {
+				return err
+			}
+			if err := tx.Bucket([]byte("key")).Put(revision(10+i), text); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err = errors.Join(err, b.Close()); err != nil {
+		t.Fatal(err)
+	}
+	got, err := Newer(old, now)
+	if err != nil || fmt.Sprint(got) != "[pods/default/c]" {
+		t.Errorf("%q: %v", got, err)
+	}
+}

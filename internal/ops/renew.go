@@ -129,12 +129,13 @@ func (n *renewal) stages(ctx context.Context, s *session) ([]plan.Stage, error) 
 }
 
 // recovery brings back a cluster in which certificates have expired: members of etcd
-// need one another, apiservers need etcd, kubelets need an apiserver.
+// need one another, apiservers need etcd, and a kubelet whose certificate has expired
+// does not even start, so that it starts no apiserver.
 func recovery(hosts []*inventory.Host, steps map[string]*renewSteps) []plan.Stage {
-	stages := []plan.Stage{{Name: "etcd"}, {Name: "control plane"}, {Name: "kubelets"}}
+	stages := []plan.Stage{{Name: "etcd"}, {Name: "kubelets"}, {Name: "control plane"}, {Name: "what is served"}}
 	for _, h := range hosts {
 		st := steps[h.Name]
-		for i, some := range [][]plan.Step{st.etcd, st.control, st.kubelet} {
+		for i, some := range [][]plan.Step{st.etcd, st.kubelet, st.control, st.proof} {
 			stages[i].Steps = append(stages[i].Steps, some...)
 		}
 	}
@@ -155,9 +156,9 @@ func (s *session) expired(ctx context.Context) string {
 }
 
 // renewSteps are the steps of one host by what they are for.
-type renewSteps struct{ etcd, control, kubelet []plan.Step }
+type renewSteps struct{ etcd, control, kubelet, proof []plan.Step }
 
-func (r *renewSteps) all() []plan.Step { return slices.Concat(r.etcd, r.control, r.kubelet) }
+func (r *renewSteps) all() []plan.Step { return slices.Concat(r.etcd, r.control, r.kubelet, r.proof) }
 
 func (n *renewal) steps(s *session, h *inventory.Host) (*renewSteps, error) {
 	k := kubeadm.Cluster{Inv: s.inv, Facts: s.facts, PKI: s.material}
@@ -170,7 +171,8 @@ func (n *renewal) steps(s *session, h *inventory.Host) (*renewSteps, error) {
 	if err != nil {
 		return nil, err
 	}
-	out.kubelet = append(files, k.KubeletRenewal(h, n.also), served(h, "kubelet", kubeletPort(h).Addr, pair))
+	out.kubelet = append(files, k.KubeletRenewal(h, n.also))
+	out.proof = []plan.Step{served(h, "kubelet", kubeletPort(h).Addr, pair)}
 	if h.Role != inventory.ControlPlane {
 		return out, nil
 	}
@@ -183,7 +185,7 @@ func (n *renewal) steps(s *session, h *inventory.Host) (*renewSteps, error) {
 	}
 	out.control = append(certs, k.Renewal(h, n.also))
 	for _, p := range controllerPorts() {
-		out.control = append(out.control, served(h, p.Addr, p.Addr, pair))
+		out.proof = append(out.proof, served(h, p.Addr, p.Addr, pair))
 	}
 	return out, nil
 }

@@ -49,6 +49,9 @@ type operation struct {
 	verb   string
 	phases []phase
 	finish func(context.Context, *session, *Result) error // what is left to do on this machine; may be nil
+	// anyQuorum is for an operation that brings a quorum back: hosts in Options.Skip may
+	// be missing, however many.
+	anyQuorum bool
 }
 
 // phase is one plan of an operation.
@@ -57,6 +60,8 @@ type phase struct {
 	make func(context.Context, *session) (*plan.Plan, error)
 	// before is called once the plan was confirmed; may be nil.
 	before func(context.Context, *session) error
+	// confirm asks in place of the ordinary question; may be nil.
+	confirm func(context.Context, *session, *plan.Plan) error
 }
 
 // verifyTimeout bounds how long an operation waits for nodes and workloads after
@@ -72,7 +77,7 @@ func (op operation) run(ctx context.Context, r Request, o Options) (*Result, err
 		return res, err
 	}
 	defer s.close()
-	if err := s.everyHost(op.verb, o.Skip); err != nil {
+	if err := s.everyHost(op.verb, o.Skip); err != nil && (!op.anyQuorum || !s.named(o.Skip)) {
 		return res, err
 	}
 	s.leftOut = slices.DeleteFunc(slices.Clone(o.Skip), func(name string) bool { return s.hosts[name] != nil })
@@ -111,7 +116,11 @@ func (s *session) phase(ctx context.Context, op operation, ph phase, o Options, 
 		return remote.Hint(err, "nothing was changed; see what is wrong with these hosts, then run hactl %s again", op.verb)
 	}
 	res.Path = append(res.Path, plan.Timing{Stage: cmp.Or(ph.name, "look and check"), Start: looked, End: time.Now()})
-	if err := s.confirm(ctx, p, o); err != nil {
+	confirm := ph.confirm
+	if confirm == nil {
+		confirm = func(ctx context.Context, s *session, p *plan.Plan) error { return s.confirm(ctx, p, o) }
+	}
+	if err := confirm(ctx, s, p); err != nil {
 		return err
 	}
 	if ph.before != nil {

@@ -141,6 +141,16 @@ func (s *session) everyHost(verb string, skip []string) error {
 	return errors.Join(errs...)
 }
 
+// named reports whether every host that is missing is in skip, and a master is there.
+func (s *session) named(skip []string) bool {
+	for name, err := range s.down {
+		if err != nil && !slices.Contains(skip, name) {
+			return false
+		}
+	}
+	return slices.ContainsFunc(s.inv.Masters(), func(m *inventory.Host) bool { return s.hosts[m.Name] != nil })
+}
+
 // ask collects what every plan is made from, all at once: the hosts' facts, and
 // what their disks say about etcd and the pod network.
 func (s *session) ask(ctx context.Context) error {
@@ -207,8 +217,19 @@ func (s *session) secrets(m *pki.Material) {
 	}
 }
 
-// cluster adds to what was asked what this machine has for the hosts.
+// cluster adds to what was asked what this machine has for the hosts. It is an error
+// when hosts and store do not belong together.
 func (s *session) cluster() (*cluster, error) {
+	c, err := s.unchecked()
+	if err != nil {
+		return nil, err
+	}
+	return c, c.etcdPlan().Validate()
+}
+
+// unchecked is cluster for a restore, in which hosts and store do not belong together
+// yet.
+func (s *session) unchecked() (*cluster, error) {
 	c := &cluster{session: s}
 	var err error
 	if c.bundle, err = bundle.Locate(s.inv.Artifacts.Bundle, s.inv.Versions); err != nil {
@@ -225,7 +246,7 @@ func (s *session) cluster() (*cluster, error) {
 	if s.joined, err = kubeadm.Belongs(s.inv, s.facts, s.material); err != nil {
 		return nil, err
 	}
-	return c, c.etcdPlan().Validate()
+	return c, nil
 }
 
 // established reports whether a master knows that the cluster has run.
