@@ -27,7 +27,7 @@ func (c certReport) serials() map[string]string {
 	out := map[string]string{}
 	for _, r := range c.Certificates {
 		for _, p := range r.Places {
-			if strings.HasPrefix(p, "disk ") && !strings.HasSuffix(p, "ca.crt") {
+			if strings.HasPrefix(p, "disk ") && !r.CA {
 				out[p] = r.Serial
 			}
 		}

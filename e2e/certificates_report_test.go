@@ -12,6 +12,7 @@ import (
 type certReport struct {
 	Certificates []struct {
 		Name, Host, Serial string
+		CA                 bool
 		Places             []string
 		Findings           []struct{ Kind, Where, Text string }
 	}

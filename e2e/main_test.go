@@ -77,7 +77,9 @@ func run(m *testing.M) (code int, err error) {
 	if err != nil {
 		return 1, err
 	}
-	defer os.Remove(held.Path())
+	// Held until the end: the lock of a file that is collected as garbage is gone, and
+	// another run then takes the labs of this one down.
+	defer func() { os.Remove(held.Path()) }()
 	endOnSignal()
 	code = m.Run()
 	return code, errors.Join(closeSpares(), writeFigures())
