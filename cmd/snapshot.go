@@ -21,14 +21,14 @@ const passphraseEnv = "HACTL_BACKUP_PASSPHRASE"
 func (a *app) snapshotCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "snapshot",
-		Short: "Save, list, verify and fetch snapshots of etcd",
+		Short: "Save, list, verify, rehearse and fetch snapshots of etcd",
 		Long: `Snapshots of etcd: every object of the cluster, in one file on this machine with
 a manifest beside it. A snapshot without the PKI store restores nothing: keep both.`,
 		Example: `  hactl snapshot save --with-store
   hactl snapshot list
   hactl snapshot verify snapshots-prod/prod-20270101T000000Z.db`,
 	}
-	c.AddCommand(a.snapshotSaveCommand(), a.snapshotListCommand(), a.snapshotVerifyCommand(), a.snapshotFetchCommand())
+	c.AddCommand(a.snapshotSaveCommand(), a.snapshotListCommand(), a.snapshotVerifyCommand(), a.snapshotRehearseCommand(), a.snapshotFetchCommand())
 	return c
 }
 

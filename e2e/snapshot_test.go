@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -68,6 +69,21 @@ func TestSnapshotIsSavedVerifiedAndRefused(t *testing.T) {
 			t.Errorf("%s: %s", reason, res)
 		}
 	}
+	then(t, "it is rehearsed, and nothing of that stays", func(t *testing.T) {
+		const left = `ls /var/lib/hactl /tmp /var/tmp; systemctl list-units --all --plain --no-legend 'hactl-rehearsal*'; pgrep -c -x etcd`
+		before := labOutput(t, r.Lab, "master-3", left)
+		res := r.must(t, 0, "snapshot", "rehearse", s.File, "--on", "master-3")
+		took(t, "snapshot rehearse", res.took)
+		if !strings.Contains(res.out, fmt.Sprintf("read %d keys", s.Manifest.Content.Keys)) {
+			t.Errorf("%s", res)
+		}
+		if after := labOutput(t, r.Lab, "master-3", left); after != before {
+			t.Errorf("before:\n%s\nafter:\n%s", before, after)
+		}
+		if m := readText(t, strings.TrimSuffix(s.File, ".db")+".json"); !strings.Contains(m, `"rehearsed"`) {
+			t.Errorf("the manifest says nothing of it: %s", m)
+		}
+	})
 	then(t, "one that lies on a host is fetched", func(t *testing.T) {
 		labOutput(t, r.Lab, "master-1", `ETCDCTL_API=3 etcdctl --endpoints https://127.0.0.1:2379 --cacert /etc/etcd/pki/ca.crt --cert /etc/etcd/pki/server.crt --key /etc/etcd/pki/server.key snapshot save /root/by-hand.db 2>&1`)
 		r.must(t, 0, "snapshot", "fetch", "master-1:/root/by-hand.db", "--dir", r.Path("snapshots"))

@@ -32,6 +32,18 @@ type Manifest struct {
 	CAs     map[string]string `json:"cas,omitempty"`
 	Store   string            `json:"store,omitempty"` // name of the encrypted copy of the store
 	Content Content           `json:"content"`
+	// Rehearsed is the last time an etcd was started on it; nil when none was.
+	Rehearsed *Rehearsed `json:"rehearsed,omitempty"`
+}
+
+// Rehearsed is what a throw-away etcd proved of a snapshot.
+type Rehearsed struct {
+	At       time.Time `json:"at"`
+	Host     string    `json:"host"`
+	Etcd     string    `json:"etcd"` // version
+	Keys     int       `json:"keys"` // read with their values
+	Revision int64     `json:"revision"`
+	Seconds  float64   `json:"seconds"`
 }
 
 // manifestPath is where the manifest of a snapshot lies.
