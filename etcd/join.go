@@ -26,7 +26,7 @@ type dialer = func(context.Context) (*Cluster, error)
 func (p *Plan) Join(m *inventory.Host, dial dialer) []plan.Step {
 	var steps []plan.Step
 	if m.Name == p.first() {
-		steps = append(steps, p.strangers(m, dial))
+		steps = append(steps, p.unlistedMembers(m, dial))
 	}
 	if !p.Joins(m) {
 		return steps

@@ -26,13 +26,13 @@ func (p *Plan) first() string {
 	return ""
 }
 
-// strangers returns the step that removes members of masters that are in the
+// unlistedMembers returns the step that removes members of masters that are in the
 // inventory no more. While one of them is there and does not answer, etcd adds
 // no other (ErrUnhealthy), so that a dead master cannot be replaced under another
 // name. One that answers is not removed: its host may have been taken out
 // of the inventory by mistake.
-func (p *Plan) strangers(m *inventory.Host, dial dialer) plan.Step {
-	st := plan.Step{ID: id(m, "strangers"), Host: m.Name, Title: "members that are not in the inventory", Lane: Lane}
+func (p *Plan) unlistedMembers(m *inventory.Host, dial dialer) plan.Step {
+	st := plan.Step{ID: id(m, "unlisted-members"), Host: m.Name, Title: "members that are not in the inventory", Lane: Lane}
 	look := func(ctx context.Context, use func(*Cluster, *Status, []Listed) error) error {
 		c, err := dial(ctx)
 		if err != nil {

@@ -180,7 +180,7 @@ func TestOnlyOneMasterLooksForStrangers(t *testing.T) {
 	for _, m := range p.Inv.Masters() {
 		if st := p.Join(m, nil); p.Disks[m.Name].Data && len(st) > 0 {
 			n++
-			if m.Name != "m2" || st[0].ID != "etcd/m2/strangers" {
+			if m.Name != "m2" || st[0].ID != "etcd/m2/unlisted-members" {
 				t.Errorf("%s: %s", m.Name, st[0].ID)
 			}
 		}

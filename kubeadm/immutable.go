@@ -19,22 +19,22 @@ import (
 
 const maxPodsField = "kubernetes.maxPods"
 
-// FixedError is a setting of the inventory that a running cluster does not
+// ImmutableError is a setting of the inventory that a running cluster does not
 // follow: kubeadm writes it into kubeconfigs, kubelets' configuration and the
 // cluster's own objects once, and only half of that would follow.
-type FixedError struct {
+type ImmutableError struct {
 	Field    string // of the inventory
 	Was, Now string // what the cluster was made with, what the inventory says
 	Hosts    []string
 }
 
 // Error names the field, both values and the hosts.
-func (e *FixedError) Error() string {
+func (e *ImmutableError) Error() string {
 	return fmt.Sprintf("%s is %s in the inventory, the cluster was made with %s (%s)", e.Field, e.Now, e.Was, strings.Join(e.Hosts, ", "))
 }
 
 // ExitCode is the code for "refused: not safe".
-func (e *FixedError) ExitCode() int { return 7 }
+func (e *ImmutableError) ExitCode() int { return 7 }
 
 const (
 	putBack = "nothing was changed; put the old values back: hactl cannot change them on a cluster that is there, other ones take a new cluster"
@@ -43,7 +43,7 @@ const (
 )
 
 // refusal joins the errors, with what to do; of none it is nil.
-func refusal(found []*FixedError) error {
+func refusal(found []*ImmutableError) error {
 	var out []error
 	for _, e := range found {
 		var err error = e
@@ -59,12 +59,12 @@ func refusal(found []*FixedError) error {
 // inventory's: all settings at once, each with the hosts that say so. Otherwise
 // it is nil, whatever else the plan could not look at.
 func Refused(p *plan.Plan) error {
-	var found []*FixedError
+	var found []*ImmutableError
 	for _, it := range p.Unknown() {
-		for _, e := range fixedIn(it.Err) {
-			i := slices.IndexFunc(found, func(f *FixedError) bool { return f.Field == e.Field && f.Was == e.Was && f.Now == e.Now })
+		for _, e := range immutableIn(it.Err) {
+			i := slices.IndexFunc(found, func(f *ImmutableError) bool { return f.Field == e.Field && f.Was == e.Was && f.Now == e.Now })
 			if i < 0 {
-				found = append(found, &FixedError{e.Field, e.Was, e.Now, slices.Clone(e.Hosts)})
+				found = append(found, &ImmutableError{e.Field, e.Was, e.Now, slices.Clone(e.Hosts)})
 			} else {
 				found[i].Hosts = append(found[i].Hosts, e.Hosts...)
 			}
@@ -73,13 +73,13 @@ func Refused(p *plan.Plan) error {
 	return refusal(found)
 }
 
-func fixedIn(err error) (out []*FixedError) {
+func immutableIn(err error) (out []*ImmutableError) {
 	var join interface{ Unwrap() []error }
-	var one *FixedError
+	var one *ImmutableError
 	switch {
 	case errors.As(err, &join):
 		for _, e := range join.Unwrap() {
-			out = append(out, fixedIn(e)...)
+			out = append(out, immutableIn(e)...)
 		}
 	case errors.As(err, &one):
 		out = append(out, one)
@@ -181,10 +181,10 @@ func readNode(out string) node {
 
 // fixed compares. What the cluster has once is asked of masters: a worker's
 // maxPods may be set by hand, by the size of the machine.
-func (c Cluster) fixed(h *inventory.Host, n node) (out []*FixedError) {
+func (c Cluster) fixed(h *inventory.Host, n node) (out []*ImmutableError) {
 	differs := func(field, was, now string) {
 		if was != "" && was != now {
-			out = append(out, &FixedError{Field: field, Was: was, Now: now, Hosts: []string{h.Name}})
+			out = append(out, &ImmutableError{Field: field, Was: was, Now: now, Hosts: []string{h.Name}})
 		}
 	}
 	if n.role == "" {

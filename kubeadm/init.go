@@ -118,8 +118,8 @@ func (c Cluster) Init(h *inventory.Host) (plan.Step, error) {
 	from, err := c.madeFrom(h)
 	st := plan.Script{
 		ID: id(h, "init"), Host: h.Name, Title: "kubeadm init", Op: plan.Create, Summary: "kubeadm init", Acts: initActs,
-		Look: halves + `if [ ! -e ` + markerFile + ` ]; then
-m=; [ ! -d ` + pkiDir + ` ] || m=$(halves | tr '\n' ,)
+		Look: listPartial + `if [ ! -e ` + markerFile + ` ]; then
+m=; [ ! -d ` + pkiDir + ` ] || m=$(list_partial | tr '\n' ,)
 [ -z "$m" ] && echo "not initialised" || echo "not initialised; made anew: $(echo "${m%,}" | sed 's/,/, /g')"; exit 0
 fi
 for f in admin.conf kubelet.conf controller-manager.conf scheduler.conf pki/apiserver.crt pki/apiserver-kubelet-client.crt pki/front-proxy-client.crt; do
@@ -146,7 +146,7 @@ func (c Cluster) init(ctx context.Context, env plan.Env, h *inventory.Host, from
 	// kubeadm has systemd reload its units before it starts the kubelet.
 	script := `set -e
 mkdir -p ` + kubeDir + `/manifests
-` + mend + `` + plan.EnableUnit + ` kubelet.service
+` + removePartial + `` + plan.EnableUnit + ` kubelet.service
 `
 	if first {
 		env.Part("files and kubelet")
@@ -193,7 +193,7 @@ wait $early
 	} else {
 		script += initPhases(toNode) + "\n"
 	}
-	return c.runWithImages(ctx, env, script+settle+record(from))
+	return c.runWithImages(ctx, env, script+fsyncKubeadmFiles+record(from))
 }
 
 // runWithImages runs a script once the images are there. After imagesWait it runs

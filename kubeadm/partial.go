@@ -7,12 +7,12 @@ package kubeadm
 // is looked at before it runs again, until it has once come to its end; and before
 // that is written down, the files are on the disk.
 
-// halves defines the function that prints, a line each, the files of kubeadm's own
+// listPartial defines the function that prints, a line each, the files of kubeadm's own
 // that it could not go on with, and why. The authorities and the service account's
 // keys are hactl's and not among them. Without openssl, only what is missing or
 // empty is found of the pairs. A kubeconfig is one write: its end says whether it
 // is all there.
-const halves = `halves() (
+const listPartial = `list_partial() (
 cd ` + kubeDir + ` 2>/dev/null || exit 0
 pair() { ! command -v openssl >/dev/null || { c=$(openssl x509 -noout -pubkey -in "$1" 2>/dev/null) && k=$(openssl pkey -pubout -in "$2" 2>/dev/null) && [ "$c" = "$k" ]; }; }
 whole() { # a kubeconfig, down to its last line
@@ -44,19 +44,19 @@ done
 )
 `
 
-// unfinished is true of a host on which kubeadm, or a renewal, was cut off.
-const unfinished = `{ [ ! -e ` + markerFile + ` ] || [ -e ` + renewingFile + ` ]; }`
+// initInterrupted is true of a host on which kubeadm, or a renewal, was cut off.
+const initInterrupted = `{ [ ! -e ` + markerFile + ` ] || [ -e ` + renewingFile + ` ]; }`
 
-// mend removes what halves finds, for kubeadm to make it anew: of a pair both.
-const mend = halves + `if ` + unfinished + `; then
-  halves | while read -r f why; do
+// removePartial removes what listPartial finds, for kubeadm to make it anew: of a pair both.
+const removePartial = listPartial + `if ` + initInterrupted + `; then
+  list_partial | while read -r f why; do
     echo "removing $f $why"
     case $f in *.conf) rm -f ` + kubeDir + `/"$f" ;; *) rm -f ` + pkiDir + `/"${f%.*}.crt" ` + pkiDir + `/"${f%.*}.key" ;; esac
   done
 fi
 `
 
-// settle has a master's disk hold what kubeadm wrote. Not "sync -f": in a bring-up
+// fsyncKubeadmFiles has a master's disk hold what kubeadm wrote. Not "sync -f": in a bring-up
 // that would wait for gigabytes of images as well. In the kubelet's folder it is
 // config.yaml and kubeadm-flags.env.
-const settle = `sync ` + kubeDir + `/*.conf ` + kubeDir + `/manifests/*.yaml ` + pkiDir + `/*.crt ` + pkiDir + `/*.key /var/lib/kubelet/*.[ey]* ` + kubeDir + ` ` + kubeDir + `/manifests ` + pkiDir + "\n"
+const fsyncKubeadmFiles = `sync ` + kubeDir + `/*.conf ` + kubeDir + `/manifests/*.yaml ` + pkiDir + `/*.crt ` + pkiDir + `/*.key /var/lib/kubelet/*.[ey]* ` + kubeDir + ` ` + kubeDir + `/manifests ` + pkiDir + "\n"

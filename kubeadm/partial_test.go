@@ -104,7 +104,7 @@ func TestWhatAPowerCutLeftOfKubeadmsFilesIsMadeAnew(t *testing.T) {
 			if got := summaryOf(p); got != want || p.Err() != nil {
 				t.Errorf("%q, %v, want %q", got, p.Err(), want)
 			}
-			if res, err := d.run(t.Context(), "set -e\n"+mend); err != nil || (c.want == "") != (len(res.Stdout) == 0) {
+			if res, err := d.run(t.Context(), "set -e\n"+removePartial); err != nil || (c.want == "") != (len(res.Stdout) == 0) {
 				t.Errorf("%s, %v", res.Stdout, err)
 			}
 			for f := range before {
@@ -139,11 +139,11 @@ func TestNothingIsRemovedFromAMasterThatWasInitialised(t *testing.T) {
 	d := cutOff(t)
 	d.write(t, markerFile, "x")
 	d.write(t, pkiDir+"/apiserver.key", "")
-	if res, err := d.run(t.Context(), mend); err != nil || len(res.Stdout) > 0 || !d.has(pkiDir+"/apiserver.crt") {
+	if res, err := d.run(t.Context(), removePartial); err != nil || len(res.Stdout) > 0 || !d.has(pkiDir+"/apiserver.crt") {
 		t.Errorf("%s, %v", res.Stdout, err)
 	}
 	d.write(t, renewingFile, "")
-	if _, err := d.run(t.Context(), mend); err != nil || d.has(pkiDir+"/apiserver.crt") || d.has(pkiDir+"/apiserver.key") {
+	if _, err := d.run(t.Context(), removePartial); err != nil || d.has(pkiDir+"/apiserver.crt") || d.has(pkiDir+"/apiserver.key") {
 		t.Errorf("after a renewal that was cut off: %v", err)
 	}
 }
@@ -169,10 +169,10 @@ func TestInitMendsBeforeKubeadmAndSyncsBeforeItIsDone(t *testing.T) {
 			}
 		}
 		first, last := scripts[0], scripts[len(scripts)-1]
-		if i, j := strings.Index(first, mend), strings.Index(first, "kubeadm init"); i < 0 || i > j {
+		if i, j := strings.Index(first, removePartial), strings.Index(first, "kubeadm init"); i < 0 || i > j {
 			t.Errorf("%s: mended at %d, kubeadm at %d", m.Name, i, j)
 		}
-		if i, j, k := strings.LastIndex(last, "kubeadm init"), strings.Index(last, settle), strings.Index(last, ">"+markerFile); i > j || j < 0 || j > k {
+		if i, j, k := strings.LastIndex(last, "kubeadm init"), strings.Index(last, fsyncKubeadmFiles), strings.Index(last, ">"+markerFile); i > j || j < 0 || j > k {
 			t.Errorf("%s: kubeadm at %d, synced at %d, recorded at %d", m.Name, i, j, k)
 		}
 	}

@@ -169,14 +169,14 @@ func takeStale(out string) (stale []string, rest string) {
 // makeMissing has kubeadm make anew what a run that was cut, or the power with it, left
 // damaged or took away.
 const makeMissing = `set -e
-` + mend + `cd ` + kubeDir + `
+` + removePartial + `cd ` + kubeDir + `
 for n in apiserver apiserver-kubelet-client front-proxy-client; do
   [ -e pki/$n.crt ] || kubeadm init phase certs $n --config ` + initFile + `
 done
 for n in admin kubelet controller-manager scheduler; do
   [ -e $n.conf ] || kubeadm init phase kubeconfig $n --config ` + initFile + `
 done
-` + settle + ownPairs
+` + fsyncKubeadmFiles + ownPairs
 
 // apply reads what is there, signs what is due and puts it in place in one call.
 func (r *renewal) apply(ctx context.Context, env plan.Env) error {

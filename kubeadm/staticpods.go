@@ -38,7 +38,7 @@ const rewrite = `set -e
 ` + pidsOf + `cd ` + pkiDir + `
 for f in apiserver.crt apiserver.key; do [ ! -e $f ] || mv -f $f $f.old; done
 kubeadm init phase certs apiserver --config ` + initFile + ` || { for f in apiserver.crt apiserver.key; do [ ! -e $f.old ] || mv -f $f.old $f; done; exit 1; }
-` + settle + `rm -f apiserver.crt.old apiserver.key.old
+` + fsyncKubeadmFiles + `rm -f apiserver.crt.old apiserver.key.old
 m=` + kubeDir + `/manifests/kube-apiserver.yaml
 old=$(pids_of kube-apiserver); before=$(cat $m 2>/dev/null | sha256sum)
 kubeadm init phase control-plane all --config ` + initFile + `

@@ -28,16 +28,16 @@ const (
 	pinnedLabel = "io.cri-containerd.pinned=pinned"
 )
 
-// soonest are the images without which no apiserver comes up, soon those that the
-// node wants as soon as it is up.
+// apiserverImages are those without which no apiserver comes up, controlPlaneImages
+// those that a master wants as soon as it is a node.
 var (
-	soonest = map[string]bool{"kube-apiserver": true, "pause": true}
-	soon    = map[string]bool{"kube-controller-manager": true, "kube-scheduler": true}
+	apiserverImages    = map[string]bool{"kube-apiserver": true, "pause": true}
+	controlPlaneImages = map[string]bool{"kube-controller-manager": true, "kube-scheduler": true}
 )
 
 // FirstImages returns the step that imports what an apiserver needs.
 func (h Host) FirstImages() plan.Step {
-	return h.images("images", "apiserver's images", func(a bundle.Artifact) bool { return soonest[a.Name] })
+	return h.images("images", "apiserver's images", func(a bundle.Artifact) bool { return apiserverImages[a.Name] })
 }
 
 // OtherImages returns the step that imports everything else, while the apiserver
@@ -45,7 +45,7 @@ func (h Host) FirstImages() plan.Step {
 func (h Host) OtherImages() plan.Step {
 	return h.images("other-images", "other images", func(a bundle.Artifact) bool {
 		switch {
-		case soonest[a.Name]:
+		case apiserverImages[a.Name]:
 			return false
 		case a.Name == "flannel":
 			return h.Inv.Network.Preset == "flannel"
@@ -64,7 +64,7 @@ func AwaitImages(b *bundle.Bundle) string {
 	refs := ""
 	n := 0
 	for _, a := range b.Artifacts {
-		if a.Kind == bundle.Image && soon[a.Name] {
+		if a.Kind == bundle.Image && controlPlaneImages[a.Name] {
 			refs += " -e " + remote.Quote(a.Image)
 			n++
 		}
@@ -151,9 +151,9 @@ func imports(missing, left []bundle.Artifact) []string {
 // rank is the order in which images are wanted.
 func rank(a bundle.Artifact) int {
 	switch {
-	case soonest[a.Name]:
+	case apiserverImages[a.Name]:
 		return 0
-	case soon[a.Name]:
+	case controlPlaneImages[a.Name]:
 		return 1
 	}
 	return 2

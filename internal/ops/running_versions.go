@@ -41,7 +41,7 @@ func (s *session) keepVersions() error {
 		}
 		for v, hosts := range running {
 			if v != *want {
-				errs = append(errs, &kubeadm.FixedError{Field: part.field, Was: v, Now: *want, Hosts: hosts})
+				errs = append(errs, &kubeadm.ImmutableError{Field: part.field, Was: v, Now: *want, Hosts: hosts})
 			}
 		}
 	}
