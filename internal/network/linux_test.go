@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -284,25 +285,26 @@ func TestKubeProxyOfAnotherClusterIsNotTouched(t *testing.T) {
 
 func TestProcessIsEndedByItsStartTime(t *testing.T) {
 	testneeds.Linux(t)
-	sleep := exec.CommandContext(t.Context(), "sleep", "1000")
-	if err := sleep.Start(); err != nil {
-		t.Fatal(err)
-	}
 	p := Proc{"/proc"}
-	me, err := p.process(filepath.Join("/proc", strconv.Itoa(sleep.Process.Pid)))
-	if err != nil || me == nil {
-		t.Fatal(me, err)
-	}
-	if err := p.End(Process{me.PID, me.Started - time.Second}); err != nil {
-		t.Error(err)
-	}
-	if again, err := p.process(filepath.Join("/proc", strconv.Itoa(me.PID))); err != nil || again == nil {
-		t.Fatalf("another process of that number was ended: %v", err)
-	}
-	if err := p.End(*me); err != nil {
-		t.Error(err)
-	}
-	if err := sleep.Wait(); err == nil {
-		t.Error("it was not ended")
+	for _, c := range []struct {
+		older time.Duration
+		by    syscall.Signal
+	}{{0, syscall.SIGKILL}, {time.Second, syscall.SIGTERM}} { // the latter is another process that had the number
+		sleep := exec.CommandContext(t.Context(), "sleep", "1000")
+		if err := sleep.Start(); err != nil {
+			t.Fatal(err)
+		}
+		me, err := p.process(filepath.Join("/proc", strconv.Itoa(sleep.Process.Pid)))
+		if err != nil || me == nil {
+			t.Fatal(me, err)
+		}
+		if err := p.End(Process{me.PID, me.Started - c.older}); err != nil {
+			t.Error(err)
+		}
+		_ = sleep.Process.Signal(syscall.SIGTERM) // comes second, if End did anything
+		err = sleep.Wait()
+		if got := sleep.ProcessState.Sys().(syscall.WaitStatus).Signal(); got != c.by {
+			t.Errorf("started %s before: ended by %v, want %v (%v)", c.older, got, c.by, err)
+		}
 	}
 }
