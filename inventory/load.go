@@ -70,6 +70,11 @@ func Parse(name string, data []byte, bounds ...string) (*Inventory, error) {
 	if problem != nil {
 		return nil, Problems{*problem}
 	}
+	return fromRoot(name, root, bounds)
+}
+
+// fromRoot decodes, completes and validates.
+func fromRoot(name string, root *yaml.Node, bounds []string) (*Inventory, error) {
 	d := &decoder{file: name, bounds: bounds, at: map[string]position{}, bad: map[string]bool{}}
 	if d.refuseAliases(root); len(d.problems) > 0 {
 		return nil, d.refusal()

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"hactl/etcd"
+	"hactl/internal/drill"
 	"hactl/internal/exitcode"
 	"hactl/internal/plan"
 	"hactl/internal/remote"
@@ -34,21 +35,23 @@ type RemoveOptions struct {
 // its files. A run that was cut is completed by the next one.
 func Remove(ctx context.Context, r Request, o RemoveOptions) (*Result, error) {
 	leaving := *r.Inv.Host(o.Host)
-	rest := *r.Inv
-	rest.Hosts = slices.DeleteFunc(slices.Clone(rest.Hosts), func(h inventory.Host) bool { return h.Name == o.Host })
-	o.Skip = append(o.Skip, o.Host) // whether it has to answer is for mayLeave to say
-	if len(rest.Masters()) == 0 {
+	if len(r.Inv.Masters()) == 1 && leaving.Role == inventory.ControlPlane {
 		return &Result{}, exitcode.With(exitcode.Unsafe, fmt.Errorf("%s is the only master", o.Host))
 	}
+	rest, err := r.Inv.Without(o.Host, drill.BoundNames()...)
+	if err != nil {
+		return &Result{}, err
+	}
+	o.Skip = append(o.Skip, o.Host) // whether it has to answer is for mayLeave to say
 	return operation{
 		verb: "remove",
 		phases: []phase{
 			{
-				make:   func(ctx context.Context, s *session) (*plan.Plan, error) { return s.planLeave(ctx, &leaving, &rest, o) },
+				make:   func(ctx context.Context, s *session) (*plan.Plan, error) { return s.planLeave(ctx, &leaving, rest, o) },
 				before: func(ctx context.Context, s *session) error { return s.recordRemoved(ctx, o.Host) },
 			},
 			{name: "look at the hosts that stay", make: func(ctx context.Context, s *session) (*plan.Plan, error) {
-				s.inv = &rest
+				s.inv = rest
 				return s.makePlan(ctx, func(context.Context) error { return nil })
 			}},
 			{name: "look at the node", make: func(ctx context.Context, s *session) (*plan.Plan, error) {
