@@ -37,13 +37,20 @@ func validateMasters(inv *Inventory, d *decoder) {
 	case n > 7:
 		d.report("hosts", fmt.Sprintf("%d hosts are masters; every write waits for a majority of them", n), "give at most 7 hosts the role: control-plane, the others role: worker")
 	case n%2 == 0:
-		fewer := fmt.Sprintf("%d masters do", n-1)
-		if n == 2 {
-			fewer = "1 master does"
-		}
-		d.report("hosts", fmt.Sprintf("%d masters survive no more failures than %s", n, fewer),
-			fmt.Sprintf("give %d or %d hosts the role: control-plane", n-1, n+1))
+		inv.note(d, "hosts", inv.EvenMasters(), fmt.Sprintf("give %d or %d hosts the role: control-plane", n-1, n+1))
 	}
+}
+
+// EvenMasters says what an even number of masters is worth, or "" for an odd one.
+func (inv *Inventory) EvenMasters() string {
+	n := len(inv.Masters())
+	switch {
+	case n%2 == 1:
+		return ""
+	case n == 2:
+		return "2 masters survive no more failures than 1 master does"
+	}
+	return fmt.Sprintf("%d masters survive no more failures than %d masters do", n, n-1)
 }
 
 // validateHosts looks for what two hosts cannot share, and for hosts that

@@ -62,9 +62,6 @@ func Remove(ctx context.Context, r Request, o RemoveOptions) (*Result, error) {
 		finish: func(_ context.Context, s *session, res *Result) error {
 			res.LeftOut = slices.DeleteFunc(slices.Clone(res.LeftOut), func(name string) bool { return name == o.Host })
 			res.Next = append(res.Next, fmt.Sprintf("delete %s from %s", o.Host, s.inv.Path))
-			if n := len(rest.Masters()); n%2 == 0 {
-				res.Next = append(res.Next, fmt.Sprintf("%d masters survive the loss of no more hosts than %d do: add one, or remove one", n, n-1))
-			}
 			return nil
 		},
 	}.run(ctx, r, o.Options)

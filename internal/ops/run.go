@@ -186,6 +186,9 @@ func (s *session) verify(ctx context.Context, op operation, o Options, res *Resu
 		s.Note(text)
 	})
 	res.Trips = cmp.Or(res.Trips, s.trips())
+	if even := s.inv.EvenMasters(); even != "" {
+		res.Next = append(res.Next, even+": add one, or remove one")
+	}
 	if op.finish != nil {
 		if err := op.finish(ctx, s, res); err != nil {
 			return err
