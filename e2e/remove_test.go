@@ -26,24 +26,31 @@ func (r *rig) measured(t *testing.T, args ...string) result {
 	}
 	for _, m := range end.Measured {
 		t.Log(m.String())
-		if m.Requests == 0 || m.Acknowledged == 0 || m.Lost != 0 || !m.ReadBack {
+		if m.Requests == 0 || m.Acknowledged == 0 || m.Lost != 0 {
 			t.Errorf("hactl %s: %s", args[0], m.String())
 		}
 		record(t, args[0]+": requests failed by the operation", "", float64(m.FailedByOperation))
 		record(t, args[0]+": largest gap by the operation", "ms", m.OperationGapMS)
 	}
+	// While a master is stopped for good, the writes cannot be asked of it.
+	if !end.Measured[len(end.Measured)-1].ReadBack {
+		t.Errorf("hactl %s: not all writes were read back", args[0])
+	}
 	return res
 }
 
-// forgets drops a host from the inventory, as an operator does.
-func (r *rig) forgets(t *testing.T, host string) {
+// forgets drops hosts from the inventory, as an operator does.
+func (r *rig) forgets(t *testing.T, hosts ...string) {
 	t.Helper()
 	r.inventory(t, "inventory.yaml", func(s string) string {
-		out := regexp.MustCompile(`(?m)^  - name: `+host+`\n(    .*\n)*`).ReplaceAllString(s, "")
-		if out == s {
-			t.Fatalf("%s is not in the inventory", host)
+		for _, host := range hosts {
+			out := regexp.MustCompile(`(?m)^  - name: `+host+`\n(    .*\n)*`).ReplaceAllString(s, "")
+			if out == s {
+				t.Fatalf("%s is not in the inventory", host)
+			}
+			s = out
 		}
-		return out
+		return s
 	})
 }
 
@@ -67,7 +74,7 @@ func TestHostsAreRemoved(t *testing.T) {
 		owner := r.owner(t)
 		took(t, "removal of the owner of the VIP", r.measured(t, "remove", owner).took)
 		r.nodesReady(t, 2)
-		r.forgets(t, owner)
+		r.forgets(t, "worker-1", owner)
 		if res := r.must(t, 0, "status"); strings.Contains(res.out, owner) {
 			t.Errorf("%s is still named: %s", owner, res)
 		}
