@@ -41,7 +41,7 @@ func (r *rig) objects(t *testing.T) string {
 func TestRestoreAfterALostQuorum(t *testing.T) {
 	inTurn(t)
 	r := cluster(t)
-	r.kubectlDoes(t, "create", "configmap", "in-snapshot")
+	r.kubectlDoes(t, "create", "configmap", "kept", "--from-literal=written=before")
 	file := r.saved(t)
 	r.kubectlDoes(t, "create", "configmap", "newer")
 	then(t, "a restore has to be confirmed", func(t *testing.T) {
@@ -54,7 +54,7 @@ func TestRestoreAfterALostQuorum(t *testing.T) {
 	}
 	then(t, "what the survivor has", func(t *testing.T) {
 		r.restores(t, "restore of what a survivor has", "--survivor")
-		if got := r.objects(t); !strings.Contains(got, "/newer") || !strings.Contains(got, "/in-snapshot") {
+		if got := r.objects(t); !strings.Contains(got, "/newer") || !strings.Contains(got, "/kept") {
 			t.Errorf("objects: %s", got)
 		}
 	})
@@ -70,18 +70,18 @@ func TestRestoreAfterALostQuorum(t *testing.T) {
 		_ = x.cmd.Process.Kill()
 		x.wait(t)
 		r.restores(t, "restore that goes on after a kill", file)
-		if got := r.objects(t); strings.Contains(got, "/newer") || !strings.Contains(got, "/in-snapshot") {
+		if got := r.objects(t); strings.Contains(got, "/newer") || !strings.Contains(got, "/kept") {
 			t.Errorf("objects: %s", got)
 		}
 	})
-	r.kubectlDoes(t, "delete", "configmap", "in-snapshot")
+	r.kubectlDoes(t, "delete", "configmap", "kept")
 }
 
 // TestRestoreOnEmptyMasters puts empty machines in the place of all masters.
 func TestRestoreOnEmptyMasters(t *testing.T) {
 	inTurn(t)
 	r := cluster(t)
-	r.kubectlDoes(t, "create", "configmap", "in-snapshot")
+	r.kubectlDoes(t, "create", "configmap", "kept", "--from-literal=written=before")
 	file := r.saved(t)
 	masters := r.names(lab.Master)
 	for _, m := range masters {
@@ -92,11 +92,11 @@ func TestRestoreOnEmptyMasters(t *testing.T) {
 		t.Errorf("%s", res)
 	}
 	r.restores(t, "restore on three empty masters", file)
-	if got := r.objects(t); !strings.Contains(got, "/in-snapshot") {
+	if got := r.objects(t); !strings.Contains(got, "/kept") {
 		t.Errorf("objects: %s", got)
 	}
 	r.nodesReady(t, 4)
-	r.kubectlDoes(t, "delete", "configmap", "in-snapshot")
+	r.kubectlDoes(t, "delete", "configmap", "kept")
 }
 
 // TestExpiredClusterIsBroughtBack lets every certificate of the control plane come to
