@@ -13,9 +13,9 @@ ours=${FAULTS:-keepalived-stopped apiserver-killed owner-cut-off apiserver-hung 
 theirs='keepalived-stopped apiserver-killed owner-cut-off'
 lab=bench-vip-$$
 out=$(mktemp -d)
-trap '"$hactl" lab down --name "$lab" >/dev/null 2>&1 || :; rm -rf "$out"' EXIT
 : "${XDG_CACHE_HOME:=$HOME/.cache}"
 dir=$XDG_CACHE_HOME/hactl/labs/$lab
+trap '"$hactl" lab down --name "$lab" >/dev/null 2>&1 || :; rm -rf "$out" "$dir"' EXIT
 masters='master-1 master-2 master-3'
 in_hub() { "$hactl" lab hub --name "$lab" -- "$@"; }
 

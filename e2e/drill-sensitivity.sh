@@ -17,7 +17,7 @@ file=${E2E_ARTIFACTS:-out}/drill-sensitivity.json
 out=$(mktemp -d)
 : "${XDG_CACHE_HOME:=$HOME/.cache}"
 dir=$XDG_CACHE_HOME/hactl/labs/$lab
-trap '"$hactl" lab down --name "$lab" >/dev/null 2>&1 || :; rm -rf "$out"' EXIT
+trap '"$hactl" lab down --name "$lab" >/dev/null 2>&1 || :; rm -rf "$out" "$dir"' EXIT
 trap 'exit 130' INT TERM
 
 on() { # HOST, a script on stdin
