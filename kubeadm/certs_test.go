@@ -48,6 +48,10 @@ func newDisk(t *testing.T) *disk {
 			t.Fatal(err)
 		}
 	}
+	// The kubelet is restarted where there is no apiserver.
+	if err := os.WriteFile(filepath.Join(d.bin, "systemctl"), []byte("#!/bin/sh\n[ \"$*\" = 'restart kubelet.service' ]\n"), 0o755); err != nil { //nolint:gosec // it is to run
+		t.Fatal(err)
+	}
 	return d
 }
 
