@@ -175,6 +175,11 @@ func (c Cluster) PodNetwork(h *inventory.Host, subnets map[string]netip.Prefix) 
 	return append(steps, cni), err
 }
 
+// ownUnit is a unit that no host has before.
+func ownUnit(name string) []plan.Made {
+	return []plan.Made{{Kind: "unit", Name: name, Former: plan.Former{Absent: true}}}
+}
+
 func defaultRoute(inv *inventory.Inventory) string {
 	if inv.IPv6() {
 		return "::/0"

@@ -15,7 +15,6 @@ import (
 
 // Paths of what keeps a host's pod network.
 const (
-	networkProgram  = "/usr/local/bin/hactl-network"
 	networkUnit     = "hactl-network.service"
 	networkUnitFile = "/etc/systemd/system/" + networkUnit
 	// An older hactl set the routes once, at the boot of the host.
@@ -24,8 +23,14 @@ const (
 	olderUnitFile = "/etc/systemd/system/" + olderUnit
 )
 
+// NetworkLink is the name by which people call hactl-network on a host.
+const NetworkLink = "/usr/local/bin/hactl-network"
+
 // NetworkProgram is the hactl-network of this machine.
 type NetworkProgram struct{ Path, SHA256 string }
+
+// On is where it lies on a host.
+func (p NetworkProgram) On() string { return plan.ProgramPath("hactl-network", "build", p.SHA256) }
 
 // networkConfig is what has to be in the kernel of a host.
 func (c Cluster) networkConfig(h *inventory.Host, subnets SubnetsOf) network.Config {
@@ -83,16 +88,16 @@ func (c Cluster) manages(h *inventory.Host, program string) bool {
 // in the kernel, and the proof that everything is in place. See internal/network.
 // They come after those of [Cluster.PodNetwork].
 func (c Cluster) Network(h *inventory.Host, subnets SubnetsOf) ([]plan.Step, error) {
-	data := map[string]any{"Config": "", "Program": networkProgram, "Reads": []string{networkUnitFile}}
+	data := map[string]any{"Config": "", "Program": c.NetworkProgram.On(), "Reads": []string{networkUnitFile}}
 	bare, err := templates.Render("hactl-network.service.tmpl", data)
 	if err != nil {
 		return nil, err
 	}
-	sum := plan.Digest(bare, []byte(c.NetworkProgram.SHA256))
+	sum := plan.Digest(bare)
 	data["Config"] = sum
 	unit, err := templates.Render("hactl-network.service.tmpl", data)
 	return []plan.Step{
-		plan.Executable{ID: id(h, "network-program"), Host: h.Name, Path: networkProgram, Local: c.NetworkProgram.Path, SHA256: c.NetworkProgram.SHA256, Lane: Lane}.Step(),
+		plan.Executable{ID: id(h, "network-program"), Host: h.Name, Path: c.NetworkProgram.On(), Local: c.NetworkProgram.Path, SHA256: c.NetworkProgram.SHA256, Lane: Lane}.Step(),
 		plan.File{ID: id(h, "network-unit"), Host: h.Name, Path: networkUnitFile, Content: unit, Lane: Lane}.Step(),
 		plan.Service{ID: id(h, "network"), Host: h.Name, Unit: networkUnit, Config: sum, Lane: Lane, Reads: map[string][]byte{networkUnitFile: unit}}.Step(),
 		c.routes(h, c.networkConfig(h, subnets)),

@@ -25,6 +25,7 @@ s links; command -v ip >/dev/null || echo 'no ip'; ip -o link show | head -c 131
 s addresses; ip -o addr show | head -c 131072
 s kubelet-ca; sed -n 's/^ *certificate-authority-data: *//p' /etc/kubernetes/kubelet.conf | head -c 16384
 s host-record; [ ! -e /var/lib/hactl/host.json ] || first /var/lib/hactl/host.json || echo unreadable
+s owned; [ ! -e /var/lib/hactl/owned.json ] || echo yes
 s vip-priority; [ -e /var/lib/hactl/host.json ] || sed -n '1{/^# Written by hactl/!q;};s/^ *priority \([0-9]*\)$/\1/p' /etc/keepalived/keepalived.conf
 s node-versions; [ ! -e /etc/kubernetes/kubelet.conf ] || grep -q '"versions"' /var/lib/hactl/host.json || {
 kubelet --version; containerd --version; [ ! -e /etc/etcd/established ] || etcd --version | head -n 1; }

@@ -21,7 +21,12 @@ type Brief struct {
 	Interfaces []Interface
 	KubeletCA  string // PEM of the CA that the host's kubelet trusts, "" when it has joined no cluster
 	Record     Record // zero when the host has none
+	Owned      bool   // it has the record of what hactl made on it
 }
+
+// Ours reports whether hactl has worked on the host before: it has a record, or a node
+// runs there.
+func (b *Brief) Ours() bool { return b.Record.Cluster != "" || b.KubeletCA != "" }
 
 // Facts are what a host said of itself. All of it is untrusted input: [Gather]
 // has bounded every text and removed its control characters.

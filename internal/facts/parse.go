@@ -78,6 +78,7 @@ func (a *answer) belongs(b *Brief) {
 	if b.Record, err = parseRecord(strings.TrimSpace(a.raw("host-record"))); err != nil {
 		a.fail("host-record", "%s: %v", RecordFile, err)
 	}
+	b.Owned = a.text("owned") == "yes"
 	a.nodeVersions(&b.Record.Versions)
 	if p := a.text("vip-priority"); p != "" {
 		b.Record.VIPPriority = int(a.number("vip-priority", p, 1, 254))

@@ -42,7 +42,7 @@ func sections() map[string]string {
 		"selinux":   "", "apparmor": "Y\n", "time-sync": "",
 		"firewall": "service nftables\n", "nft": "table inet filter {\n\tchain input {\n", "iptables": "",
 		"leftovers": "/etc/kubernetes/kubelet.conf\n/var/lib/etcd/member\n", "etcd-cluster": "demo-0123\n",
-		"kubelet-ca": "  Q0E=\n", "host-record": `{"apiVersion":"hactl/v1","cluster":"demo-0123","name":"master-1","vipPriority":220,"podSubnet":"10.244.1.0/24"}`, "vip-priority": "", "node-versions": "",
+		"kubelet-ca": "  Q0E=\n", "host-record": `{"apiVersion":"hactl/v1","cluster":"demo-0123","name":"master-1","vipPriority":220,"podSubnet":"10.244.1.0/24"}`, "owned": "yes\n", "vip-priority": "", "node-versions": "",
 		"kubernetes-ca": "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "front-proxy-ca": "", "etcd-ca": "",
 	}
 }

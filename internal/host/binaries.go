@@ -89,7 +89,7 @@ done`)
 
 func (h Host) binary(a bundle.Artifact, look plan.Look) plan.Step {
 	return plan.Step{
-		ID: h.id("binary-" + a.Name), Host: h.Host.Name, Title: a.Name + " " + a.Version, Lane: h.binariesLane(), Quick: true,
+		ID: h.id("binary-" + a.Name), Host: h.Host.Name, Title: a.Name + " " + a.Version, Lane: h.binariesLane(), Quick: true, Owns: h.ownsBinary(a),
 		Look: []plan.Look{look},
 		Check: func(_ context.Context, env plan.Env) (*plan.Change, error) {
 			seen, err := env.Saw(look.Key)
@@ -144,6 +144,14 @@ func binaryChange(a bundle.Artifact, seen plan.Answer) (*plan.Change, error) {
 	}
 	was, _, _ := strings.Cut(remote.Clean(state), " ")
 	return &plan.Change{Op: plan.Update, Summary: fmt.Sprintf("replace %s by %s %s", at(a), a.Name, a.Version), Pin: remote.Clean(state), Made: made(a, plan.Former{SHA256: was})}, nil
+}
+
+// ownsBinary leaves out a plugin that the operator's image has.
+func (h Host) ownsBinary(a bundle.Artifact) []plan.Made {
+	if at(a) == a.Dest && h.Inv.Artifacts.Source == "present" {
+		return nil
+	}
+	return made(a, plan.Former{Absent: true})
 }
 
 func made(a bundle.Artifact, was plan.Former) []plan.Made {

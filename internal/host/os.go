@@ -32,13 +32,29 @@ func (h Host) hostname() plan.Step {
 		ID: h.id("hostname"), Host: h.Host.Name, Title: "hostname",
 		Look: `n=$(cat /proc/sys/kernel/hostname) || exit 1
 f=$(cat /etc/hostname 2>/dev/null) || f=
-[ "$n" = ` + name + ` ] && [ "$f" = ` + name + ` ] && echo ok || echo "is $n, on disk ${f:-nothing}"`,
-		Op: plan.Update, Summary: "set the hostname to " + h.Host.Name,
+[ "$n" = ` + name + ` ] && [ "$f" = ` + name + ` ] && { echo ok; exit 0; }
+grep -qsw ` + name + ` /etc/hosts && h= || h=", not in /etc/hosts"
+echo "is $n, on disk ${f:-nothing}$h"`,
+		Op: plan.Update, Summary: "set the hostname to " + h.Host.Name, Made: h.madeHostname,
 		// The line that no look asks about comes first.
-		Run: `grep -qsw ` + name + ` /etc/hosts || { printf '127.0.1.1 %s\n' ` + name + ` >>/etc/hosts && sync /etc/hosts; } || exit
+		Run: `grep -qsw ` + name + ` /etc/hosts || { printf '%s\n' ` + remote.Quote(h.hostsLine()) + ` >>/etc/hosts && sync /etc/hosts; } || exit
 printf '%s\n' ` + name + ` >/etc/.hostname.hactl && sync /etc/.hostname.hactl && mv /etc/.hostname.hactl /etc/hostname &&
 printf '%s' ` + name + ` >/proc/sys/kernel/hostname`,
 	}.Step()
+}
+
+// hostsLine is the line of /etc/hosts by which a host knows its own name.
+func (h Host) hostsLine() string { return "127.0.1.1 " + h.Host.Name }
+
+// madeHostname is from "is NAME, on disk NAME[, not in /etc/hosts]".
+func (h Host) madeHostname(answer string) []plan.Made {
+	names, missing := strings.CutSuffix(answer, ", not in /etc/hosts")
+	running, disk, _ := strings.Cut(strings.TrimPrefix(names, "is "), ", on disk ")
+	made := []plan.Made{{Kind: "hostname", Name: h.Host.Name, Former: plan.Former{Value: running + " " + disk}}}
+	if missing {
+		made = append(made, plan.Made{Kind: "line", Name: h.hostsLine(), Target: "/etc/hosts", Former: plan.Former{Absent: true}})
+	}
+	return made
 }
 
 // packages that the cluster calls by name on a host, with what for.
@@ -249,6 +265,16 @@ f=$(grep -cE '^[^#[:space:]][^[:space:]]*[[:space:]]+[^[:space:]]+[[:space:]]+sw
 u=$(` + swapUnits + `)
 [ -z "$s$u" ] && [ "${f:-0}" = 0 ] && echo ok || echo "swap is $([ -n "$s" ] && echo on || echo off), ${f:-0} lines in fstab, units: ${u:-none}"`,
 		Op: plan.Update, Summary: "turn swap off, comment it out in /etc/fstab, mask its units",
+		Made: func(answer string) []plan.Made {
+			was, units, _ := strings.Cut(strings.TrimPrefix(answer, "swap is "), ",")
+			made := []plan.Made{{Kind: "swap", Name: "/etc/fstab", Former: plan.Former{Value: was}}}
+			if _, units, _ = strings.Cut(units, "units: "); units != "none" {
+				for _, u := range strings.Fields(units) {
+					made = append(made, plan.Made{Kind: "mask", Name: u, Former: plan.Former{Absent: true}})
+				}
+			}
+			return made
+		},
 		Timeout: 10 * time.Minute, // what was swapped out is read back
 		// There is no moment without an fstab, and what takes its place is on the disk.
 		Run: `swapoff -a || exit

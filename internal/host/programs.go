@@ -72,8 +72,12 @@ func (h Host) links(all []Program) plan.Step {
 	for _, p := range all {
 		script += " " + remote.Quote(p.Link)
 	}
+	var owns []plan.Made
+	for _, p := range all {
+		owns = append(owns, plan.Made{Kind: "link", Name: p.Link, Target: p.Path, Former: plan.Former{Absent: true}})
+	}
 	return plan.Step{
-		ID: h.id("links"), Host: h.Host.Name, Title: "names of programs",
+		ID: h.id("links"), Host: h.Host.Name, Title: "names of programs", Owns: owns,
 		Look: []plan.Look{{Key: key, Script: script + " 2>&1 || :"}},
 		Check: func(_ context.Context, env plan.Env) (*plan.Change, error) {
 			seen, err := env.Saw(key)
@@ -137,7 +141,8 @@ func (h Host) linksChange(all []Program, seen plan.Answer) (*plan.Change, error)
 		case "absent":
 			m.Former.Absent = true
 		case "file":
-			m.Former.File = true
+			m.Former.Absent = h.Facts.Ours() // an older hactl put it there
+			m.Former.File = !m.Former.Absent
 		default:
 			m.Former.Value = remote.Clean(state)
 		}
@@ -152,21 +157,33 @@ func (h Host) linksChange(all []Program, seen plan.Answer) (*plan.Change, error)
 	}, nil
 }
 
+// KeptLink is the name, in the folder former of the record, of the file that was in
+// the place of a link.
+func KeptLink(link string) string { return "link" + strings.ReplaceAll(link, "/", "-") }
+
 // previous is a link beside the builds of a program to the one that ran before.
 const previous = "previous"
 
 // linkScript has each name take its place at once. The build that a name stood for
-// is noted as the previous one.
+// is noted as the previous one, and a file that was not hactl's is kept.
 func (h Host) linkScript(all []Program, seen plan.Answer) string {
 	script := `set -e
 point() { # TARGET NAME
 d=${2%/*}; [ -d "$d" ] || mkdir -p "$d"; ln -sfn "$1" "$d/.hactl-link"; mv -fT "$d/.hactl-link" "$2"; sync "$d"
+}
+spare() { # NAME KEPT
+k=` + plan.OwnedDir + `/former/$2
+grep -sF "\"kind\":\"link\",\"name\":\"$1\"," ` + plan.OwnedDir + `/owned.json | head -n 1 | grep -qF '"file":true' || return 0
+[ -e "$k" ] || { rm -f "$k.new"; ln "$1" "$k.new" 2>/dev/null || cp -p "$1" "$k.new"; sync "$k.new"; mv "$k.new" "$k"; }
 }
 `
 	for _, p := range all {
 		state, err := linkState(seen, p.Link)
 		if err != nil || state == p.Path || h.keeps(state) {
 			continue
+		}
+		if state == "file" {
+			script += "spare " + remote.Quote(p.Link) + " " + remote.Quote(KeptLink(p.Link)) + "\n"
 		}
 		builds := path.Dir(path.Dir(p.Path))
 		if path.Dir(path.Dir(state)) == builds {

@@ -186,12 +186,15 @@ func (c *cluster) binaries(h *inventory.Host) ([]plan.Step, error) {
 
 // links are the names by which people call the programs.
 func (c *cluster) links(h *inventory.Host) ([]plan.Step, error) {
-	v := c.keepalived()
-	if h.Role != inventory.ControlPlane || !v.UsesProber() {
-		return c.machine(h).Links(), nil
+	more := []host.Program{{Path: c.network.On(), Link: kubeadm.NetworkLink}}
+	if v := c.keepalived(); h.Role == inventory.ControlPlane && v.UsesProber() {
+		prober, err := v.ProberProgram()
+		if err != nil {
+			return nil, err
+		}
+		more = append(more, host.Program{Path: prober, Link: keepalived.ProberLink})
 	}
-	prober, err := v.ProberProgram()
-	return c.machine(h).Links(host.Program{Path: prober, Link: keepalived.ProberLink}), err
+	return c.machine(h).Links(more...), nil
 }
 
 // runtime is containerd and the images that come first. On a node that is there

@@ -153,7 +153,11 @@ func (w *crashWorld) makePlan(ctx context.Context) (*plan.Plan, error) {
 			}
 		}
 	}
-	return plan.Make(ctx, stages, w.s.hosts, plan.Discard)
+	p, err := plan.Make(ctx, stages, w.s.hosts, plan.Discard)
+	if err == nil {
+		p.Record = w.s.recordMade
+	}
+	return p, err
 }
 
 // up is plan and apply.

@@ -11,6 +11,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"hactl/internal/plan"
 )
 
 // entry is a file, a folder or a symbolic link of a disk.
@@ -138,6 +140,7 @@ var volatile = regexp.MustCompile(`^(proc/\d+|proc/net|state/lastpid|state/units
 // configuration that it runs with.
 func (d *disk) state() string {
 	var b strings.Builder
+	var made []string
 	for _, e := range d.entries {
 		if unit, ok := strings.CutSuffix(e.path, ".pid"); ok {
 			environ := ""
@@ -146,9 +149,19 @@ func (d *disk) state() string {
 			}
 			fmt.Fprintf(&b, "%s runs with %q\n", unit, environ)
 		}
+		if e.path == ownedFile { // a run that is resumed may note a thing again
+			for _, m := range plan.ReadOwned(e.content) {
+				made = append(made, fmt.Sprintf("made %+v\n", m))
+			}
+			continue
+		}
 		if !e.mode.IsDir() && !volatile.MatchString(e.path) {
 			fmt.Fprintf(&b, "%s %v %.16s\n", e.path, e.mode, hex.EncodeToString(e.sum[:]))
 		}
 	}
-	return b.String()
+	slices.Sort(made)
+	return b.String() + strings.Join(made, "")
 }
+
+// ownedFile is the record of what hactl made.
+const ownedFile = "var/lib/hactl/owned.json"

@@ -124,6 +124,7 @@ func (s *session) look(ctx context.Context) (*plan.Plan, error) {
 	if err != nil {
 		return nil, err
 	}
+	p.Record = s.recordMade
 	return p, kubeadm.Refused(p)
 }
 

@@ -22,7 +22,7 @@ type Executable struct {
 func (x Executable) Step() Step {
 	key := "executable " + x.Path
 	return Step{
-		ID: x.ID, Host: x.Host, Lane: x.Lane, Title: x.Path, Quick: true,
+		ID: x.ID, Host: x.Host, Lane: x.Lane, Title: x.Path, Quick: true, Owns: x.owns(),
 		Look: []Look{{Key: key, Script: remote.HashOf + `f=` + remote.Quote(x.Path) + `
 if s=$(stat -Lc %F -- "$f" 2>&1); then
 s=$(hash_of "$f") || exit 1; [ -x "$f" ] || s="$s, not executable"; echo "$s"
@@ -55,6 +55,13 @@ else ` + absentOrUnknown + `; fi`}},
 			return err
 		},
 	}
+}
+
+func (x Executable) owns() []Made {
+	if x.Absent {
+		return nil
+	}
+	return []Made{{Kind: "file", Name: x.Path, SHA256: x.SHA256, Former: Former{Absent: true}}}
 }
 
 func (x Executable) change(op Op, what, seen string) *Change {

@@ -52,9 +52,10 @@ func (f File) Step() Step {
 			return f.check(a)
 		},
 		File: &remote.File{Path: f.Path, Content: f.Content, Mode: f.Mode, Owner: f.Owner},
+		Owns: []Made{{Kind: "file", Name: f.Path, SHA256: f.sum(), Former: Former{Absent: true}}},
 	}
 	if f.Absent {
-		st.File = nil
+		st.File, st.Owns = nil, nil
 		st.Apply = func(ctx context.Context, env Env, _ *Change) error { return remove(ctx, env, f.Path) }
 	}
 	return st
@@ -181,7 +182,7 @@ func (f File) change(op Op, what, before, pin string, was Former) *Change {
 	if f.Absent {
 		c.Want, c.After = "", ""
 	}
-	c.Made = []Made{{Kind: "file", Name: f.Path, SHA256: c.Want, Former: was}}
+	c.Made = []Made{{Kind: "file", Name: f.Path, SHA256: c.Want, Former: formerFile(was, before)}}
 	// Only a content that was fetched can be written again.
 	if mode, err := strconv.ParseUint(was.Mode, 8, 32); err == nil && hexSum([]byte(c.Before)) == was.SHA256 {
 		former := remote.File{Path: f.Path, Content: []byte(c.Before), Mode: fs.FileMode(mode), Owner: was.Owner}

@@ -18,9 +18,10 @@ const Parallel = 32
 // something, or could not be looked at.
 type Plan struct {
 	Stages []StagePlan
-	// Record, when set, is told once for each host what the plan makes there, before
-	// Apply changes anything. Its error ends the run. See [WriteOwned].
-	Record func(ctx context.Context, h remote.Host, made []Made) error
+	// Record, when set, is told once for each host what the plan makes there, and what
+	// is there as hactl would make it, before Apply changes anything. Its error ends
+	// the run. See [WriteOwned].
+	Record func(ctx context.Context, h remote.Host, made, inSync []Made) error
 }
 
 // StagePlan is a stage with what was found for each of its steps, in order.

@@ -233,7 +233,7 @@ func (a *applier) madeOn(h *rollHost) []*Item {
 }
 
 // outFile on a host says that a roll has taken the host out.
-const outFile = ownedDir + "/out"
+const outFile = OwnedDir + "/out"
 
 // OutMark returns the first step of TakeOut and the last of PutBack for a host. They mark
 // the host as taken out. A roll needs them unless its TakeOut leaves a mark by itself,

@@ -454,7 +454,7 @@ func TestBrokenRollsAreRefused(t *testing.T) {
 func markHost(t *testing.T, name string) remote.Host {
 	t.Helper()
 	root := t.TempDir()
-	if err := os.MkdirAll(root+ownedDir, 0o700); err != nil {
+	if err := os.MkdirAll(root+OwnedDir, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	return remote.NewFake(name, func(c remote.Call) (*remote.Result, error) {
@@ -467,7 +467,7 @@ func markHost(t *testing.T, name string) remote.Host {
 		if c.Kind != "run" {
 			return nil, nil
 		}
-		c.Cmd.Script = strings.ReplaceAll(c.Cmd.Script, ownedDir, root+ownedDir)
+		c.Cmd.Script = strings.ReplaceAll(c.Cmd.Script, OwnedDir, root+OwnedDir)
 		res, err := runLocally(t.Context(), c.Cmd)
 		if res != nil {
 			out := strings.ReplaceAll(string(res.Stdout), root, "")

@@ -28,6 +28,7 @@ type Script struct {
 	Back string
 	// Made is what Run makes, from what Look printed.
 	Made    func(answer string) []Made
+	Owns    []Made        // see [Step]
 	Stdin   []byte        // for Run; may be secret
 	Timeout time.Duration // of Run
 	Stream  bool          // report Run's output lines
@@ -40,7 +41,7 @@ func (s Script) Step() Step {
 		s.Op = Do
 	}
 	return Step{
-		ID: s.ID, Host: s.Host, Lane: s.Lane, Title: s.Title,
+		ID: s.ID, Host: s.Host, Lane: s.Lane, Title: s.Title, Owns: s.Owns,
 		Look: []Look{{Key: key, Script: s.Look}},
 		Check: func(_ context.Context, env Env) (*Change, error) {
 			a, err := env.Saw(key)

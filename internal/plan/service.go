@@ -63,6 +63,9 @@ func (s Service) Step() Step {
 		},
 		Apply: s.apply,
 	}
+	if s.Config != "" {
+		st.Owns = []Made{{Kind: "unit", Name: s.Unit, Former: Former{Absent: true}}}
+	}
 	switch {
 	case s.Absent:
 		st.Apply = s.stop
@@ -132,6 +135,9 @@ func (s Service) check(a Answer) (*Change, error) {
 		return nil, nil
 	}
 	was := Former{Absent: p["LoadState"] == "not-found", Value: strings.TrimSpace(p["UnitFileState"] + " " + p["ActiveState"])}
+	if p[ConfigEnv] != "" { // an older hactl started it
+		was = Former{Absent: true}
+	}
 	c.Made = []Made{{Kind: "unit", Name: s.Unit, Former: was}}
 	s.revertible(c)
 	return c, nil

@@ -42,6 +42,9 @@ type Step struct {
 	// Then is the change of a step of a [Roll] that takes a host out or puts it back,
 	// as it is shown while the step looks in sync. See [Then].
 	Then *Change
+	// Owns is what the step keeps on the host, and what was there before is not known:
+	// for the record of a host of an older hactl, where the step may be in sync.
+	Owns []Made
 	// Ready, when set, waits until the change has taken effect; it bounds and
 	// names its waits itself.
 	Ready func(ctx context.Context, env Env) error
