@@ -31,6 +31,7 @@ var core = []string{
 	"TestAnonymousRequestIsRefused",
 	"TestForeignCAIsNeverReplaced",
 	"TestNodesServeWithCertificatesOfTheCA",
+	"TestResetLeavesAHostAsItWas",
 	"TestPreflightOfARunningClusterPasses",
 	"TestLoginsBySudoAndThroughABastion",
 	"TestTrixie",

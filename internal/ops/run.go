@@ -52,6 +52,10 @@ type operation struct {
 	// anyQuorum is for an operation that brings a quorum back: hosts in Options.Skip may
 	// be missing, however many.
 	anyQuorum bool
+	// reach, in place of a connection to every host, says which ones the operation needs.
+	reach func(*session) error
+	// leaves says that the operation leaves no cluster behind to wait for.
+	leaves bool
 }
 
 // phase is one plan of an operation.
@@ -62,6 +66,8 @@ type phase struct {
 	before func(context.Context, *session) error
 	// confirm asks in place of the ordinary question; may be nil.
 	confirm func(context.Context, *session, *plan.Plan) error
+	// after is called once the plan was applied; may be nil.
+	after func(context.Context, *session) error
 }
 
 // verifyTimeout bounds how long an operation waits for nodes and workloads after
@@ -77,7 +83,10 @@ func (op operation) run(ctx context.Context, r Request, o Options) (*Result, err
 		return res, err
 	}
 	defer s.close()
-	if err := s.everyHost(op.verb, o.Skip); err != nil && (!op.anyQuorum || !s.named(o.Skip)) {
+	if op.reach == nil {
+		op.reach = func(s *session) error { return s.everyHost(op.verb, o.Skip) }
+	}
+	if err := op.reach(s); err != nil && (!op.anyQuorum || !s.named(o.Skip)) {
 		return res, err
 	}
 	s.leftOut = slices.DeleteFunc(slices.Clone(o.Skip), func(name string) bool { return s.hosts[name] != nil })
@@ -101,6 +110,10 @@ func (op operation) run(ctx context.Context, r Request, o Options) (*Result, err
 			return res, err
 		}
 		looked = time.Now()
+	}
+	if op.leaves {
+		res.LeftOut, res.Trips = s.leftOut, s.trips()
+		return res, nil
 	}
 	return res, s.verify(ctx, op, o, res)
 }
@@ -136,6 +149,9 @@ func (s *session) phase(ctx context.Context, op operation, ph phase, o Options, 
 	})
 	if err != nil {
 		return remote.Hint(err, "%s done and kept; hactl %s goes on from here", ui.Count(res.Changed, "step"), op.verb)
+	}
+	if ph.after != nil {
+		return ph.after(ctx, s)
 	}
 	return nil
 }

@@ -17,7 +17,7 @@ import (
 
 // applets are the programs of a rootHost that busybox plays; testdata/host/bin
 // holds the others.
-var applets = strings.Fields("awk readlink base64 basename cat chmod cmp command cp cut dirname echo env expr false grep head ln ls mkdir mv printf rm sed sh sleep sort sync tail test timeout touch tr true uname wc [")
+var applets = strings.Fields("awk date readlink rmdir umount base64 basename cat chmod cmp command cp cut dirname echo env expr false grep head ln ls mkdir mv printf rm sed sh sleep sort sync tail test timeout touch tr true uname wc [")
 
 // shells runs scripts on disks with a real shell, each in a folder that holds
 // the disk, in namespaces of its own.

@@ -112,29 +112,38 @@ func formerFile(was Former, before string) Former {
 	return was
 }
 
+// Makes is what the plan makes on a host, and what is there already as its steps want it.
+func (p *Plan) Makes(host string) (made, inSync []Made) {
+	for _, st := range p.Stages {
+		for _, it := range st.Items {
+			switch {
+			case it.Step.Host != host:
+			case it.Change == nil:
+				inSync = append(inSync, it.Step.Owns...)
+			default:
+				made = append(made, it.Change.Made...)
+			}
+		}
+	}
+	return made, inSync
+}
+
 // record tells the plan's Record what the plan makes on each host, before the first
 // change: a run that is cut leaves no thing behind that is not in the record.
 func (p *Plan) record(ctx context.Context, hosts Hosts) error {
 	if p.Record == nil {
 		return nil
 	}
-	made, inSync := map[string][]Made{}, map[string][]Made{}
-	for _, st := range p.Stages {
-		for _, it := range st.Items {
-			switch host := it.Step.Host; {
-			case it.Change == nil:
-				inSync[host] = append(inSync[host], it.Step.Owns...)
-			case len(it.Change.Made) > 0:
-				made[host] = append(made[host], it.Change.Made...)
-			}
-		}
-	}
 	var g errgroup.Group
 	g.SetLimit(Parallel)
-	for host, m := range made {
+	for name, h := range hosts {
+		made, inSync := p.Makes(name)
+		if len(made) == 0 {
+			continue
+		}
 		g.Go(func() error {
-			if err := p.Record(ctx, hosts[host], m, inSync[host]); err != nil {
-				return fmt.Errorf("record on %s what hactl makes there: %w", host, err)
+			if err := p.Record(ctx, h, made, inSync); err != nil {
+				return fmt.Errorf("record on %s what hactl makes there: %w", name, err)
 			}
 			return nil
 		})
