@@ -16,7 +16,7 @@ import (
 // and what hactl keeps for itself are left out.
 const hostImage = `export LC_ALL=C
 find /etc /opt /usr/local /usr/bin /usr/libexec /root /home /var/lib -xdev \( -path /var/lib/hactl -o -path /var/lib/systemd -o -path /var/lib/apt -o -path /var/lib/dpkg -o -path /opt/hactl/bundle-preload \
- -o -path '/var/lib/private/systemd' -o -path /root/before \) -prune -o -type f -printf 'file %p %m %u ' -exec sh -c 'sha256sum <"$0" | cut -c1-16' {} \; -o -type l -printf 'link %p %l\n' -o -type d -printf 'folder %p %m %u\n'
+ -o -path '/var/lib/private/systemd' -o -name 'passwd-' -o -name 'shadow-' -o -name 'group-' -o -name 'gshadow-' \) -prune -o -type f -printf 'file %p %m %u ' -exec sh -c 'sha256sum <"$0" | cut -c1-16' {} \; -o -type l -printf 'link %p %l\n' -o -type d -printf 'folder %p %m %u\n'
 dpkg-query -W -f 'package ${Package} ${db:Status-Status}\n'
 systemctl list-unit-files --no-legend --no-pager --type=service,path,timer | awk '{ print "unit file", $1, $2 }'
 systemctl list-units --no-legend --no-pager --plain --type=service --state=active | awk '{ print "active", $1 }'
@@ -25,7 +25,7 @@ ip route show | sed 's/^/route /'; ip -6 route show | sed 's/ pref .*//; s/^/rou
 awk '{ print "mount", $2, $3 }' /proc/self/mounts
 sed 's/^/user /' /etc/passwd; sed 's/^/group /' /etc/group
 nft list ruleset 2>/dev/null | sed 's/^/nft /'
-for p in net/ipv4/ip_forward vm/overcommit_memory kernel/panic kernel/panic_on_oops; do echo "parameter $p $(cat /proc/sys/$p)"; done
+echo "forwards $(cat /proc/sys/net/ipv4/ip_forward)" # others are the kernel's of this machine, which all labs share
 sed 's/^/swap /' /proc/swaps; echo "name $(cat /proc/sys/kernel/hostname)"
 ls -d /run/hactl* /run/containerd 2>/dev/null | grep -v '^/run/hactl.lock$' | sed 's/^/run /'
 `

@@ -174,7 +174,7 @@ func (c Cluster) forgetNode(ctx context.Context, host, master remote.Host, name 
 // kubectl begins a call on a master: of its own apiserver, since the VIP may be about
 // to move.
 func (c Cluster) kubectl(m *inventory.Host) string {
-	return c.SearchPath + "kubectl --kubeconfig " + kubeDir + "/admin.conf --server https://" + c.apiAddress(m) + " "
+	return c.SearchPath + "KUBECACHEDIR=/run/hactl/kubectl kubectl --kubeconfig " + kubeDir + "/admin.conf --server https://" + c.apiAddress(m) + " "
 }
 
 var tokenForm = regexp.MustCompile(`^[a-z0-9]{6}\.[a-z0-9]{16}$`)

@@ -6,16 +6,18 @@ import "strings"
 // loses those that it did not have before.
 var Folders = []string{
 	"/etc/cni", "/etc/cni/net.d", "/etc/containerd", "/etc/etcd", "/etc/etcd/pki", "/etc/hactl", "/etc/keepalived", "/etc/kubernetes", "/etc/systemd/networkd.conf.d", "/etc/systemd/system/keepalived.service.d",
-	"/opt/cni", "/opt/cni/bin", "/opt/containerd", "/opt/hactl", "/run/containerd", "/run/hactl", "/run/hactl-started", "/usr/libexec/kubernetes", "/usr/local/libexec/hactl",
+	"/opt/cni", "/opt/cni/bin", "/opt/containerd", "/opt/containerd/bin", "/opt/containerd/lib", "/opt/hactl", "/run/containerd", "/run/hactl", "/run/hactl-started", "/usr/libexec/kubernetes", "/usr/libexec/kubernetes/kubelet-plugins", "/usr/libexec/kubernetes/kubelet-plugins/volume", "/usr/libexec/kubernetes/kubelet-plugins/volume/exec", "/usr/local/libexec/hactl",
 	"/usr/local/libexec", "/var/lib/cni", "/var/lib/containerd", "/var/lib/etcd", "/var/lib/kubelet",
 }
 
-// Files in the record's folder: those of [Folders] that were there before, the names of
-// all packages, one a line, and kernel parameters, "FILE VALUE" a line.
+// Files in the record's folder: those of [Folders] that were there before, with
+// "empty" or "full", mode and owner; the names of all packages; kernel parameters, "FILE
+// VALUE" a line; and the tables of nftables.
 const (
 	FormerFolders    = "former/folders"
 	FormerPackages   = "former/packages"
 	FormerParameters = "former/parameters"
+	FormerTables     = "former/tables"
 )
 
 // parameters are those that the kubelet and kube-proxy set by themselves.
@@ -30,8 +32,9 @@ func NoteBefore(manager string) string {
 	if manager == "dnf" {
 		list = "rpm -qa --qf '%{NAME}\\n'"
 	}
-	return "for d in " + strings.Join(Folders, " ") + `; do [ ! -d "$d" ] || echo "$d"; done >` + FormerFolders + `
+	return "for d in " + strings.Join(Folders, " ") + `; do [ ! -d "$d" ] || echo "$d $([ -n "$(ls -A "$d")" ] && echo full || echo empty) $(stat -c '%a %U:%G' "$d")"; done >` + FormerFolders + `
 ` + list + ` | sort -u >` + FormerPackages + `
 for p in ` + parameters + `; do p=/proc/sys/$p; { read -r v <"$p" && echo "$p $v"; } 2>/dev/null || :; done >` + FormerParameters + `
-sync ` + FormerFolders + " " + FormerPackages + " " + FormerParameters
+nft list tables 2>/dev/null >` + FormerTables + ` || :
+sync ` + FormerFolders + " " + FormerPackages + " " + FormerParameters + " " + FormerTables
 }

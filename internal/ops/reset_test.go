@@ -102,6 +102,7 @@ func TestResetLeavesWhatIsNotHactls(t *testing.T) {
 	}
 	for _, h := range w.hosts {
 		var files []*entry
+		files = append(files, newEntry("proc/sys/kernel/panic", 0o644, "0\n"))
 		for path, content := range theirs {
 			files = append(files, newEntry(path, 0o644, content))
 		}
@@ -112,6 +113,9 @@ func TestResetLeavesWhatIsNotHactls(t *testing.T) {
 	must(t, err)
 	if e := w.hosts[0].disk.Load().get("usr/bin/kubelet"); e == nil || !strings.HasPrefix(e.content, "/opt/hactl/kubelet/") {
 		t.Fatalf("the name of the kubelet: %+v", e)
+	}
+	for _, h := range w.hosts { // as the kubelet does
+		h.disk.Store(h.disk.Load().with(newEntry("proc/sys/kernel/panic", 0o644, "10\n")))
 	}
 	_, err = w.reset(t.Context())
 	must(t, err)

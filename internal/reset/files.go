@@ -75,16 +75,18 @@ func (h Host) keptFile(m plan.Made) bool {
 // shared are folders in which others may have put something: they go only when empty.
 var shared = map[string]bool{
 	"/etc/cni": true, "/etc/cni/net.d": true, "/etc/keepalived": true, "/etc/systemd/system/keepalived.service.d": true, "/opt/cni": true, "/opt/cni/bin": true,
-	"/opt/containerd": true, "/usr/libexec/kubernetes": true, "/usr/local/libexec": true, "/usr/local/libexec/hactl": true,
+	"/opt/containerd": true, "/opt/containerd/bin": true, "/opt/containerd/lib": true, "/etc/systemd/networkd.conf.d": true,
+	"/usr/libexec/kubernetes": true, "/usr/libexec/kubernetes/kubelet-plugins": true, "/usr/libexec/kubernetes/kubelet-plugins/volume": true, "/usr/libexec/kubernetes/kubelet-plugins/volume/exec": true,
+	"/usr/local/libexec": true, "/usr/local/libexec/hactl": true,
 }
 
 // folders are those that the host did not have before. kubeadm, the kubelet and
 // containerd fill theirs by themselves. A folder that is a mount point of the operator's
 // is emptied and stays.
 func (h Host) folders() plan.Step {
-	noted := "before() { grep -qsxF \"$1\" " + plan.OwnedDir + "/" + host.FormerFolders + "; }\n"
+	noted := "before() { grep -sF \"$1 \" " + plan.OwnedDir + "/" + host.FormerFolders + " | grep \"^$1 \"; }\n"
 	if !h.Noted {
-		noted = "before() { false; }\n"
+		noted = "before() { :; }\n"
 	}
 	list := ""
 	for _, d := range h.folderList() {
@@ -98,14 +100,22 @@ func (h Host) folders() plan.Step {
 	}
 	fun := noted + "shared=" + remote.Quote(sharedList) + "\n" + `empty() { [ -z "$(ls -A "$1")" ]; }
 point() { awk -v d="$1" '$2 == d { found = 1 } END { exit !found }' /proc/self/mounts; }
-due() { # FOLDER
-[ -d "$1" ] && ! before "$1" || return 1
+due() { # FOLDER; sets was to "full", "empty MODE OWNER" or nothing
+[ -d "$1" ] || return 1
+was=$(before "$1"); was=${was#"$1 "}
+case $was in
+full*) return 1 ;;
+empty*) case $shared in *" $1 "*) false ;; *) ! empty "$1" ;; esac || [ "empty $(stat -c '%a %U:%G' "$1")" != "$was" ]; return ;;
+esac
 case $shared in *" $1 "*) empty "$1" ;; *) ! point "$1" || ! empty "$1" ;; esac
+}
+give() { # FOLDER
+case $shared in *" $1 "*) case $was in empty*) ;; *) rmdir "$1"; return ;; esac ;; *) find "$1" -mindepth 1 -xdev -delete || return ;; esac
+if [ -n "$was" ]; then m=${was#empty }; chmod "${m% *}" "$1" && chown "${m#* }" "$1"; else point "$1" || rmdir "$1"; fi
 }
 `
 	return h.script("folders", "remove folders", fun+`m=; for d in`+list+`; do ! due "$d" || m="$m $d"; done
 [ -z "$m" ] && echo ok || echo "$m"`, fun+`for d in`+list+`; do
-due "$d" || continue
-case $shared in *" $d "*) rmdir "$d" ;; *) find "$d" -mindepth 1 -xdev -delete && { point "$d" || rmdir "$d"; } ;; esac || exit
+! due "$d" || give "$d" || exit
 done`)
 }

@@ -45,7 +45,8 @@ func (h Host) Steps() []plan.Step {
 		steps = append(steps, h.stopped("containerd.service")...)
 	}
 	steps = append(steps, h.stopped(h.otherUnits()...)...)
-	steps = append(steps, h.network(), h.files(), h.folders(), h.formerUnits(), h.kernel(), h.names())
+	steps = append(steps, h.network(), h.files(), h.folders())
+	steps = append(append(steps, h.formerUnits()...), h.kernel(), h.names())
 	if h.Packages {
 		steps = append(steps, h.packages())
 	}

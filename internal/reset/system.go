@@ -10,7 +10,7 @@ import (
 )
 
 // formerUnits are units that the host had before, as they were then.
-func (h Host) formerUnits() plan.Step {
+func (h Host) formerUnits() []plan.Step {
 	look, run := "m=\n", ":\n"
 	for _, m := range h.Made {
 		if m.Kind != "unit" || m.Former.Absent || m.Name == "containerd.service" && h.Others {
@@ -20,7 +20,7 @@ func (h Host) formerUnits() plan.Step {
 		var l, r string
 		if strings.Contains(" "+m.Former.Value+" ", " enabled ") {
 			l += fmt.Sprintf("systemctl is-enabled --quiet %s || m=\"$m enable %s\"\n", u, m.Name)
-			r += plan.EnableUnit + " " + u + " || exit\n"
+			r += "systemctl enable --quiet " + u + " || exit\n" // with the links of its init script
 		}
 		if strings.HasSuffix(m.Former.Value, " active") {
 			l += fmt.Sprintf("systemctl is-active --quiet %s || m=\"$m start %s\"\n", u, m.Name)
@@ -31,8 +31,14 @@ func (h Host) formerUnits() plan.Step {
 			look, run = look+there+l+"fi\n", run+there+r+"fi\n"
 		}
 	}
-	st := h.script("former-units", "give back", look+`[ -z "$m" ] && echo ok || echo "$m"`, "systemctl daemon-reload\n"+run)
-	return st
+	if run == ":\n" {
+		return nil
+	}
+	// They are as before until the steps before this one stop them: a mark says whether
+	// they were given back since.
+	const mark = plan.OwnedDir + "/former/units-are-back"
+	return []plan.Step{h.script("former-units", "give back", look+"[ -e "+mark+` ] || m="$m units that were there before"
+[ -z "$m" ] && echo ok || echo "$m"`, "systemctl daemon-reload\n"+run+": >"+mark)}
 }
 
 // kernel is parameters, swap, the user of etcd, and modules, which go only where
