@@ -53,9 +53,9 @@ func imageDiffers(before, after []string) (out []string) {
 	return out
 }
 
-// foreign puts things of others on a host: a table, a file in a folder that hactl uses,
+// foreignThings puts things of others on a host: a table, a file in a folder that hactl uses,
 // an own keepalived configuration, a mount, an interface, an etcd that is not ours.
-const foreign = `set -e
+const foreignThings = `set -e
 nft -f - <<'X'
 table inet theirs {
   chain input {
@@ -81,7 +81,7 @@ func TestResetLeavesAHostAsItWas(t *testing.T) {
 	hosts := []string{"master-1", "worker-1"}
 	before := map[string][]string{}
 	for _, h := range hosts {
-		labOutput(t, r.Lab, h, foreign)
+		labOutput(t, r.Lab, h, foreignThings)
 		before[h] = r.image(t, h)
 	}
 	r.must(t, 0, "up", "--yes")
