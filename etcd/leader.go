@@ -3,6 +3,7 @@ package etcd
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"hactl/internal/plan"
 	"hactl/inventory"
@@ -25,6 +26,30 @@ func (c *Cluster) Leads(ctx context.Context, name string) (bool, error) {
 	return resp.Leader != 0 && resp.Leader == resp.Header.GetMemberId(), nil
 }
 
+// leaderKnown bounds how long [Cluster.withLeader] waits: an election takes a second or
+// two, and a member on a busy host may miss one look.
+const leaderKnown = 20 * time.Second
+
+// withLeader is the status once a leader is known. That none is known does not say that a
+// certain member does not lead.
+func (c *Cluster) withLeader(ctx context.Context) (*Status, error) {
+	for end := time.Now().Add(leaderKnown); ; {
+		s := c.Status(ctx)
+		switch {
+		case s.Leader != "":
+			return s, nil
+		case ctx.Err() != nil:
+			return nil, ctx.Err()
+		case !time.Now().Before(end):
+			return nil, fmt.Errorf("etcd: no member of the inventory said within %s that it leads", leaderKnown)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}
+
 // MoveLeadership returns the step of a roll that has another member lead before the
 // host of m stops. It is in sync when m does not lead.
 func MoveLeadership(m *inventory.Host, dial func(context.Context) (*Cluster, error)) plan.Step {
@@ -35,9 +60,9 @@ func MoveLeadership(m *inventory.Host, dial func(context.Context) (*Cluster, err
 			return false, "", err
 		}
 		defer c.Close()
-		s := c.Status(ctx)
-		if s.Leader != m.Name {
-			return false, "", nil
+		s, err := c.withLeader(ctx)
+		if err != nil || s.Leader != m.Name {
+			return false, "", err
 		}
 		for _, other := range s.Members {
 			if other.Healthy && other.Name != m.Name {
