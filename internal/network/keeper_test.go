@@ -8,13 +8,16 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 )
 
 // world is a kernel and its processes in memory.
+// The test holds mu, except while it sleeps.
 type world struct {
+	mu         sync.Mutex
 	routes     map[Route]bool
 	masquerade bool
 	down       bool // the link: no route can be set
@@ -31,9 +34,18 @@ type world struct {
 	events     chan struct{}
 }
 
-func (w *world) Routes() ([]Route, error) { return slices.Collect(maps.Keys(w.routes)), nil }
+func (w *world) lock() (unlock func()) {
+	w.mu.Lock()
+	return w.mu.Unlock
+}
+
+func (w *world) Routes() ([]Route, error) {
+	defer w.lock()()
+	return slices.Collect(maps.Keys(w.routes)), nil
+}
 
 func (w *world) SetRoute(r Route) error {
+	defer w.lock()()
 	if w.down {
 		return errors.New("network is unreachable")
 	}
@@ -42,23 +54,46 @@ func (w *world) SetRoute(r Route) error {
 	return nil
 }
 
-func (w *world) RemoveRoute(r Route) error { delete(w.routes, r); return nil }
+func (w *world) RemoveRoute(r Route) error {
+	defer w.lock()()
+	delete(w.routes, r)
+	return nil
+}
 
-func (w *world) Masquerades(netip.Prefix) (bool, error) { return w.masquerade, nil }
+func (w *world) Masquerades(netip.Prefix) (bool, error) {
+	defer w.lock()()
+	return w.masquerade, nil
+}
 
-func (w *world) SetMasquerade(netip.Prefix) error { w.masquerade = true; return nil }
+func (w *world) SetMasquerade(netip.Prefix) error {
+	defer w.lock()()
+	w.masquerade = true
+	return nil
+}
 
-func (w *world) ProxyChains(string) (map[string]bool, error) { return maps.Clone(w.chains), nil }
+func (w *world) ProxyChains(string) (map[string]bool, error) {
+	defer w.lock()()
+	return maps.Clone(w.chains), nil
+}
 
-func (w *world) ClearProxy(string) error { w.chains = map[string]bool{}; w.cleared++; return nil }
+func (w *world) ClearProxy(string) error {
+	defer w.lock()()
+	w.chains = map[string]bool{}
+	w.cleared++
+	return nil
+}
 
-func (w *world) KubeProxy() (*Process, error) { return w.proxy, nil }
+func (w *world) KubeProxy() (*Process, error) {
+	defer w.lock()()
+	return w.proxy, nil
+}
 
 func (w *world) Uptime() (time.Duration, error) { return time.Since(w.born), nil }
 
 // End makes the kubelet start another kube-proxy, which writes its tables after two
 // seconds.
 func (w *world) End(p Process) error {
+	defer w.lock()()
 	if p != *w.proxy {
 		return fmt.Errorf("process %v is not %v", p, *w.proxy)
 	}
@@ -69,8 +104,13 @@ func (w *world) End(p Process) error {
 }
 
 func (w *world) startProxy(pid int) {
+	defer w.lock()()
 	w.proxy = &Process{pid, time.Since(w.born)}
-	time.AfterFunc(time.Second, func() { w.chains = full(!w.barren); Wake(w.events) })
+	time.AfterFunc(time.Second, func() {
+		defer w.lock()()
+		w.chains = full(!w.barren)
+		Wake(w.events)
+	})
 }
 
 func full(is bool) map[string]bool { return map[string]bool{"nat-prerouting": is, "services": is} }
@@ -89,21 +129,33 @@ func keep(t *testing.T) *world {
 	}
 	w.proxy = &Process{100, time.Minute}
 	k := Keeper{
-		Kernel: w, Processes: w, Config: func() (Config, error) { return w.config, nil }, Alive: func() {},
-		Say:    func(format string, args ...any) { w.said = append(w.said, fmt.Sprintf(format, args...)) },
-		Report: func(state string) { w.state = state },
+		Kernel: w, Processes: w, Config: func() (Config, error) { defer w.lock()(); return w.config, nil }, Alive: func() {},
+		Say: func(format string, args ...any) {
+			defer w.lock()()
+			w.said = append(w.said, fmt.Sprintf(format, args...))
+		},
+		Report: func(state string) { defer w.lock()(); w.state = state },
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	began := make(chan struct{})
 	go k.Run(ctx, w.events, func() { close(began) })
 	<-began
-	t.Cleanup(func() { cancel(); synctest.Wait(); time.Sleep(time.Minute) })
 	synctest.Wait()
+	w.mu.Lock()
+	t.Cleanup(func() { cancel(); w.sleep(time.Minute); w.mu.Unlock() })
 	return w
 }
 
 // after an event and so long.
-func (w *world) after(d time.Duration) { Wake(w.events); time.Sleep(d); synctest.Wait() }
+func (w *world) after(d time.Duration) { Wake(w.events); w.sleep(d) }
+
+// sleep lets the keeper work for so long.
+func (w *world) sleep(d time.Duration) {
+	w.mu.Unlock()
+	time.Sleep(d)
+	synctest.Wait()
+	w.mu.Lock()
+}
 
 func TestWholeHostIsLeftAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -131,8 +183,7 @@ func TestLostRoutesComeBackWithoutAnEvent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := keep(t)
 		clear(w.routes)
-		time.Sleep(lookEvery + time.Millisecond)
-		synctest.Wait()
+		w.sleep(lookEvery + time.Millisecond)
 		if len(w.routes) != 2 {
 			t.Errorf("routes %v", w.routes)
 		}
@@ -161,8 +212,7 @@ func TestConfigurationIsFollowed(t *testing.T) {
 		w := keep(t)
 		moved := Route{route(2).To, netip.MustParseAddr("192.0.2.22")}
 		w.config.Routes = []Route{moved, route(3)} // 1 left, 2 has another address, 3 is new
-		time.Sleep(lookEvery + time.Millisecond)
-		synctest.Wait()
+		w.sleep(lookEvery + time.Millisecond)
 		if want := map[Route]bool{moved: true, route(3): true}; !maps.Equal(w.routes, want) {
 			t.Errorf("routes %v, want %v", w.routes, want)
 		}
@@ -178,7 +228,7 @@ func TestKubeProxyThatLostItsTablesIsEnded(t *testing.T) {
 		if want := "missing: kube-proxy's tables: kube-proxy does not run yet"; w.state != want {
 			t.Errorf("state %q, want %q", w.state, want)
 		}
-		time.Sleep(600 * time.Millisecond)
+		w.sleep(600 * time.Millisecond)
 		w.after(300 * time.Millisecond)
 		if want := "missing: kube-proxy's tables: kube-proxy has not written them yet"; w.state != want {
 			t.Errorf("state %q, want %q", w.state, want)
