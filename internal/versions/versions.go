@@ -66,6 +66,9 @@ func Known() []string {
 
 // MinorOf finds the minor that a Kubernetes version belongs to.
 func MinorOf(kubernetes string) (Minor, bool) {
+	if semver.Canonical(kubernetes) != kubernetes {
+		return Minor{}, false // "v1.36" is a minor, and no version
+	}
 	for _, m := range minors {
 		if semver.MajorMinor(kubernetes) == m.Name {
 			return m, true
