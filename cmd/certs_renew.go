@@ -1,7 +1,7 @@
 package cmd
 
 import (
-	"errors"
+	"context"
 	"slices"
 	"strings"
 
@@ -36,28 +36,11 @@ two hosts, or a certificate is not in order at the end; 8: another run holds the
 					return usagef("there is no group %q: write %s", g, strings.Join(ops.RenewGroups, ", "))
 				}
 			}
-			return a.certsRenew(c, o)
+			return a.operate(c, &o.Options, nil, func(ctx context.Context, r ops.Request) (*ops.Result, error) { return ops.Renew(ctx, r, o) })
 		},
 	}
 	c.Flags().BoolVar(&o.All, "all", false, "renew every certificate, due or not")
 	c.Flags().StringSliceVar(&o.Only, "only", nil, "renew this `group`, due or not, besides what is due: "+strings.Join(ops.RenewGroups, ", "))
 	a.operationFlags(c, &o.Options)
 	return c
-}
-
-func (a *app) certsRenew(c *cobra.Command, o ops.RenewOptions) error {
-	inv, err := a.loadInventory()
-	if err != nil {
-		return err
-	}
-	if err := a.checkHosts(inv, o.Skip); err != nil {
-		return err
-	}
-	run, err := a.start(c, !o.DryRun)
-	if err != nil {
-		return err
-	}
-	res, err := ops.Renew(c.Context(), run.request(inv), o)
-	run.endProgress()
-	return errors.Join(a.printResult(run, res, false), err, a.printDryRun(res, o.Full))
 }

@@ -1,13 +1,12 @@
 package cmd
 
 import (
-	"errors"
+	"context"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"hactl/internal/ops"
-	"hactl/internal/ui"
 	"hactl/kubeadm"
 )
 
@@ -47,7 +46,7 @@ not safe; 8: another run holds the lock.`,
 				return usagef("--drain-timeout and --boot-timeout must be 1s or more")
 			}
 			o.Hosts = names
-			return a.reboot(c, o)
+			return a.operate(c, &o.Options, names, func(ctx context.Context, r ops.Request) (*ops.Result, error) { return ops.Reboot(ctx, r, o) })
 		},
 	}
 	f := c.Flags()
@@ -58,52 +57,4 @@ not safe; 8: another run holds the lock.`,
 	f.DurationVar(&o.Return, "boot-timeout", 10*time.Minute, "how long a host may take to come back")
 	a.operationFlags(c, &o.Options)
 	return c
-}
-
-func (a *app) reboot(c *cobra.Command, o ops.RebootOptions) error {
-	inv, err := a.loadInventory()
-	if err != nil {
-		return err
-	}
-	if err := a.checkHosts(inv, append(o.Hosts, o.Skip...)); err != nil {
-		return err
-	}
-	run, err := a.start(c, !o.DryRun)
-	if err != nil {
-		return err
-	}
-	res, err := ops.Reboot(c.Context(), run.request(inv), o)
-	run.endProgress()
-	return errors.Join(a.printResult(run, res, false), err, a.printDryRun(res, o.Full))
-}
-
-// operationFlags are the flags of every operation on a running cluster.
-func (a *app) operationFlags(c *cobra.Command, o *ops.Options) {
-	f := c.Flags()
-	f.BoolVarP(&o.Yes, "yes", "y", false, "do not ask before changing hosts")
-	f.BoolVar(&o.DryRun, "dry-run", false, "only show what would be done")
-	fullFlag(c, &o.Full)
-	f.StringSliceVar(&o.Skip, "skip", nil, "go on without this `host` if it does not answer; a quorum of masters must be left")
-	f.BoolVar(&o.Force, "force-unlock", false, "break the lock of another run, saying whose it was")
-	measureFlag(c, &o.Measure)
-	_ = c.RegisterFlagCompletionFunc("skip", a.completeHosts())
-}
-
-// measureFlag is --measure of every verb that changes a running cluster.
-func measureFlag(c *cobra.Command, measure *bool) {
-	c.Flags().BoolVar(measure, "measure", false, "send requests through the VIP meanwhile, and count those that fail because of it")
-}
-
-// printDryRun shows the plan of a dry run, and gives its exit code.
-func (a *app) printDryRun(res *ops.Result, full bool) error {
-	if res.Plan == nil {
-		return nil
-	}
-	var err error
-	if a.json() {
-		err = a.printJSON(ui.Document(res.Plan, false))
-	} else {
-		err = ui.WritePlan(a.stdout, res.Plan, full, a.style())
-	}
-	return errors.Join(err, planCode(res.Plan))
 }

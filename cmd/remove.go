@@ -1,7 +1,7 @@
 package cmd
 
 import (
-	"errors"
+	"context"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -39,28 +39,11 @@ have no quorum, or the host is not dead; 8: another run holds the lock.`,
 				return usagef("--drain-timeout must be 1s or more")
 			}
 			o.Host = args[0]
-			return a.remove(c, o)
+			return a.operate(c, &o.Options, args, func(ctx context.Context, r ops.Request) (*ops.Result, error) { return ops.Remove(ctx, r, o) })
 		},
 	}
 	c.Flags().BoolVar(&o.Dead, "dead", false, "the host is off for good and need not answer")
 	c.Flags().DurationVar(&o.Drain, "drain-timeout", kubeadm.DrainTimeout, "how long the pods of the host may take to leave it")
 	a.operationFlags(c, &o.Options)
 	return c
-}
-
-func (a *app) remove(c *cobra.Command, o ops.RemoveOptions) error {
-	inv, err := a.loadInventory()
-	if err != nil {
-		return err
-	}
-	if err := a.checkHosts(inv, append([]string{o.Host}, o.Skip...)); err != nil {
-		return err
-	}
-	run, err := a.start(c, !o.DryRun)
-	if err != nil {
-		return err
-	}
-	res, err := ops.Remove(c.Context(), run.request(inv), o)
-	run.endProgress()
-	return errors.Join(a.printResult(run, res, false), err, a.printDryRun(res, o.Full))
 }

@@ -1,6 +1,7 @@
 package ops
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,13 +9,11 @@ import (
 	"strings"
 	"time"
 
-	"hactl/etcd"
 	"hactl/internal/exitcode"
 	"hactl/internal/plan"
 	"hactl/internal/remote"
 	"hactl/internal/state"
 	"hactl/inventory"
-	"hactl/keepalived"
 	"hactl/kubeadm"
 )
 
@@ -33,7 +32,57 @@ type RebootOptions struct {
 // back after, with a look at the whole cluster between two hosts. A run that was cut is
 // completed by the next one: a mark on each host says whether it has rebooted.
 func Reboot(ctx context.Context, r Request, o RebootOptions) (*Result, error) {
-	return operation{verb: "reboot", phases: []phase{{make: o.plan}}}.run(ctx, r, o.Options)
+	return operation{
+		verb: "reboot", phases: []phase{{make: o.plan}},
+		reach: func(s *session) error {
+			if err := s.everyHost("reboot", o.Skip); err == nil {
+				return nil
+			}
+			if err := o.awaitBegun(ctx, s, s.connect); err != nil {
+				return err
+			}
+			return s.everyHost("reboot", o.Skip)
+		},
+	}.run(ctx, r, o.Options)
+}
+
+// awaitBegun waits for the hosts that do not answer because an earlier run, which was
+// cut, reboots them: the marks of the others name them. Other hosts are not waited for.
+func (o RebootOptions) awaitBegun(ctx context.Context, s *session, connect func(context.Context, []*inventory.Host)) error {
+	boots, err := s.lookAtBoots(ctx)
+	if err != nil {
+		return err
+	}
+	begun := map[string]bool{}
+	for _, b := range boots {
+		for _, name := range b.Run {
+			begun[name] = true
+		}
+	}
+	away := func() (hosts []*inventory.Host, names []string) {
+		for i := range s.inv.Hosts {
+			h := &s.inv.Hosts[i]
+			if s.hosts[h.Name] == nil && begun[h.Name] && !slices.Contains(o.Skip, h.Name) {
+				hosts, names = append(hosts, h), append(names, h.Name)
+			}
+		}
+		return hosts, names
+	}
+	ctx, cancel := context.WithTimeout(ctx, o.Return)
+	defer cancel()
+	hosts, names := away()
+	if len(hosts) > 0 {
+		s.Note(fmt.Sprintf("waiting up to %s for %s to come back: an earlier run reboots it", o.Return, strings.Join(names, ", ")))
+	}
+	for len(hosts) > 0 && ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case <-time.After(cmp.Or(s.pace, time.Second)):
+			connect(ctx, hosts)
+		}
+		hosts, _ = away()
+	}
+	return nil
 }
 
 // plan looks which hosts are due and lists what is done to each of them.
@@ -60,7 +109,10 @@ func (o RebootOptions) plan(ctx context.Context, s *session) (*plan.Plan, error)
 	}
 	for _, h := range due {
 		note = append(note, noteBoot(h, all))
-		roll.TakeOut = append(roll.TakeOut, s.takeOut(h, o)...)
+		roll.TakeOut = append(roll.TakeOut, s.takeOut(h, takingOut{
+			operation: "reboot", drain: o.Drain, due: stillToReboot, look: []plan.Look{bootLook},
+			guard: func(ctx context.Context, env plan.Env) error { return s.spared(ctx, env, h, o) },
+		})...)
 		roll.Steps = append(roll.Steps, s.reboot(h, o, boots[h.Name].Required))
 		roll.PutBack = append(roll.PutBack, s.putBack(h, all)...)
 	}
@@ -180,47 +232,6 @@ func stillToReboot(env plan.Env) (bool, error) {
 	return !b.rebooted() && b.Mark != bootDone, err
 }
 
-// takeOut empties the host: no new pods, no pods, no leadership, no VIP.
-func (s *session) takeOut(h *inventory.Host, o RebootOptions) []plan.Step {
-	cordon := s.control.Cordon(h, "reboot")
-	drain := s.control.Drain(h, o.Drain, stillToReboot)
-	drain.Look = append(drain.Look, bootLook)
-	steps := []plan.Step{cordon, drain}
-	if h.Role != inventory.ControlPlane {
-		return steps
-	}
-	if len(s.inv.Masters()) > 1 {
-		steps = append(steps, etcd.MoveLeadership(h, s.dialEtcd))
-	}
-	return append(steps, s.stopAPIServer(h, o))
-}
-
-// stopAPIServer ends the apiserver gracefully: the VIP moves while it still serves, so
-// that its clients lose no request.
-func (s *session) stopAPIServer(h *inventory.Host, o RebootOptions) plan.Step {
-	look, run := kubeadm.StopAPIServer()
-	what := "stop the kubelet and the apiserver, and have another master hold the VIP"
-	st := plan.Script{ID: bootID(h, "apiserver"), Host: h.Name, Title: "apiserver", Look: look, Summary: what, Run: run,
-		Timeout: 2 * time.Minute, Acts: func(string) []string { return []string{what} }}.Step()
-	st.Then = plan.Then(plan.Do, what, what)
-	st.Look = append(st.Look, bootLook)
-	check := st.Check
-	st.Check = func(ctx context.Context, env plan.Env) (*plan.Change, error) {
-		if due, err := stillToReboot(env); err != nil || !due {
-			return nil, err
-		}
-		return check(ctx, env)
-	}
-	st.Guard = func(ctx context.Context, env plan.Env) error { return s.spared(ctx, env, h, o) }
-	st.Ready = func(ctx context.Context, env plan.Env) error {
-		if len(s.inv.Masters()) == 1 {
-			return nil
-		}
-		return s.awaitOwner(ctx, env, h)
-	}
-	return st
-}
-
 // spared refuses to stop a master without which the cluster does not serve.
 func (s *session) spared(ctx context.Context, env plan.Env, h *inventory.Host, o RebootOptions) error {
 	if h.Role != inventory.ControlPlane || len(s.inv.Masters()) < 3 && o.AcceptDowntime {
@@ -235,39 +246,6 @@ func (s *session) spared(ctx context.Context, env plan.Env, h *inventory.Host, o
 		return err
 	}
 	return (kubeadm.Cluster{Inv: s.inv, PKI: s.material}).Spare(ctx, env, h)
-}
-
-// vipMoves bounds how long the VIP may take to be on another master.
-const vipMoves = 30 * time.Second
-
-// awaitOwner waits until exactly one master other than h holds the VIP.
-func (s *session) awaitOwner(ctx context.Context, env plan.Env, h *inventory.Host) error {
-	ctx, cancel := context.WithTimeout(ctx, vipMoves)
-	defer cancel()
-	for {
-		var owners []string
-		for _, m := range keepalived.Look(ctx, s.inv, s.hosts) {
-			if m.Holds {
-				owners = append(owners, m.Host)
-			}
-		}
-		if len(owners) == 1 && owners[0] != h.Name {
-			env.Say("%s holds the VIP", owners[0])
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return remote.Hint(fmt.Errorf("the VIP did not move from %s within %s: held by %s", h.Name, vipMoves, orNone(owners)), "hactl status shows which masters could hold it")
-		case <-time.After(200 * time.Millisecond):
-		}
-	}
-}
-
-func orNone(names []string) string {
-	if len(names) == 0 {
-		return "no master"
-	}
-	return strings.Join(names, ", ")
 }
 
 // reboot is the step that reboots the host and waits until it is back.

@@ -412,6 +412,39 @@ func TestRebootStopsAtAHostThatStaysAway(t *testing.T) {
 	}
 }
 
+// A host that an earlier run reboots is waited for; another one that is silent is not.
+func TestRebootWaitsForAHostThatIsOnItsWayBack(t *testing.T) {
+	t.Parallel()
+	w := newRebootWorld(t, 3, 1)
+	for name, h := range w.hosts {
+		if name != "worker-1" {
+			h.mark = "1\nmaster-1 master-2 master-3\n"
+		}
+	}
+	s := w.session()
+	back := s.hosts["master-2"]
+	delete(s.hosts, "master-2")
+	delete(s.hosts, "worker-1")
+	s.down = map[string]error{}
+	asked := 0
+	connect := func(_ context.Context, hosts []*inventory.Host) {
+		if asked++; len(hosts) != 1 || hosts[0].Name != "master-2" {
+			t.Errorf("connects to %v", hosts)
+		}
+		if asked == 3 {
+			s.hosts["master-2"] = back
+		}
+	}
+	must(t, everyHostOnce.awaitBegun(t.Context(), s, connect))
+	if asked != 3 {
+		t.Errorf("tried %d times", asked)
+	}
+	s.hosts["master-2"] = nil
+	o := everyHostOnce
+	o.Skip = []string{"master-2"}
+	must(t, o.awaitBegun(t.Context(), s, func(context.Context, []*inventory.Host) { t.Error("a host that is left out is waited for") }))
+}
+
 // Masters that the cluster does not work without are refused; so is one whose apiserver
 // is the last that is ready.
 func TestRebootOfTheOnlyMasterTakesPermission(t *testing.T) {

@@ -4,14 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"net/netip"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
-	"hactl/etcd"
 	"hactl/internal/drill"
 	"hactl/internal/exitcode"
 	"hactl/internal/plan"
@@ -82,10 +78,16 @@ func (s *session) planLeave(ctx context.Context, h *inventory.Host, rest *invent
 	c.Skip = append(slices.Clone(c.Skip), h.Name) // it may lead and hold the VIP, and need not be well
 	gate := state.NewGate(c, state.Look(ctx, c, state.Nodes))
 	roll := &plan.Roll{
-		Hosts:   func(context.Context) ([]string, error) { return []string{h.Name}, nil },
-		TakeOut: s.emptied(h, rest, o),
-		Steps:   []plan.Step{shutOut(h)},
-		Gate:    plan.Gate{Look: gate.Look, Within: gateTimeout, Every: s.pace},
+		Hosts: func(context.Context) ([]string, error) { return []string{h.Name}, nil },
+		TakeOut: s.takeOut(h, takingOut{
+			operation: "remove", drain: o.Drain,
+			due: func(plan.Env) (bool, error) { return true, nil },
+			guard: func(ctx context.Context, env plan.Env) error {
+				return (kubeadm.Cluster{Inv: s.inv, PKI: s.material}).Spare(ctx, env, h)
+			},
+		}),
+		Steps: []plan.Step{shutOut(h)},
+		Gate:  plan.Gate{Look: gate.Look, Within: gateTimeout, Every: s.pace},
 	}
 	return plan.Make(ctx, []plan.Stage{{Name: "take " + h.Name + " out", Roll: roll}}, s.hosts, s)
 }
@@ -136,7 +138,7 @@ func (s *session) heardFrom(ctx context.Context, h *inventory.Host, rest *invent
 				wg.Go(func() {
 					dialing, cancel := context.WithTimeout(ctx, 2*time.Second)
 					defer cancel()
-					addr := hostPortOf(h.PrivateAddress, port)
+					addr := hostPort(h.PrivateAddress, port)
 					conn, err := from.Dial(dialing, "tcp", addr)
 					if err != nil {
 						return
@@ -154,29 +156,6 @@ func (s *session) heardFrom(ctx context.Context, h *inventory.Host, rest *invent
 		}
 	}
 	return nil
-}
-
-func hostPortOf(a netip.Addr, port int) string {
-	return net.JoinHostPort(a.String(), strconv.Itoa(port))
-}
-
-// emptied is the steps after which no client needs the host: no pods, no leadership, no VIP.
-func (s *session) emptied(h *inventory.Host, rest *inventory.Inventory, o RemoveOptions) []plan.Step {
-	always := func(plan.Env) (bool, error) { return true, nil }
-	steps := []plan.Step{s.control.Cordon(h, "remove"), s.control.Drain(h, o.Drain, always)}
-	if h.Role != inventory.ControlPlane {
-		return steps
-	}
-	look, run := kubeadm.StopAPIServer()
-	what := "stop the kubelet and the apiserver, and have another master hold the VIP"
-	stop := plan.Script{ID: plan.ID("remove/" + h.Name + "/apiserver"), Host: h.Name, Title: "apiserver", Look: look, Summary: what, Run: run,
-		Timeout: 2 * time.Minute, Acts: func(string) []string { return []string{what} }}.Step()
-	stop.Then = plan.Then(plan.Do, what, what)
-	stop.Guard = func(ctx context.Context, env plan.Env) error {
-		return (kubeadm.Cluster{Inv: s.inv, PKI: s.material}).Spare(ctx, env, h)
-	}
-	stop.Ready = func(ctx context.Context, env plan.Env) error { return s.awaitOwner(ctx, env, h) }
-	return append(steps, etcd.MoveLeadership(h, s.dialEtcd), stop)
 }
 
 // shutOut stops what hactl runs on a host, now and at its next boot. Files stay.

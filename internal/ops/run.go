@@ -125,13 +125,17 @@ func (s *session) phase(ctx context.Context, op operation, ph phase, o Options, 
 	if err != nil {
 		return err
 	}
+	kept := "nothing was changed"
+	if res.Changed > 0 {
+		kept = ui.Count(res.Changed, "step") + " done and kept"
+	}
 	if err := p.Err(); err != nil {
-		return remote.Hint(err, "nothing was changed; see what is wrong with these hosts, then run hactl %s again", op.verb)
+		return remote.Hint(err, "%s; see what is wrong with these hosts, then run hactl %s again", kept, op.verb)
 	}
 	res.Path = append(res.Path, plan.Timing{Stage: cmp.Or(ph.name, "look and check"), Start: looked, End: time.Now()})
 	confirm := ph.confirm
 	if confirm == nil {
-		confirm = func(ctx context.Context, s *session, p *plan.Plan) error { return s.confirm(ctx, p, o) }
+		confirm = func(ctx context.Context, s *session, p *plan.Plan) error { return s.confirm(ctx, p, o, kept) }
 	}
 	if err := confirm(ctx, s, p); err != nil {
 		return err
@@ -178,8 +182,9 @@ func (s *session) measured(ctx context.Context, o Options, p *plan.Plan, res *Re
 	return err
 }
 
-// confirm shows the plan and asks, unless there is nothing to ask about.
-func (s *session) confirm(ctx context.Context, p *plan.Plan, o Options) error {
+// confirm shows the plan and asks, unless there is nothing to ask about. kept is what an
+// answer other than yes leaves.
+func (s *session) confirm(ctx context.Context, p *plan.Plan, o Options, kept string) error {
 	n := len(p.Pending())
 	if n == 0 || o.Yes {
 		return nil
@@ -188,7 +193,7 @@ func (s *session) confirm(ctx context.Context, p *plan.Plan, o Options) error {
 		Show:       func(w io.Writer, st ui.Style) error { return ui.WritePlan(w, p, o.Full, st) },
 		Text:       "\nApply this?",
 		NoTerminal: ui.Count(n, "step") + " would change something, and there is no terminal to ask on",
-		Undone:     "nothing was changed",
+		Undone:     kept,
 	})
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -63,20 +64,27 @@ func open(ctx context.Context, r Request) (*session, error) {
 	if s.store, err = pki.Open(s.inv); err != nil {
 		return nil, err
 	}
+	s.down = map[string]error{}
 	all := make([]*inventory.Host, len(s.inv.Hosts))
 	for i := range s.inv.Hosts {
 		all[i] = &s.inv.Hosts[i]
 	}
-	up, down := remote.ConnectAll(ctx, s.inv, all, s.Remote())
-	s.down = down
+	s.connect(ctx, all)
+	return s, nil
+}
+
+// connect connects to these hosts; those that do not answer are in down.
+func (s *session) connect(ctx context.Context, hosts []*inventory.Host) {
+	up, down := remote.ConnectAll(ctx, s.inv, hosts, s.Remote())
+	maps.Copy(s.down, down)
 	for name, h := range up {
 		if faults != nil {
 			h = faults(h)
 		}
+		delete(s.down, name)
 		s.counted[name] = remote.NewCounting(h)
 		s.hosts[name] = s.counted[name]
 	}
-	return s, nil
 }
 
 // load opens the session of a cluster that has a store.
