@@ -576,3 +576,17 @@ func TestKubeadmsCertificatesLiveLongerThanTheMargin(t *testing.T) {
 		t.Errorf("%v: a lifetime below three times %s would be renewed on every run\n%s", err, pki.RenewBefore, conf)
 	}
 }
+
+// Kubeconfigs that an earlier step of the same run makes anew leave processes with the old
+// ones: the step has to be in the plan, or the run after it would find work.
+func TestRenewalIsPlannedBehindKubeconfigsThatAreMadeAnew(t *testing.T) {
+	t.Parallel()
+	r := &renewal{}
+	then, err := r.check(plan.Answer{Out: remade}, time.Now())
+	if err != nil || then == nil || !then.Then || !slices.Equal(then.Acts, r.change("later").Acts) {
+		t.Errorf("%+v, %v", then, err)
+	}
+	if c, err := r.check(plan.Answer{}, time.Now()); err != nil || c != nil {
+		t.Errorf("a host on which nothing runs: %+v, %v", c, err)
+	}
+}

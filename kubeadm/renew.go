@@ -58,6 +58,10 @@ for p in $(pids_of "${n#*:}"); do [ ! -e "/proc/$p/root$f" ] || cmp -s "/proc/$p
 done
 `
 
+// remade is what a master says on which the controller manager or the scheduler runs,
+// and whose kubeconfigs are about to be made anew by an earlier step.
+const remade = "remade"
+
 // restartStale has the kubelet start again what staleLook names. Only a kubeconfig
 // with the pair inside, as kubeadm makes it, takes a restart.
 const restartStale = `set -e
@@ -87,7 +91,7 @@ func (c Cluster) Renewal(h *inventory.Host, also func(Group) bool) plan.Step {
 	renewal := &renewal{c: c, h: h, also: also}
 	return plan.Step{
 		ID: id(h, "certificates"), Host: h.Name, Title: "certificates of kubeadm",
-		Look: []plan.Look{{Key: key, Script: `[ -e ` + markerFile + ` ] || exit 0
+		Look: []plan.Look{{Key: key, Script: pidsOf + `[ -e ` + markerFile + ` ] || { [ -z "$(pids_of kube-controller)$(pids_of kube-scheduler)" ] || echo ` + remade + `; exit 0; }
 [ ! -e ` + renewingFile + ` ] || { echo renewing; exit 0; }
 ` + staleLook + readCertificates(renewable...)}},
 		Check: func(_ context.Context, env plan.Env) (*plan.Change, error) {
@@ -118,6 +122,9 @@ func (r *renewal) check(a plan.Answer, now time.Time) (*plan.Change, error) {
 	}
 	if a.Out == "renewing" {
 		return r.change("a renewal was cut off"), nil
+	}
+	if a.Out == remade {
+		return plan.Then(plan.Update, "renew certificates, where a process runs with an earlier kubeconfig", "renew"), nil
 	}
 	stale, out := takeStale(a.Out)
 	certs, err := parseCertificates(out)
