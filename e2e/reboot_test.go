@@ -83,7 +83,7 @@ func TestRebootStopsAtAHostThatStaysAway(t *testing.T) {
 	inTurn(t)
 	r := cluster(t)
 	before := r.boots(t)
-	x := r.start(t, nil, "reboot", "--all", "--yes", "--boot-timeout", "30s")
+	x := r.start(t, nil, "reboot", "--all", "--yes", "--boot-timeout", "30s", "-o", "json")
 	lost := ""
 	if !x.until(t, "a host reboots", func(said string) bool {
 		for _, h := range r.names(lab.Master) {
