@@ -142,7 +142,7 @@ type Kubernetes struct {
 	APIServerExtraArgs  map[string]string `yaml:"apiServerExtraArgs,omitempty" keys:"apiserverflag" format:"line" doc:"Further flags of kube-apiserver, without dashes." example:"{audit-log-maxage: \"30\"}"`
 	ControllerExtraArgs map[string]string `yaml:"controllerManagerExtraArgs,omitempty" keys:"controllerflag" format:"line" doc:"Further flags of kube-controller-manager." example:"{node-monitor-grace-period: 40s}"`
 	SchedulerExtraArgs  map[string]string `yaml:"schedulerExtraArgs,omitempty" keys:"schedulerflag" format:"line" doc:"Further flags of kube-scheduler." example:"{v: \"2\"}"`
-	Files               map[string]string `yaml:"files,omitempty" keys:"filename" format:"file" doc:"Files of this machine that the apiservers read, by the names that they get in /etc/kubernetes/hactl-files on every master: audit policy, encryption, authentication and admission configuration, CAs. A flag in apiServerExtraArgs names the path there. A changed file restarts the apiservers, one after another." example:"{audit-policy.yaml: audit-policy.yaml}"`
+	Files               map[string]string `yaml:"files,omitempty" keys:"filename" format:"file" doc:"Files of this machine that the apiservers read, by the names that they get in /etc/kubernetes/hactl-files in the apiserver's container: audit policy, encryption, authentication and admission configuration, CAs. A flag in apiServerExtraArgs names the path there. A changed file restarts the apiservers, one after another." example:"{audit-policy.yaml: audit-policy.yaml}"`
 	KubeletMaxPods      int               `yaml:"maxPods,omitempty" min:"1" max:"1000" doc:"Pods per node, default 110."`
 }
 

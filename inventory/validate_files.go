@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// FilesDir is where kubernetes.files lie on a master, and in its apiserver.
+// FilesDir is where an apiserver finds kubernetes.files.
 const FilesDir = "/etc/kubernetes/hactl-files"
 
 // mounted are the folders that kubeadm mounts into the components of a master.

@@ -57,7 +57,7 @@ func newDisk(t *testing.T) *disk {
 
 // in has a script work on the disk's files.
 func (d *disk) in(script string) string {
-	return strings.NewReplacer(kubeDir, d.dir+kubeDir, "/var/lib/kubelet", d.dir+"/var/lib/kubelet", "/proc/", d.dir+"/proc/").Replace(script)
+	return strings.NewReplacer(kubeDir, d.dir+kubeDir, "/var/lib/kubelet", d.dir+"/var/lib/kubelet", "/proc/", d.dir+"/proc/", "/var/log/pods", d.dir+"/var/log/pods").Replace(script)
 }
 
 func (d *disk) run(ctx context.Context, script string) (*remote.Result, error) {
@@ -154,7 +154,8 @@ type certWorld struct {
 	hosts  plan.Hosts
 	ran    []string // titles
 	also   func(Group) bool
-	keeps  bool // the apiservers serve the certificate that they began with
+	keeps  bool               // the apiservers serve the certificate that they began with
+	before func(title string) // called before each script; may be nil
 }
 
 func newCertWorld(t *testing.T, inv *inventory.Inventory, d *disk) *certWorld {
@@ -179,6 +180,9 @@ func newCertWorld(t *testing.T, inv *inventory.Inventory, d *disk) *certWorld {
 		switch c.Kind {
 		case "run":
 			w.ran = append(w.ran, c.Cmd.Title)
+			if w.before != nil {
+				w.before(c.Cmd.Title)
+			}
 			return d.run(t.Context(), c.Cmd.Script)
 		case "put":
 			return nil, d.put(c.Files)

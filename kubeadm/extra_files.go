@@ -43,12 +43,35 @@ func (f extraFiles) sum() string {
 	return plan.Digest(parts...)
 }
 
+// filesDir holds on a master a folder for each content of the files that is in use: the
+// manifest names it, so that an older manifest which is put back has its own files.
+const filesDir = kubeDir + "/hactl-files.d"
+
+// dir is the folder of these files on a master.
+func (f extraFiles) dir() string { return filesDir + "/" + f.sum() }
+
 // steps lay the files down on a master, before an apiserver starts there.
 func (f extraFiles) steps(h *inventory.Host) (steps []plan.Step) {
 	for _, name := range slices.Sorted(maps.Keys(f)) {
 		steps = append(steps, plan.File{
-			ID: id(h, "file-"+name), Host: h.Name, Path: inventory.FilesDir + "/" + name, Content: f[name], Mode: 0o600, Secret: true, Lane: Lane,
+			ID: id(h, "file-"+name), Host: h.Name, Path: f.dir() + "/" + name, Content: f[name], Mode: 0o600, Secret: true, Lane: Lane,
 		}.Step())
 	}
 	return steps
+}
+
+// OldFiles returns the step that removes the files of former apiservers from a master.
+// It comes after [Cluster.Manifests].
+func (c Cluster) OldFiles(h *inventory.Host) (plan.Step, error) {
+	f, err := c.extraFiles()
+	// An older hactl had one folder for all contents.
+	each := func(do string) string {
+		return `for d in ` + filesDir + `/* ` + inventory.FilesDir + `; do [ ! -d "$d" ] || [ "$d" = ` + f.dir() + ` ] || ` + do + `; done`
+	}
+	return plan.Script{
+		ID: id(h, "old-files"), Host: h.Name, Title: "files of former apiservers", Op: plan.Delete, Acts: plan.EachOf,
+		Look:    `o=$(` + each(`printf ' %s' "$d"`) + `); [ -z "$o" ] && echo ok || echo "in:$o"`,
+		Summary: "remove files that no apiserver reads any more",
+		Run:     each(`rm -rf "$d"`),
+	}.Step(), err
 }

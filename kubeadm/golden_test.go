@@ -373,7 +373,7 @@ func TestFilesOfTheOperatorReachTheApiserver(t *testing.T) {
 		t.Fatal(err)
 	}
 	path := filepath.Join(t.TempDir(), "audit.yaml")
-	seen := map[string]bool{without: true}
+	seen, dirs := map[string]bool{without: true}, map[string]bool{}
 	for _, content := range []string{"rules: [a]\n", "rules: [b]\n"} {
 		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 			t.Fatal(err)
@@ -385,13 +385,21 @@ func TestFilesOfTheOperatorReachTheApiserver(t *testing.T) {
 		}
 		seen[from] = true
 		files := nodeFiles(t, c, m)
-		put := files["/etc/kubernetes/hactl-files/audit-policy.yaml"]
+		extra, err := c.extraFiles()
+		if err != nil {
+			t.Fatal(err)
+		}
+		dirs[extra.dir()] = true
+		put := files[extra.dir()+"/audit-policy.yaml"]
 		if string(put.Content) != content || put.Mode != 0o600 {
 			t.Errorf("%+v", put)
 		}
-		if conf := string(files[initFile].Content); !strings.Contains(conf, "hostPath: /etc/kubernetes/hactl-files\n") {
+		if conf := string(files[initFile].Content); !strings.Contains(conf, "hostPath: "+extra.dir()+"\n      mountPath: /etc/kubernetes/hactl-files\n") {
 			t.Errorf("not mounted: %s", conf)
 		}
+	}
+	if len(dirs) != 2 { // an older manifest that is put back has its own
+		t.Errorf("both contents are in %v", dirs)
 	}
 	c.Inv.Kubernetes.Files = map[string]string{"audit-policy.yaml": path + ".gone"}
 	if _, err := c.Files(m); err == nil || !strings.Contains(err.Error(), "kubernetes.files.audit-policy.yaml") {

@@ -172,7 +172,7 @@ func (c Cluster) initConfig(h *inventory.Host, taints []inventory.Taint, labels 
 			// for logs and exec. hactl gives every node a certificate of this CA.
 			"kubelet-certificate-authority": pkiDir + "/ca.crt",
 		}, inv.Kubernetes.APIServerExtraArgs),
-		"ServingDir": servingDir, "FilesDir": inventory.FilesDir, "Files": files.sum(),
+		"ServingDir": servingDir, "FilesDir": inventory.FilesDir, "FilesOnHost": files.dir(), "Files": files.sum(),
 		"ControllerArgs": args(servingArgs(map[string]string{
 			// It starts some forty controllers, each with a token of its own from
 			// the API: at the default of 20 requests a second that takes 5 s, in

@@ -23,7 +23,7 @@ const (
 // what it made of the static pods' manifests.
 func record(madeFrom string) string {
 	return `{ echo "` + madeFrom + `  ` + initFile + `"; sha256sum ` + kubeDir + `/manifests/kube-apiserver.yaml ` + kubeDir + `/manifests/kube-controller-manager.yaml ` +
-		kubeDir + `/manifests/kube-scheduler.yaml; } >` + markerFile + `.new && sync ` + markerFile + `.new && mv ` + markerFile + `.new ` + markerFile
+		kubeDir + `/manifests/kube-scheduler.yaml; } >` + markerFile + `.new && sync ` + markerFile + `.new && mv ` + markerFile + `.new ` + markerFile + ` && rm -rf ` + keptDir
 }
 
 // pidsOf is a shell function that prints the processes of a name, and the
@@ -35,7 +35,7 @@ const pidsOf = `pids_of() { for p in /proc/[0-9]*; do read -r c <"$p/comm" && [ 
 // old one whatever names it has) and then the manifests. A run that is cut off
 // in between finds the certificate missing and makes it.
 const rewrite = `set -e
-` + pidsOf + `cd ` + pkiDir + `
+` + keepManifests + pidsOf + `cd ` + pkiDir + `
 for f in apiserver.crt apiserver.key; do [ ! -e $f ] || mv -f $f $f.old; done
 kubeadm init phase certs apiserver --config ` + initFile + ` || { for f in apiserver.crt apiserver.key; do [ ! -e $f.old ] || mv -f $f.old $f; done; exit 1; }
 ` + fsyncKubeadmFiles + `rm -f apiserver.crt.old apiserver.key.old
@@ -43,8 +43,9 @@ m=` + kubeDir + `/manifests/kube-apiserver.yaml
 old=$(pids_of kube-apiserver); before=$(cat $m 2>/dev/null | sha256sum)
 kubeadm init phase control-plane all --config ` + initFile + `
 if [ "$before" != "$(sha256sum <$m)" ] && [ -n "$old" ]; then
-  n=0; while now=$(pids_of kube-apiserver); [ -z "$now" ] || [ "$now" = "$old" ]; do
-    n=$((n+1)); [ $n -lt 120 ] || { echo "the kubelet did not restart the apiserver within 120 s" >&2; exit 1; }
+  # One that ends at once is seen by the wait for it to be ready.
+  n=0; while [ "$(pids_of kube-apiserver)" = "$old" ]; do
+    n=$((n+1)); [ $n -lt 120 ] || { echo "the kubelet did not stop the apiserver within 120 s" >&2; exit 1; }
     sleep 1
   done
 fi
@@ -56,7 +57,8 @@ const upload = `kubeadm init phase upload-config kubeadm --config ` + initFile +
 
 // Manifests returns the step that notices static pods whose manifests are not
 // what kubeadm made of the wanted configuration, and has kubeadm write them
-// again. It restarts the apiserver, so it wants a stage that is serial.
+// again. It restarts the apiserver, so it wants a stage that is serial. Where the new
+// apiserver does not come up, the manifests of before are put back; see [Cluster.PutBack].
 func (c Cluster) Manifests(h *inventory.Host) (plan.Step, error) {
 	from, err := c.madeFrom(h)
 	if err != nil {
@@ -77,9 +79,16 @@ o=$(grep manifests/ %[1]s | sha256sum --check --quiet 2>/dev/null) && echo ok ||
 		Summary: "write static pod manifests", Run: run, Acts: plan.EachOf,
 	}.Step()
 	st.Guard = func(ctx context.Context, env plan.Env) error { return c.Spare(ctx, env, h) }
+	write := st.Apply
+	st.Apply = func(ctx context.Context, env plan.Env, change *plan.Change) error {
+		if err := write(ctx, env, change); err != nil {
+			return c.PutBack(ctx, env, h, err)
+		}
+		return nil
+	}
 	st.Ready = func(ctx context.Context, env plan.Env) error {
-		if err := c.awaitAPI(ctx, env, h, apiserverTimeout, isReady); err != nil {
-			return err
+		if err := c.awaitNewAPI(ctx, env, h); err != nil {
+			return c.PutBack(ctx, env, h, err)
 		}
 		// Only now: were manifests with which no apiserver comes up in sync, the next
 		// run would go on to the next master.
@@ -152,6 +161,12 @@ func there(ctx context.Context, env plan.Env, err error) error {
 // awaitAPI asks the apiserver of m, from the step's host over one connection,
 // whether it is ready, until the answer is good enough or the host is lost.
 func (c Cluster) awaitAPI(ctx context.Context, env plan.Env, m *inventory.Host, bound time.Duration, enough func(error) bool) error {
+	return c.awaitAPIUnless(ctx, env, m, bound, enough, func(context.Context) error { return nil })
+}
+
+// awaitAPIUnless is awaitAPI that ends with the error of unless, which is asked after
+// each answer that is not good enough.
+func (c Cluster) awaitAPIUnless(ctx context.Context, env plan.Env, m *inventory.Host, bound time.Duration, enough func(error) bool, unless func(context.Context) error) error {
 	env.Say("waiting up to %s for the apiserver of %s", bound, m.Name)
 	api, err := NewAPI(env.Host, c.Inv, c.PKI, m.PrivateAddress)
 	if err != nil {
@@ -167,6 +182,9 @@ func (c Cluster) awaitAPI(ctx context.Context, env plan.Env, m *inventory.Host, 
 		}
 		if err := there(ctx, env, err); err != nil {
 			return err
+		}
+		if err := unless(within); err != nil {
+			return fmt.Errorf("wait for the apiserver of %s: %w", m.Name, err)
 		}
 		if pause(within, askEvery); within.Err() != nil {
 			return fmt.Errorf("wait for the apiserver of %s (%s): %w", m.Name, bound, err)

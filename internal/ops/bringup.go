@@ -292,8 +292,12 @@ func (c *cluster) kubelet(h *inventory.Host) ([]plan.Step, error) {
 func (c *cluster) manifests(h *inventory.Host) ([]plan.Step, error) {
 	k := c.nodes()
 	st, err := k.Manifests(h)
+	if err != nil {
+		return nil, err
+	}
+	old, err := k.OldFiles(h)
 	// The renewal first: what follows uses admin.conf.
-	return []plan.Step{k.Renewal(h, nil), st}, err
+	return []plan.Step{k.Renewal(h, nil), st, old}, err
 }
 
 func (c *cluster) joinWorker(h *inventory.Host) ([]plan.Step, error) {

@@ -1,0 +1,121 @@
+package kubeadm
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"hactl/internal/plan"
+	"hactl/internal/remote"
+	"hactl/inventory"
+)
+
+const (
+	// keptDir holds, while the manifests of a master change, those of before: a copy is
+	// made where the marker says that the apiserver served with them.
+	keptDir = kubeDir + "/hactl-manifests-before"
+	// putBackWait bounds how long the apiserver of before may take to serve again.
+	putBackWait = 2 * time.Minute
+	// exitsEvery is the pause between two looks at how often the apiserver has ended.
+	exitsEvery = 5 * time.Second
+	// exitsEnough is how often a new apiserver may end before it is given up. The
+	// kubelet starts it again after a second, and then every ten seconds.
+	exitsEnough = 3
+)
+
+// keepManifests is a shell script that copies the manifests with which the apiserver
+// served. A run that was cut off has left a copy, and its new manifests.
+const keepManifests = `if [ ! -d ` + keptDir + ` ] || grep manifests/ ` + markerFile + ` 2>/dev/null | sha256sum --check --status 2>/dev/null; then
+rm -rf ` + keptDir + `.new && mkdir -m 0700 ` + keptDir + `.new
+for p in kube-apiserver kube-controller-manager kube-scheduler; do
+[ ! -e ` + kubeDir + `/manifests/$p.yaml ] || cp -p ` + kubeDir + `/manifests/$p.yaml ` + keptDir + `.new/
+done
+rm -rf ` + keptDir + ` && mv ` + keptDir + `.new ` + keptDir + ` && sync ` + keptDir + ` ` + kubeDir + `
+fi
+`
+
+// putManifestsBack is a shell script that puts the copies in place.
+const putManifestsBack = `set -e
+[ -e ` + keptDir + `/kube-apiserver.yaml ] || { echo "there is none" >&2; exit 1; }
+for p in kube-apiserver kube-controller-manager kube-scheduler; do
+f=` + kubeDir + `/manifests/$p.yaml
+[ -e ` + keptDir + `/$p.yaml ] && ! cmp -s ` + keptDir + `/$p.yaml $f || continue
+cp -p ` + keptDir + `/$p.yaml ` + keptDir + `/$p.new
+sync ` + keptDir + `/$p.new
+mv ` + keptDir + `/$p.new $f
+done
+sync ` + kubeDir + `/manifests
+`
+
+// apiserverLog is a shell script that prints what the newest apiserver said last, or
+// what the kubelet said of it where no container has run.
+const apiserverLog = `d=$(ls -dt /var/log/pods/kube-system_kube-apiserver-*/kube-apiserver 2>/dev/null | head -n 1)
+for f in $([ -z "$d" ] || ls -rv "$d"); do
+[ -s "$d/$f" ] || continue
+tail -n 8 "$d/$f" | sed 's/^[^ ]* std[a-z]* [FP] //' | cut -c 1-600
+exit 0
+done
+journalctl --no-pager -n 200 -o cat -u kubelet.service | grep kube-apiserver | tail -n 3 | cut -c 1-600
+`
+
+// apiserverExits is a shell script that prints the folder of the newest apiserver's
+// logs, and how often it was started before.
+const apiserverExits = `d=$(ls -dt /var/log/pods/kube-system_kube-apiserver-*/kube-apiserver 2>/dev/null | head -n 1)
+f=$([ -z "$d" ] || ls -v "$d" | grep '^[0-9]*\.log$' | tail -n 1)
+echo "$d ${f%.log}"`
+
+// errEnds is why an apiserver is not waited for any longer.
+var errEnds = errors.New("it ends again and again")
+
+// awaitNewAPI waits for the apiserver of h, which has another manifest. One that ends
+// again and again is given up early.
+func (c Cluster) awaitNewAPI(ctx context.Context, env plan.Env, h *inventory.Host) error {
+	folder, first, looked := "", 0, time.Now()
+	return c.awaitAPIUnless(ctx, env, h, apiserverTimeout, isReady, func(ctx context.Context) error {
+		if time.Since(looked) < cmp.Or(c.patience, exitsEvery) {
+			return nil
+		}
+		looked = time.Now()
+		res, err := env.Host.Run(ctx, remote.Cmd{Title: "see how often the apiserver ended", Script: apiserverExits})
+		if err != nil {
+			return nil //nolint:nilerr // awaitAPI looks whether the host is there
+		}
+		d, n, _ := strings.Cut(strings.TrimSpace(string(res.Stdout)), " ")
+		count, err := strconv.Atoi(n)
+		switch {
+		case err != nil:
+		case d != folder:
+			folder, first = d, count
+		case count >= first+exitsEnough:
+			return errEnds
+		}
+		return nil
+	})
+}
+
+// PutBack puts the manifests of before in place on h, where an apiserver did not come up
+// with new ones, and waits until the one of before serves. The error that it returns
+// says what became of it, with cause and the last lines of the apiserver's log.
+func (c Cluster) PutBack(ctx context.Context, env plan.Env, h *inventory.Host, cause error) error {
+	if ctx.Err() != nil || lost(cause) {
+		return cause
+	}
+	log, err := env.Host.Run(ctx, remote.Cmd{Title: "read the apiserver's log", Script: apiserverLog})
+	says := ""
+	if err == nil && len(strings.TrimSpace(string(log.Stdout))) > 0 {
+		says = "; its last lines:\n" + remote.Clean(strings.TrimSpace(string(log.Stdout))) + "\n"
+	}
+	cause = fmt.Errorf("the apiserver of %s does not come up with its new manifest: %w%s", h.Name, cause, says)
+	env.Say("the apiserver does not come up: its old manifest is put back")
+	if _, err := env.Host.Run(ctx, remote.Cmd{Title: "put the old manifests back", Script: putManifestsBack}); err != nil {
+		return fmt.Errorf("%w; put its old manifest back: %w", cause, err)
+	}
+	if err := c.awaitAPI(ctx, env, h, putBackWait, isReady); err != nil {
+		return fmt.Errorf("%w; its old manifest is back, and does not serve either: %w", cause, err)
+	}
+	return remote.Hint(fmt.Errorf("%w; its old manifest is back, and serves", cause), "no other master was touched; mend what the inventory says of the apiservers, then run the same command again")
+}
