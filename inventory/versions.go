@@ -18,6 +18,17 @@ func (v Versions) Set() versions.Set {
 	return set.With(v.Etcd, v.Containerd)
 }
 
+// VersionsOf is what goes with a version of Kubernetes, given with or without the
+// leading v.
+func VersionsOf(kubernetes string) (Versions, error) {
+	v := Versions{Kubernetes: "v" + strings.TrimPrefix(kubernetes, "v")}
+	if _, ok := versions.MinorOf(v.Kubernetes); !ok {
+		return Versions{}, fmt.Errorf("this hactl does not know Kubernetes %s; %s", kubernetes, writeOneOf(versions.Known()))
+	}
+	completeVersions(&v)
+	return v, nil
+}
+
 // completeVersions fills in the default set, or what goes with the named Kubernetes.
 func completeVersions(v *Versions) {
 	set := v.Set()

@@ -36,7 +36,7 @@ type Manifest struct {
 	Rehearsed *Rehearsed `json:"rehearsed,omitempty"`
 }
 
-// Rehearsed is what a throw-away etcd proved of a snapshot.
+// Rehearsed is what a throw-away etcd, and a throw-away apiserver, proved of a snapshot.
 type Rehearsed struct {
 	At       time.Time `json:"at"`
 	Host     string    `json:"host"`
@@ -44,6 +44,11 @@ type Rehearsed struct {
 	Keys     int       `json:"keys"` // read with their values
 	Revision int64     `json:"revision"`
 	Seconds  float64   `json:"seconds"`
+	// Of an apiserver that read every object; "" and 0 when none did.
+	Kubernetes string         `json:"kubernetes,omitempty"` // version
+	Objects    map[string]int `json:"objects,omitempty"`    // by kind
+	Ready      float64        `json:"readySeconds,omitempty"`
+	Read       float64        `json:"readSeconds,omitempty"`
 }
 
 // manifestPath is where the manifest of a snapshot lies.

@@ -44,6 +44,24 @@ func TestTheSameImageIsTheSameBytes(t *testing.T) {
 	}
 }
 
+// The apiserver's program exists in its image alone, and a cage runs it by itself.
+func TestProgramIsTakenOutOfItsImage(t *testing.T) {
+	archive, _ := writeTestImage(t)
+	b := &Bundle{Dir: filepath.Dir(archive)}
+	to := filepath.Join(t.TempDir(), "test")
+	a := Artifact{Name: "test", File: filepath.Base(archive)}
+	if err := b.ExtractProgram(a, "test", to); err != nil {
+		t.Fatal(err)
+	}
+	got, err := os.ReadFile(to) //nolint:gosec // of this test
+	if st, serr := os.Stat(to); err != nil || serr != nil || string(got) != strings.Repeat("binary ", 1<<16) || st.Mode().Perm() != 0o755 {
+		t.Errorf("%d bytes, %v, %v", len(got), err, serr)
+	}
+	if err := b.ExtractProgram(a, "other", to); err == nil || !strings.Contains(err.Error(), "no other in image test") {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestImageArchiveLoadsWithItsConfig(t *testing.T) {
 	archive, id := writeTestImage(t)
 	img, err := tarball.ImageFromPath(archive, nil)
