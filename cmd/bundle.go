@@ -103,10 +103,11 @@ func (a *app) verifyBundle(dir string, o bundle.Options) error {
 }
 
 func (a *app) fillBundle(ctx context.Context, o bundle.Options) error {
-	lines := &bundleLines{w: a.stderr, live: ui.IsTerminal(a.stderr) && a.getenv("TERM") != "dumb", shown: map[string]time.Duration{}}
+	lines := &bundleLines{w: a.stderr, shown: map[string]time.Duration{}}
+	lines.painter, _ = ui.NewPainter(a.stderr, a.uiOptions())
 	o.Progress = lines.report
 	b, err := bundle.Ensure(ctx, o)
-	lines.clear()
+	lines.close()
 	if err != nil {
 		return err
 	}
@@ -125,36 +126,29 @@ const quiet = 10 * time.Second
 // in between, what is at work: on a terminal in one line that is written over,
 // elsewhere in a plain line every ten seconds.
 type bundleLines struct {
-	w     io.Writer
-	live  bool
-	drawn bool
-	shown map[string]time.Duration // elapsed time of an artifact's last plain line
+	w       io.Writer
+	painter *ui.Painter              // nil where there is no terminal
+	shown   map[string]time.Duration // elapsed time of an artifact's last plain line
 }
-
-// liveWidth keeps the line that is written over from wrapping.
-const liveWidth = 79
 
 func (l *bundleLines) report(e bundle.Event) {
 	line := remote.Clean(e.String())
-	l.clear()
+	ended := e.State == bundle.Done || e.State == bundle.Kept
 	switch {
-	case e.State == bundle.Done || e.State == bundle.Kept:
-	case l.live:
-		fmt.Fprint(l.w, ui.Truncate(line, liveWidth))
-		l.drawn = true
-		return
-	case e.State == bundle.Running && e.Elapsed-l.shown[e.Name] < quiet:
-		return
+	case l.painter != nil && ended:
+		l.painter.Paint([]string{line})
+	case l.painter != nil:
+		l.painter.Paint(nil, line)
+	case ended || e.State != bundle.Running || e.Elapsed-l.shown[e.Name] >= quiet:
+		l.shown[e.Name] = e.Elapsed
+		fmt.Fprintln(l.w, line)
 	}
-	l.shown[e.Name] = e.Elapsed
-	fmt.Fprintln(l.w, line)
 }
 
-// clear takes the line that is written over off the screen.
-func (l *bundleLines) clear() {
-	if l.drawn {
-		fmt.Fprint(l.w, "\r\x1b[K")
-		l.drawn = false
+// close takes the line that is written over off the screen.
+func (l *bundleLines) close() {
+	if l.painter != nil {
+		l.painter.Paint(nil)
 	}
 }
 

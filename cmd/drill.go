@@ -92,7 +92,7 @@ func (a *app) drill(c *cobra.Command, o drillOptions, scenarios []drill.Scenario
 	}
 	rep, err := ops.Drill(c.Context(), run.request(inv), o.DrillOptions, scenarios, func() (drill.Observer, func()) {
 		run.endProgress()
-		p := a.drillPainter(run)
+		p := a.drillView(run)
 		return p.observer(), p.close
 	})
 	if rep == nil {

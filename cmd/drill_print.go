@@ -3,13 +3,10 @@ package cmd
 import (
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
 	"sync"
 	"time"
-
-	"golang.org/x/term"
 
 	"hactl/internal/drill"
 	"hactl/internal/remote"
@@ -145,76 +142,54 @@ func verdictColour(st ui.Style, verdict string) func(string) string {
 	return st.Red
 }
 
-// drillPainter shows a drill while it runs: a line per phase, and on a
-// terminal the timeline of every stream, repainted in place.
-type drillPainter struct {
-	w     io.Writer
-	log   func(format string, args ...any)
-	size  func() (width, height int)
-	live  bool
-	mu    sync.Mutex
-	lines int // of the last frame
+// drillView shows a drill while it runs: a line per phase, and on a terminal the
+// timeline of every stream, repainted in place.
+type drillView struct {
+	w       io.Writer
+	log     func(format string, args ...any)
+	mu      sync.Mutex
+	painter *ui.Painter // nil where there is no terminal
 }
 
-func (a *app) drillPainter(run *verbRun) *drillPainter {
-	p := &drillPainter{w: a.stderr, log: run.Log.Printf, size: func() (int, int) { return 80, 24 }}
-	if f, ok := a.stderr.(*os.File); ok && ui.IsTerminal(a.stderr) && a.getenv("TERM") != "dumb" {
-		p.live = true
-		p.size = func() (int, int) {
-			w, h, err := term.GetSize(int(f.Fd()))
-			if err != nil || w <= 0 || h <= 0 {
-				return 80, 24
-			}
-			return w, h
-		}
-	}
-	return p
+func (a *app) drillView(run *verbRun) *drillView {
+	v := &drillView{w: a.stderr, log: run.Log.Printf}
+	v.painter, _ = ui.NewPainter(a.stderr, a.uiOptions())
+	return v
 }
 
-func (p *drillPainter) observer() drill.Observer {
-	o := drill.Observer{Say: p.say}
-	if p.live {
-		o.Frame = p.frame
+func (v *drillView) observer() drill.Observer {
+	o := drill.Observer{Say: v.say}
+	if v.painter != nil {
+		o.Frame = v.frame
 	}
 	return o
 }
 
-func (p *drillPainter) say(text string) {
+func (v *drillView) say(text string) {
 	text = remote.Clean(text)
-	p.log("%s", text)
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.erase()
-	fmt.Fprintf(p.w, "%s  %s\n", time.Now().Format(time.TimeOnly), text)
+	v.log("%s", text)
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	said := time.Now().Format(time.TimeOnly) + "  " + text
+	if v.painter == nil {
+		fmt.Fprintln(v.w, said)
+		return
+	}
+	v.painter.Paint([]string{said})
 }
 
-func (p *drillPainter) frame(f drill.Frame) {
-	width, height := p.size()
-	lines := frameLines(f)
-	if n := height - 1; len(lines) > n {
-		lines = slices.Clip(lines[:max(n, 0)])
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.erase()
-	for _, l := range lines {
-		fmt.Fprintln(p.w, ui.Truncate(l, width-1))
-	}
-	p.lines = len(lines)
+func (v *drillView) frame(f drill.Frame) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.painter.Paint(nil, frameLines(f)...)
 }
 
-// erase goes up over the last frame and clears from there.
-func (p *drillPainter) erase() {
-	if p.lines > 0 {
-		fmt.Fprintf(p.w, "\x1b[%dA\x1b[J", p.lines)
+func (v *drillView) close() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.painter != nil {
+		v.painter.Paint(nil)
 	}
-	p.lines = 0
-}
-
-func (p *drillPainter) close() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.erase()
 }
 
 func frameLines(f drill.Frame) []string {

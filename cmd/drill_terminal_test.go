@@ -88,7 +88,7 @@ func TestDrillBreaksNothingUnlessAPersonSaysYes(t *testing.T) {
 
 func TestTimelineOfARunningDrillIsDrawnOverItself(t *testing.T) {
 	terminal, person := openTerminal(t)
-	p := (&app{stderr: terminal, getenv: func(string) string { return "" }}).drillPainter(&verbRun{})
+	p := (&app{stderr: terminal, getenv: func(string) string { return "" }}).drillView(&verbRun{})
 	o := p.observer()
 	if o.Frame == nil {
 		t.Fatal("a terminal gets no timeline")
@@ -100,14 +100,18 @@ func TestTimelineOfARunningDrillIsDrawnOverItself(t *testing.T) {
 		{Name: "two", Cells: "#"}, // more than it has lines
 	}}
 	o.Frame(f)
-	last := fmt.Sprintf("%-13s #", "one")
-	first := shown(t, person, last)
+	const end = "\x1b[J" // of each painting
+	plain := strings.NewReplacer("\x1b[K", "", "\r", "")
+	first := strings.TrimSuffix(plain.Replace(shown(t, person, end)), end)
 	for _, want := range []string{"node-back: fault, 2", "VIP: m2   etcd leader: nobody\n", "vip/ready/new ###~..  gap 312 ms\n"} {
 		if !strings.Contains(first, want) {
 			t.Errorf("%q is not in\n%s", want, first)
 		}
 	}
 	lines := strings.Split(strings.TrimSuffix(first, "\n"), "\n")
+	if last := fmt.Sprintf("  %-13s #", "one"); lines[len(lines)-1] != last {
+		t.Errorf("the last line is %q, expected %q", lines[len(lines)-1], last)
+	}
 	if len(lines) != 5 {
 		t.Errorf("%d lines on a terminal of 6", len(lines))
 	}
@@ -117,16 +121,16 @@ func TestTimelineOfARunningDrillIsDrawnOverItself(t *testing.T) {
 		}
 	}
 	o.Frame(f)
-	if again := shown(t, person, last); !strings.HasPrefix(again, "\x1b[5A\x1b[J  node-back") {
+	if again := plain.Replace(shown(t, person, end)); !strings.HasPrefix(again, "\x1b[5A  node-back") {
 		t.Errorf("not drawn over the first: %q", again)
 	}
 	o.Say("undone\x1b[31m")
-	said := shown(t, person, "undone")
-	if !strings.Contains(said, "\x1b[5A\x1b[J") || strings.Contains(said, "[31m") {
+	said := plain.Replace(shown(t, person, end))
+	if !strings.HasPrefix(said, "\x1b[5A") || !strings.Contains(said, "undone\n") || strings.Contains(said, "[31m") {
 		t.Errorf("%q", said)
 	}
 	p.close() // nothing of it is left to erase
-	if o := (&app{stderr: &strings.Builder{}, getenv: func(string) string { return "" }}).drillPainter(&verbRun{}).observer(); o.Frame != nil {
+	if o := (&app{stderr: &strings.Builder{}, getenv: func(string) string { return "" }}).drillView(&verbRun{}).observer(); o.Frame != nil {
 		t.Error("a pipe gets a timeline")
 	}
 }

@@ -16,7 +16,7 @@ var t0 = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 // still returns a live view that never paints by itself.
 func still(w io.Writer, width, height int, now *time.Time) *Live {
 	return &Live{
-		w: w, size: func() (int, int) { return width, height }, now: func() time.Time { return *now },
+		painter: &Painter{w: w, size: func() (int, int) { return width, height }}, now: func() time.Time { return *now },
 		marks: marksFor(true), board: newBoard(), done: make(chan struct{}),
 	}
 }
@@ -129,7 +129,7 @@ func TestHostileTextDoesNotReachTheTerminal(t *testing.T) {
 
 func TestLiveStopsAtCloseAndKeepsTheLastState(t *testing.T) {
 	var b bytes.Buffer
-	l := NewLive(&b, func() (int, int) { return 80, 24 }, Style{}, Options{Getenv: func(string) string { return "" }})
+	l := NewLive(&Painter{w: &b, size: func() (int, int) { return 80, 24 }}, Style{}, Options{Getenv: func(string) string { return "" }})
 	l.Report(plan.Event{Kind: plan.Note, Text: "the end"})
 	if err := l.Close(); err != nil {
 		t.Fatal(err)

@@ -44,11 +44,11 @@ func New(stderr, stdout io.Writer, o Options) Reporter {
 	if o.JSON {
 		return NewJSON(stdout)
 	}
-	f, ok := terminal(stderr)
-	if !ok || o.Getenv("TERM") == "dumb" {
+	p, ok := NewPainter(stderr, o)
+	if !ok {
 		return NewPlain(stderr, o)
 	}
-	return NewLive(stderr, func() (int, int) { return sizeOf(f) }, StyleFor(stderr, o), o)
+	return NewLive(p, StyleFor(stderr, o), o)
 }
 
 // sizeOf is the size of a terminal in columns and lines, 80 by 24 where it does
