@@ -46,7 +46,7 @@ var allowed = map[string]struct{ imports, because string }{
 	"kubeadm":                      {"internal/cage internal/facts internal/kubeapi internal/network internal/plan internal/remote inventory pki templates", "components do not know one another"},
 	"internal/state":               {"etcd internal/plan internal/remote inventory keepalived kubeadm pki", "asks every component, changes nothing"},
 	"internal/exitcode":            {"internal/plan internal/remote inventory", "which code an error stands for"},
-	"internal/ops":                 {"etcd internal/backup internal/bundle internal/cage internal/drill internal/exitcode internal/expiry internal/facts internal/host internal/others internal/plan internal/preflight internal/remote internal/reset internal/ui internal/state inventory keepalived kubeadm pki", "puts the components together; shows nothing by itself"},
+	"internal/ops":                 {"etcd internal/backup internal/bundle internal/cage internal/drill internal/exitcode internal/expiry internal/facts internal/host internal/others internal/plan internal/preflight internal/remote internal/reset internal/ui internal/state internal/versions inventory keepalived kubeadm pki", "puts the components together; shows nothing by itself"},
 	"e2e":                          {"", "tests on lab hosts; without their build tag only the list of tiers"},
 	"cmd/hactl":                    {"cmd", "five lines around cmd.Main"},
 	"cmd":                          {"*", "flags in, one call, exit code out; no package imports it"},

@@ -169,7 +169,7 @@ func id(m *inventory.Host, what string) plan.ID { return plan.ID("etcd/" + m.Nam
 // Files returns the steps for a member's certificates, bootstrap settings and
 // unit.
 func (p *Plan) Files(m *inventory.Host) ([]plan.Step, error) {
-	unit, _, err := p.unit(m)
+	unit, err := p.Unit(m)
 	if err != nil {
 		return nil, err
 	}
@@ -181,7 +181,13 @@ func (p *Plan) Files(m *inventory.Host) ([]plan.Step, error) {
 	if !p.Joins(m) {
 		steps = append(steps, p.bootstrap(m))
 	}
-	return append(steps, plan.File{ID: id(m, "unit"), Host: m.Name, Path: unitFile, Content: unit, Lane: Lane}.Step()), nil
+	return append(steps, unit), nil
+}
+
+// Unit returns the step for a member's unit, which names its build.
+func (p *Plan) Unit(m *inventory.Host) (plan.Step, error) {
+	unit, _, err := p.unit(m)
+	return plan.File{ID: id(m, "unit"), Host: m.Name, Path: unitFile, Content: unit, Lane: Lane}.Step(), err
 }
 
 // Pairs returns the steps for a member's CA and pairs. It reads them anew at each

@@ -77,6 +77,7 @@ type Node struct {
 	Ready   bool   `json:"ready"`
 	Reason  string `json:"reason,omitempty"` // why it is not ready
 	Version string `json:"version"`
+	Runtime string `json:"runtime,omitempty"` // "containerd://2.2.1"
 	PodCIDR string `json:"podCIDR,omitempty"`
 	Address string `json:"address"`
 }
@@ -90,7 +91,7 @@ func (a *API) Nodes(ctx context.Context) (map[string]Node, error) {
 			Status   struct {
 				Conditions []struct{ Type, Status, Message string }
 				Addresses  []struct{ Type, Address string }
-				NodeInfo   struct{ KubeletVersion string }
+				NodeInfo   struct{ KubeletVersion, ContainerRuntimeVersion string }
 			}
 		}
 	}
@@ -99,7 +100,7 @@ func (a *API) Nodes(ctx context.Context) (map[string]Node, error) {
 	}
 	out := map[string]Node{}
 	for _, i := range list.Items {
-		n := Node{Name: i.Metadata.Name, Version: remote.Clean(i.Status.NodeInfo.KubeletVersion), PodCIDR: i.Spec.PodCIDR, Reason: "no status yet"}
+		n := Node{Name: i.Metadata.Name, Version: remote.Clean(i.Status.NodeInfo.KubeletVersion), Runtime: remote.Clean(i.Status.NodeInfo.ContainerRuntimeVersion), PodCIDR: i.Spec.PodCIDR, Reason: "no status yet"}
 		for _, c := range i.Status.Conditions {
 			if c.Type == "Ready" {
 				n.Ready, n.Reason = c.Status == "True", remote.Clean(c.Message)

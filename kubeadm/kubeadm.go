@@ -56,6 +56,9 @@ type Cluster struct {
 	NetworkProgram NetworkProgram
 	EtcdClients    []string // client URLs of all etcd members
 	First          string   // master that does what the cluster needs once
+	// SettingsLater leaves kubeadm's settings in the cluster as they are while static pods
+	// change: during an upgrade they change once all apiservers are new. See [Cluster.Addons].
+	SettingsLater bool
 	// AwaitImages is a shell script that waits for what the controller manager and
 	// the scheduler run from, which is imported while the apiserver starts; it exits
 	// with remote.NotYet when that takes more than a few seconds. It is "" when there

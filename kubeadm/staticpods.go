@@ -65,7 +65,7 @@ func (c Cluster) Manifests(h *inventory.Host) (plan.Step, error) {
 		return plan.Step{}, err
 	}
 	run := c.SearchPath + rewrite
-	if c.Inv.Masters()[0].Name == h.Name {
+	if c.Inv.Masters()[0].Name == h.Name && !c.SettingsLater {
 		run += upload
 	}
 	st := plan.Script{

@@ -18,7 +18,7 @@ import (
 // beside its [Cluster.Certificates]: the kubelet's unit and pair and, on masters,
 // kubeadm's configuration. The first step compares with a node that is there.
 func (c Cluster) Files(h *inventory.Host) ([]plan.Step, error) {
-	unit, _, err := c.kubeletUnit(h)
+	unit, err := c.KubeletUnit(h)
 	if err != nil {
 		return nil, err
 	}
@@ -26,18 +26,27 @@ func (c Cluster) Files(h *inventory.Host) ([]plan.Step, error) {
 	if err != nil {
 		return nil, err
 	}
-	steps := append([]plan.Step{
-		c.Fixed(h),
-		plan.File{ID: id(h, "kubelet-unit"), Host: h.Name, Path: kubeletUnitFile, Content: unit, Lane: Lane}.Step(),
-	}, pair...)
+	steps := append([]plan.Step{c.Fixed(h), unit}, pair...)
 	if h.Role != inventory.ControlPlane {
 		return steps, nil
 	}
+	conf, err := c.Configuration(h)
+	return append(steps, conf...), err
+}
+
+// KubeletUnit returns the step for the kubelet's unit, which names its build.
+func (c Cluster) KubeletUnit(h *inventory.Host) (plan.Step, error) {
+	unit, _, err := c.kubeletUnit(h)
+	return plan.File{ID: id(h, "kubelet-unit"), Host: h.Name, Path: kubeletUnitFile, Content: unit, Lane: Lane}.Step(), err
+}
+
+// Configuration returns the steps for what kubeadm and the apiserver read on a master.
+func (c Cluster) Configuration(h *inventory.Host) ([]plan.Step, error) {
 	extra, err := c.extraFiles()
 	if err != nil {
 		return nil, err
 	}
-	steps = append(steps, extra.steps(h)...)
+	steps := extra.steps(h)
 	conf, err := c.InitConfig(h)
 	if err != nil {
 		return nil, err

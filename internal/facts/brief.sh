@@ -27,5 +27,8 @@ s kubelet-ca; sed -n 's/^ *certificate-authority-data: *//p' /etc/kubernetes/kub
 s host-record; [ ! -e /var/lib/hactl/host.json ] || first /var/lib/hactl/host.json || echo unreadable
 s owned; [ ! -e /var/lib/hactl/owned.json ] || echo yes
 s vip-priority; [ -e /var/lib/hactl/host.json ] || sed -n '1{/^# Written by hactl/!q;};s/^ *priority \([0-9]*\)$/\1/p' /etc/keepalived/keepalived.conf
+s programs
+for u in etcd containerd kubelet; do sed -n 's#^ExecStart=/opt/hactl/\([a-z]*\)/\(v[0-9.]*\)-[0-9a-f]*/.*#\1 \2#p' /etc/systemd/system/$u.service; done
+for p in kube-apiserver kube-controller-manager kube-scheduler; do sed -n "s#^ *image: .*/\($p\):\(v[0-9.]*\)\$#\1 \2#p" /etc/kubernetes/manifests/$p.yaml; done
 s node-versions; [ ! -e /etc/kubernetes/kubelet.conf ] || grep -q '"versions"' /var/lib/hactl/host.json || {
 kubelet --version; containerd --version; [ ! -e /etc/etcd/established ] || etcd --version | head -n 1; }

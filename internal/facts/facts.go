@@ -22,6 +22,10 @@ type Brief struct {
 	KubeletCA  string // PEM of the CA that the host's kubelet trusts, "" when it has joined no cluster
 	Record     Record // zero when the host has none
 	Owned      bool   // it has the record of what hactl made on it
+	// Programs are the versions that the host's units and static pods name, by the name
+	// of the program: "etcd", "containerd", "kubelet", "kube-apiserver". One that hactl
+	// does not start is missing.
+	Programs map[string]string
 }
 
 // Ours reports whether hactl has worked on the host before: it has a record, or a node

@@ -80,6 +80,7 @@ func (a *answer) belongs(b *Brief) {
 	}
 	b.Owned = a.text("owned") == "yes"
 	a.nodeVersions(&b.Record.Versions)
+	b.Programs = a.programs()
 	if p := a.text("vip-priority"); p != "" {
 		b.Record.VIPPriority = int(a.number("vip-priority", p, 1, 254))
 	}
@@ -270,6 +271,20 @@ func (a *answer) resolver(f *Facts) {
 		v = plain(strings.Trim(v, `"'`))
 		f.Proxies[key] = v[:min(len(v), 4096)]
 	}
+}
+
+// programs reads which builds the host's units and static pods name.
+func (a *answer) programs() map[string]string {
+	out := map[string]string{}
+	for _, l := range a.lines("programs") {
+		name, version, ok := strings.Cut(remote.Clean(l), " ")
+		if !ok || !wordForm.MatchString(name) || !wordForm.MatchString(version) || version[0] != 'v' {
+			a.fail("programs", "%.80q is not a program and its version", l)
+			continue
+		}
+		out[name] = version
+	}
+	return out
 }
 
 // nodeVersions reads what the programs of a node say of themselves, where the host

@@ -43,6 +43,7 @@ func sections() map[string]string {
 		"firewall": "service nftables\n", "nft": "table inet filter {\n\tchain input {\n", "iptables": "",
 		"leftovers": "/etc/kubernetes/kubelet.conf\n/var/lib/etcd/member\n", "etcd-cluster": "demo-0123\n",
 		"kubelet-ca": "  Q0E=\n", "host-record": `{"apiVersion":"hactl/v1","cluster":"demo-0123","name":"master-1","vipPriority":220,"podSubnet":"10.244.1.0/24"}`, "owned": "yes\n", "vip-priority": "", "node-versions": "",
+		"programs":      "etcd v3.6.16\nkubelet v1.36.3\n",
 		"kubernetes-ca": "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "front-proxy-ca": "", "etcd-ca": "",
 	}
 }
@@ -82,6 +83,7 @@ func TestAnswerIsRead(t *testing.T) {
 		{"sysctls", fmt.Sprint(f.Sysctls), "map[kernel.pid_max:{32768 false} net.ipv4.ip_forward:{1 true}]"},
 		{"firewall", fmt.Sprint(f.Firewall.Services, f.Firewall.NoNft), "[nftables] false"},
 		{"record", fmt.Sprint(f.KubeletCA, f.Record), "CA{hactl/v1 demo-0123 master-1 220 10.244.1.0/24 {  }}"},
+		{"programs", fmt.Sprint(f.Programs), "map[etcd:v3.6.16 kubelet:v1.36.3]"},
 		{"earlier", fmt.Sprintln(f.Leftovers, f.EtcdCluster, len(f.CAs)), "[/etc/kubernetes/kubelet.conf /var/lib/etcd/member] demo-0123 1\n"},
 	} {
 		if c.got != c.want {
@@ -120,7 +122,7 @@ func TestNonsenseNamesItsField(t *testing.T) {
 		{"listening", "0100007F:094B\n"}, {"listening", "XX:094B 1 1 etcd\n"}, {"listening", "010000:094B 1 1 etcd\n"}, {"listening", "0100007F:094B 1 -1 etcd\n"},
 		{"modules", "overlay maybe\n"}, {"sysctls", "kernel/pid_max rx 1\n"}, {"processes", strings.Repeat("p", 300)},
 		{"kubelet-ca", "not base64\n"}, {"host-record", "unreadable\n"}, {"host-record", "{"}, {"host-record", `{"apiVersion":"hactl/v9"}`},
-		{"host-record", `{"apiVersion":"hactl/v1","vipPriority":255}`}, {"host-record", `{"apiVersion":"hactl/v1","podSubnet":"nonsense"}`}, {"vip-priority", "0\n"}, {"vip-priority", "many\n"}, {"node-versions", "Kubernetes ;rm\n"},
+		{"host-record", `{"apiVersion":"hactl/v1","vipPriority":255}`}, {"host-record", `{"apiVersion":"hactl/v1","podSubnet":"nonsense"}`}, {"vip-priority", "0\n"}, {"vip-priority", "many\n"}, {"node-versions", "Kubernetes ;rm\n"}, {"programs", "etcd 3;rm\n"},
 		{"processes", strings.Repeat("p\n", maxLines+1)}, {"clock-before", "now\n"}, {"nft", strings.Repeat("x", maxSection+1)},
 	} {
 		s := sections()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"strings"
 
 	"hactl/internal/bundle"
@@ -23,9 +24,24 @@ const BinariesLane = "binaries"
 const sumsFile = "/run/hactl-verified"
 
 // Binaries returns one step for each executable of the host's role.
-func (h Host) Binaries() []plan.Step {
-	want := h.binaries()
-	look := plan.Look{Key: "binaries", Script: binariesScript(want)}
+func (h Host) Binaries() []plan.Step { return h.steps(h.binaries()) }
+
+// Programs returns those of the steps of [Host.Binaries] whose programs have paths of their
+// own: they change nothing that runs.
+func (h Host) Programs() []plan.Step {
+	return h.steps(slices.DeleteFunc(h.binaries(), func(a bundle.Artifact) bool { return at(a) == a.Dest }))
+}
+
+// Plugins returns the others.
+func (h Host) Plugins() []plan.Step {
+	return h.steps(slices.DeleteFunc(h.binaries(), func(a bundle.Artifact) bool { return at(a) != a.Dest }))
+}
+
+func (h Host) steps(want []bundle.Artifact) []plan.Step {
+	if len(want) == 0 {
+		return nil
+	}
+	look := plan.Look{Key: "binaries " + want[0].Name, Script: binariesScript(want)}
 	steps := make([]plan.Step, len(want))
 	for i, a := range want {
 		steps[i] = h.binary(a, look)

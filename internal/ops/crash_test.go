@@ -97,21 +97,24 @@ func (w *crashWorld) on(t *testing.T, hosts []*rootHost) (c *crashWorld, done fu
 }
 
 // tinyBundle has every artifact of a real one, each a few bytes long.
-func tinyBundle(t *testing.T) *bundle.Bundle {
+func tinyBundle(t *testing.T) *bundle.Bundle { return tinyBundleOf(t, "v1") }
+
+// tinyBundleOf is that of a version: each artifact has other content than in another version.
+func tinyBundleOf(t *testing.T, version string) *bundle.Bundle {
 	t.Helper()
 	b := &bundle.Bundle{Dir: t.TempDir()}
 	add := func(a bundle.Artifact, content string) {
-		a.Version, a.File, a.SHA256, a.Size = "v1", a.Name, hexSum([]byte(content)), int64(len(content))
+		a.Version, a.File, a.SHA256, a.Size = version, a.Name, hexSum([]byte(content)), int64(len(content))
 		must(t, os.WriteFile(filepath.Join(b.Dir, a.File), []byte(content), 0o600))
 		b.Artifacts = append(b.Artifacts, a)
 	}
 	masters := []string{string(inventory.ControlPlane)}
 	for name, dest := range map[string]string{"kubelet": "/usr/bin/kubelet", "containerd": "/usr/local/bin/containerd"} {
-		add(bundle.Artifact{Name: name, Kind: bundle.Binary, Dest: dest}, "program "+name)
+		add(bundle.Artifact{Name: name, Kind: bundle.Binary, Dest: dest}, "program "+name+" "+version)
 	}
-	add(bundle.Artifact{Name: "etcd", Kind: bundle.Binary, Dest: "/usr/local/bin/etcd", Roles: masters}, "program etcd")
+	add(bundle.Artifact{Name: "etcd", Kind: bundle.Binary, Dest: "/usr/local/bin/etcd", Roles: masters}, "program etcd "+version)
 	for _, name := range []string{"kube-apiserver", "pause", "coredns", "kube-proxy"} {
-		ref := "registry.invalid/" + name + ":v1"
+		ref := "registry.invalid/" + name + ":" + version
 		add(bundle.Artifact{Name: name, Kind: bundle.Image, Image: ref}, ref)
 	}
 	return b
@@ -120,19 +123,8 @@ func tinyBundle(t *testing.T) *bundle.Bundle {
 // makePlan looks at the hosts as plan and up do. The quorum, which takes real
 // members, is there as soon as the member runs.
 func (w *crashWorld) makePlan(ctx context.Context) (*plan.Plan, error) {
-	c := &cluster{session: w.s, bundle: w.bundle, prober: w.prober, network: kubeadm.NetworkProgram{Path: w.prober, SHA256: w.proberSum}}
-	var err error
-	if c.disks, err = etcd.Observe(ctx, w.s.inv, w.s.hosts); err != nil {
-		return nil, err
-	}
-	seen, err := kubeadm.LookForSubnets(ctx, w.s.inv, w.s.hosts)
+	c, err := w.cluster(ctx)
 	if err != nil {
-		return nil, err
-	}
-	if c.subnets, err = seen.Assign(w.s.inv, w.s.facts); err != nil {
-		return nil, err
-	}
-	if err := c.etcdPlan().Validate(); err != nil {
 		return nil, err
 	}
 	stages, err := c.stages()
@@ -158,6 +150,23 @@ func (w *crashWorld) makePlan(ctx context.Context) (*plan.Plan, error) {
 		p.Record = w.s.recordMade
 	}
 	return p, err
+}
+
+// cluster looks at the hosts.
+func (w *crashWorld) cluster(ctx context.Context) (*cluster, error) {
+	c := &cluster{session: w.s, bundle: w.bundle, prober: w.prober, network: kubeadm.NetworkProgram{Path: w.prober, SHA256: w.proberSum}}
+	var err error
+	if c.disks, err = etcd.Observe(ctx, w.s.inv, w.s.hosts); err != nil {
+		return nil, err
+	}
+	seen, err := kubeadm.LookForSubnets(ctx, w.s.inv, w.s.hosts)
+	if err != nil {
+		return nil, err
+	}
+	if c.subnets, err = seen.Assign(w.s.inv, w.s.facts); err != nil {
+		return nil, err
+	}
+	return c, c.etcdPlan().Validate()
 }
 
 // up is plan and apply.

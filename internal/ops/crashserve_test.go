@@ -39,6 +39,8 @@ func (h *rootHost) Dial(ctx context.Context, network, addr string) (net.Conn, er
 			_, _ = io.WriteString(far, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
 		}()
 		return near, nil
+	case port == "10248" && h.disk.Load().has("state/units/kubelet.service.pid"):
+		to = h.serves.kubelet
 	case port == "2379" && h.disk.Load().has("state/units/etcd.service.pid"):
 		to = h.serves.etcd
 	case port == "6443" && h.serves.of(addr).runsAPI():
@@ -58,8 +60,8 @@ func (h *rootHost) runsAPI() bool {
 
 // serves is where the servers of a world listen, and whose an address is.
 type serves struct {
-	api, etcd string
-	of        func(addr string) *rootHost
+	api, etcd, kubelet string
+	of                 func(addr string) *rootHost
 }
 
 // nodeFiles are the nodes of a world: files on the first master's disk, so that
@@ -124,11 +126,14 @@ func (w *crashWorld) serveAPI(t *testing.T) *httptest.Server {
 // apiCertificate is of all masters' apiservers.
 func apiCertificate(t *testing.T, inv *inventory.Inventory, m *pki.Material) tls.Certificate {
 	t.Helper()
-	var ips []net.IP
+	return kubeapitest.Certificate(t, m.KubernetesCA.CertPEM, m.KubernetesCA.KeyPEM, mastersIPs(inv)...)
+}
+
+func mastersIPs(inv *inventory.Inventory) (ips []net.IP) {
 	for _, h := range inv.Masters() {
 		ips = append(ips, h.PrivateAddress.AsSlice())
 	}
-	return kubeapitest.Certificate(t, m.KubernetesCA.CertPEM, m.KubernetesCA.KeyPEM, ips...)
+	return ips
 }
 
 // members is etcd as far as a world asks it: every master is a voter.

@@ -3,6 +3,7 @@ package ops
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -107,6 +108,10 @@ func (op operation) run(ctx context.Context, r Request, o Options) (*Result, err
 	looked := r.Started
 	for _, ph := range op.phases {
 		if err := s.phase(ctx, op, ph, o, looked, res); err != nil {
+			if errors.Is(err, plan.ErrEnough) {
+				res.Next = append(res.Next, fmt.Sprintf("hactl %s goes on: %s", op.verb, err))
+				err = nil
+			}
 			return res, err
 		}
 		looked = time.Now()

@@ -19,17 +19,19 @@ func TestUpKeepsTheVersionsOfARunningCluster(t *testing.T) {
 	old := facts.Versions{Kubernetes: "v1.35.4", Etcd: "v3.6.14", Containerd: "v2.2.1"}
 	newer := facts.Versions{Kubernetes: "v1.37.2", Etcd: "v3.7.3", Containerd: "v2.3.7"}
 	for name, c := range map[string]struct {
-		named   inventory.Versions
-		fresh   bool // no master has had a quorum
-		second  facts.Versions
-		want    inventory.Versions
-		refused []string
+		named    inventory.Versions
+		fresh    bool // no master has had a quorum
+		second   facts.Versions
+		want     inventory.Versions
+		programs map[string]string // of master-2
+		refused  []string
 	}{
 		"none named":                     {second: old, want: inventory.Versions(old)},
 		"the running ones named":         {named: inventory.Versions(old), second: old, want: inventory.Versions(old)},
 		"another Kubernetes named":       {named: inventory.Versions{Kubernetes: "v1.36.3"}, second: old, refused: []string{"versions.kubernetes is v1.36.3", "v1.35.4", "master-1, master-2"}},
 		"another etcd named":             {named: inventory.Versions{Kubernetes: "v1.35.4", Etcd: "v3.6.16"}, second: old, refused: []string{"versions.etcd is v3.6.16", "v3.6.14"}},
 		"hosts of two versions":          {second: newer, refused: []string{"versions.kubernetes", "v1.35.4 (master-1)", "v1.37.2 (master-2)"}},
+		"an upgrade that was cut":        {second: old, programs: map[string]string{"kubelet": "v1.35.4", "etcd": "v3.6.16"}, refused: []string{"versions.etcd", "v3.6.14 (master-1, master-2)", "v3.6.16 (master-2)"}},
 		"a host that joins has none":     {second: facts.Versions{}, want: inventory.Versions(old)},
 		"a new cluster gets the default": {fresh: true, second: old, want: inventory.Versions{Kubernetes: "v1.36.3"}},
 	} {
@@ -40,7 +42,7 @@ func TestUpKeepsTheVersionsOfARunningCluster(t *testing.T) {
 		}
 		s := &session{inv: inv, disks: map[string]etcd.Disk{"master-1": {Data: true, Established: "demo-1"}}, facts: map[string]*facts.Brief{
 			"master-1": {KubeletCA: "CA", Record: facts.Record{Versions: old}},
-			"master-2": {KubeletCA: "CA", Record: facts.Record{Versions: c.second}},
+			"master-2": {KubeletCA: "CA", Record: facts.Record{Versions: c.second}, Programs: c.programs},
 			"master-3": {Record: facts.Record{Versions: newer}}, // no node yet
 		}}
 		if c.fresh {

@@ -43,6 +43,7 @@ type session struct {
 	down    map[string]error // hosts without a connection
 	leftOut []string         // those of them that the operator goes on without
 
+	upgrades  bool     // the wanted versions are those that an upgrade walks to
 	bringBack []string // removed hosts that up may bring in again
 	facts     map[string]*facts.Brief
 	disks     map[string]etcd.Disk

@@ -21,7 +21,6 @@ import (
 
 	"hactl/etcd"
 	"hactl/internal/backup"
-	"hactl/internal/facts"
 	"hactl/internal/remote"
 	"hactl/inventory"
 	"hactl/pki"
@@ -128,7 +127,7 @@ func (s *session) runningKubernetes(ctx context.Context) string {
 	if err := s.gather(ctx); err != nil {
 		return ""
 	}
-	running := s.running(func(v facts.Versions) string { return v.Kubernetes })
+	running := s.running(0)
 	return strings.Join(slices.Sorted(maps.Keys(running)), ", ")
 }
 

@@ -14,8 +14,18 @@ type applier struct {
 	rep   Reporter
 	stop  <-chan struct{}
 
-	mu  sync.Mutex
-	out Applied
+	mu    sync.Mutex
+	out   Applied
+	begun map[ID]bool // steps whose change was begun
+}
+
+// begin notes that the changes of these steps begin.
+func (a *applier) begin(items []*Item) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, it := range items {
+		a.begun[it.Step.ID] = true
+	}
 }
 
 func (a *applier) result() *Applied {

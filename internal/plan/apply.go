@@ -79,7 +79,7 @@ func (p *Plan) Apply(ctx context.Context, hosts Hosts, rep Reporter, stop <-chan
 	if err := p.record(ctx, hosts); err != nil {
 		return &Applied{}, err
 	}
-	a := &applier{hosts: hosts, rep: rep, stop: stop}
+	a := &applier{hosts: hosts, rep: rep, stop: stop, begun: map[ID]bool{}}
 	for i := range p.Stages {
 		st := &p.Stages[i]
 		if pendingIn(st.Items) == 0 {
@@ -263,6 +263,7 @@ func (a *applier) change(ctx context.Context, h remote.Host, stage string, plann
 	}
 	s := planned[0].Step
 	if len(files) > 0 {
+		a.begin(planned)
 		err := h.Put(ctx, files...)
 		return writing(planned, err), err
 	}
@@ -272,6 +273,7 @@ func (a *applier) change(ctx context.Context, h remote.Host, stage string, plann
 			return s, &GuardError{Err: err}
 		}
 	}
+	a.begin(planned[:1])
 	if err := s.Apply(ctx, env, now[0].Change); err != nil {
 		return s, err
 	}

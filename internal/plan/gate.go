@@ -3,6 +3,7 @@ package plan
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -70,8 +71,11 @@ type GateError struct {
 }
 
 // Error says what failed, what is done and what is not.
-func (e *GateError) Error() string {
-	parts := []string{fmt.Sprintf("gate %s: %v", e.When, e.Err)}
+func (e *GateError) Error() string { return e.tail(fmt.Sprintf("gate %s: %v", e.When, e.Err)) }
+
+// tail adds to what failed what is done and what is not.
+func (e *GateError) tail(what string) string {
+	parts := []string{what}
 	if e.PutBack != "" {
 		parts = append(parts, e.PutBack)
 	}
@@ -82,6 +86,32 @@ func (e *GateError) Error() string {
 		parts = append(parts, "not begun: "+strings.Join(e.Left, ", "))
 	}
 	return strings.Join(parts, "; ")
+}
+
+// HostError says that a roll stopped because a step of a host failed.
+type HostError struct {
+	Host    string
+	Done    []string // hosts that were changed and passed their gate
+	PutBack string   // what came of putting the host back
+	Left    []string // hosts that were not begun
+	Err     error
+}
+
+// Error says what failed, what is done and what is not.
+func (e *HostError) Error() string {
+	return (&GateError{Done: e.Done, PutBack: e.PutBack, Left: e.Left, Err: e.Err}).tail(e.Err.Error())
+}
+
+// Unwrap returns why the step failed.
+func (e *HostError) Unwrap() error { return e.Err }
+
+// ExitCode is that of the step, or else the one for "unhealthy".
+func (e *HostError) ExitCode() int {
+	var known interface{ ExitCode() int }
+	if errors.As(e.Err, &known) {
+		return known.ExitCode()
+	}
+	return 5
 }
 
 // Unwrap returns why the gate failed.

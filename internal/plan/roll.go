@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
+
+	"hactl/internal/remote"
 )
 
 // Roll is a phase that changes a running cluster host by host: take one host out,
@@ -30,7 +33,18 @@ type Roll struct {
 	Steps   []Step
 	PutBack []Step // uncordon only what hactl cordoned
 	Gate    Gate   // before the first host, between hosts, after the last
+	// Batch is how many hosts are worked on side by side; 0 means one.
+	Batch int
+	// PutBackFailed has a host whose step failed put back too, and not only one
+	// after which the gate failed.
+	PutBackFailed bool
+	// After, when set, is called after the gate of each batch with its hosts. Its error
+	// ends the run; [ErrEnough] is no failure.
+	After func(ctx context.Context, hosts []string) error
 }
+
+// ErrEnough ends a run at a host after which the operator wants it to end.
+var ErrEnough = errors.New("ended after as many hosts as were asked for")
 
 // rollPlan is what Make found for a roll.
 type rollPlan struct {
@@ -126,47 +140,91 @@ func (a *applier) roll(ctx context.Context, st *StagePlan) error {
 		if a.stopped(ctx) {
 			return ErrStopped
 		}
-		h, err := st.roll.next(ctx, left)
+		batch, err := st.roll.next(ctx, left)
 		if err != nil {
 			return err
 		}
-		left = slices.DeleteFunc(left, func(o *rollHost) bool { return o == h })
-		for _, phase := range [][]*Item{h.takeOut, h.steps, h.putBack} {
-			for _, lanes := range byHost(phase) {
-				if err := a.host(ctx, st.Name, lanes); err != nil {
-					return err
-				}
-			}
+		left = slices.DeleteFunc(left, func(o *rollHost) bool { return slices.Contains(batch, o) })
+		if err := a.batch(ctx, st, batch, done, left); err != nil {
+			return err
 		}
-		if err := a.gate(ctx, st, "after "+h.name, left, h.name); err != nil {
-			if errors.Is(err, ErrStopped) {
-				return err
-			}
-			return &GateError{When: "after " + h.name, Done: done, Host: h.name, Left: names(left), Err: err, PutBack: a.putBack(ctx, st, h, left)}
+		done = append(done, names(batch)...)
+		if st.roll.roll.After == nil {
+			continue
 		}
-		done = append(done, h.name)
+		if err := st.roll.roll.After(ctx, names(batch)); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-// next is the host that is worked on now: one that is out already, or else the
-// first one in the present order.
-func (rp *rollPlan) next(ctx context.Context, left []*rollHost) (*rollHost, error) {
-	for _, h := range left {
-		if h.out {
-			return h, nil
+// batch works on hosts side by side, and looks at the whole cluster afterwards.
+func (a *applier) batch(ctx context.Context, st *StagePlan, batch []*rollHost, done []string, left []*rollHost) error {
+	errs := make([]error, len(batch))
+	var wg sync.WaitGroup
+	for i, h := range batch {
+		wg.Go(func() { errs[i] = a.turn(ctx, st, h, done, left) })
+	}
+	wg.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	who := strings.Join(names(batch), ", ")
+	err := a.gate(ctx, st, "after "+who, left, who)
+	if err == nil || errors.Is(err, ErrStopped) {
+		return err
+	}
+	var back []string
+	for _, h := range batch {
+		back = append(back, a.putBack(ctx, st, h, left))
+	}
+	return &GateError{When: "after " + who, Done: done, Host: who, Left: names(left), Err: err, PutBack: strings.Join(back, "; ")}
+}
+
+// turn takes a host out, changes it, and puts it back.
+func (a *applier) turn(ctx context.Context, st *StagePlan, h *rollHost, done []string, left []*rollHost) error {
+	for _, phase := range [][]*Item{h.takeOut, h.steps, h.putBack} {
+		for _, lanes := range byHost(phase) {
+			err := a.host(ctx, st.Name, lanes)
+			if err == nil {
+				continue
+			}
+			if !st.roll.roll.PutBackFailed || ctx.Err() != nil || errors.Is(err, ErrStopped) || remote.Unreachable(err) || len(a.madeOn(h)) == 0 {
+				return err
+			}
+			return &HostError{Host: h.name, Done: done, Left: names(left), Err: err, PutBack: a.putBack(ctx, st, h, left)}
 		}
+	}
+	return nil
+}
+
+// next are the hosts that are worked on now: first those that are out already, then
+// the first ones in the present order.
+func (rp *rollPlan) next(ctx context.Context, left []*rollHost) ([]*rollHost, error) {
+	n := max(1, rp.roll.Batch)
+	var out []*rollHost
+	for _, h := range left {
+		if h.out && len(out) < n {
+			out = append(out, h)
+		}
+	}
+	if len(out) > 0 {
+		return out, nil
 	}
 	order, err := rp.roll.Hosts(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("decide which host is next: %w", err)
 	}
 	for _, name := range order {
-		if i := slices.IndexFunc(left, func(h *rollHost) bool { return h.name == name }); i >= 0 {
-			return left[i], nil
+		if i := slices.IndexFunc(left, func(h *rollHost) bool { return h.name == name }); i >= 0 && len(out) < n {
+			out = append(out, left[i])
 		}
 	}
-	return nil, fmt.Errorf("decide which host is next: none of %s is in the order any more", strings.Join(names(left), ", "))
+	if len(out) == 0 {
+		return nil, fmt.Errorf("decide which host is next: none of %s is in the order any more", strings.Join(names(left), ", "))
+	}
+	return out, nil
 }
 
 func names(hosts []*rollHost) []string {
@@ -188,7 +246,7 @@ func (a *applier) gate(ctx context.Context, st *StagePlan, when string, left []*
 	return err
 }
 
-// putBack makes the changes of the host undone whose gate failed, in the order in
+// putBack makes the changes of the host undone which failed, in the order in
 // which they were made: files first, then the services that read them. It does so
 // only where all of them can be made undone. It returns what came of it.
 func (a *applier) putBack(ctx context.Context, st *StagePlan, h *rollHost, left []*rollHost) string {
@@ -219,42 +277,40 @@ func (a *applier) putBack(ctx context.Context, st *StagePlan, h *rollHost, left 
 	return h.name + " was put back, and the cluster is as it was"
 }
 
-// madeOn are the items of the host's steps that this run applied, in order.
+// madeOn are the items of the host's steps that this run applied, in order, one that
+// failed included.
 func (a *applier) madeOn(h *rollHost) []*Item {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	var out []*Item
-	for _, t := range a.out.Timings {
-		if i := slices.IndexFunc(h.steps, func(it *Item) bool { return it.Step.ID == t.Step }); i >= 0 {
-			out = append(out, h.steps[i])
+	for _, it := range h.steps {
+		if a.begun[it.Step.ID] {
+			out = append(out, it)
 		}
 	}
 	return out
 }
 
-// outFile on a host says that a roll has taken the host out.
-const outFile = OwnedDir + "/out"
-
 // OutMark returns the first step of TakeOut and the last of PutBack for a host. They mark
-// the host as taken out. A roll needs them unless its TakeOut leaves a mark by itself,
-// as cordoning a node does: without one, the next run cannot tell a host that an
-// earlier run left half-way from one that is sick.
-func OutMark(host string) (takeOut, putBack Step) {
-	f := File{ID: ID("roll/" + host + "/out"), Host: host, Path: outFile, Content: []byte("taken out by hactl\n"), Mode: 0o600}
+// the host as taken out by the roll of that name, one word. A roll needs them unless its
+// TakeOut leaves a mark by itself, as cordoning a node does: without one, the next run
+// cannot tell a host that an earlier run left half-way from one that is sick.
+func OutMark(host, roll string) (takeOut, putBack Step) {
+	f := File{ID: ID("roll/" + host + "/" + roll + "-out"), Host: host, Path: OwnedDir + "/out-" + roll, Content: []byte("taken out by hactl\n"), Mode: 0o600}
 	takeOut = mark(f, Create, "mark "+host+" as taken out")
-	f.ID, f.Absent = ID("roll/"+host+"/back"), true
+	f.ID, f.Absent = ID("roll/"+host+"/"+roll+"-back"), true
 	return takeOut, mark(f, Delete, "mark "+host+" as back")
 }
 
 // mark is the step of a file whose change is known before it is due.
 func mark(f File, op Op, what string) Step {
 	s := f.Step()
-	s.Title, s.Then = "mark", Then(op, what, what)
+	s.Title, s.Then, s.Owns = "mark", Then(op, what, what), nil
 	check := s.Check
 	s.Check = func(ctx context.Context, env Env) (*Change, error) {
 		c, err := check(ctx, env)
 		if c != nil {
-			c.Summary, c.Acts = what, []string{what}
+			c.Summary, c.Acts, c.Made = what, []string{what}, nil // it does not stay
 		}
 		return c, err
 	}

@@ -495,7 +495,7 @@ func marksTell(t *testing.T) {
 		roll := st[0].Roll
 		roll.TakeOut, roll.PutBack = nil, nil
 		for _, h := range r.order {
-			out, back := OutMark(h)
+			out, back := OutMark(h, "test")
 			roll.TakeOut, roll.PutBack = append(roll.TakeOut, out), append(roll.PutBack, back)
 		}
 		return st

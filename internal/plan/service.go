@@ -70,7 +70,12 @@ func (s Service) Step() Step {
 	case s.Absent:
 		st.Apply = s.stop
 	case s.Ready != nil:
-		st.Ready = s.Ready
+		st.Ready = func(ctx context.Context, env Env) error {
+			if err := s.Ready(ctx, env); err != nil {
+				return s.explain(ctx, env, err)
+			}
+			return nil
+		}
 	case !s.NoBlock:
 		st.Ready = s.ready
 	}

@@ -1,0 +1,267 @@
+package ops
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"hactl/internal/bundle"
+	"hactl/internal/kubeapi/kubeapitest"
+	"hactl/internal/plan"
+	"hactl/internal/versions"
+	"hactl/inventory"
+)
+
+// upgradeWorld is a cluster that runs one version and is walked to another: the real
+// steps with a real shell (see crashWorld), on hosts whose kubelets and apiservers say
+// which version their units and manifests name.
+type upgradeWorld struct {
+	*crashWorld
+	t          *testing.T
+	from, to   inventory.Versions
+	old, later *bundle.Bundle
+	before     []*disk // of the hosts, before the upgrade
+}
+
+func versionsFor(t *testing.T, kubernetes string) inventory.Versions {
+	t.Helper()
+	s, ok := versions.For(kubernetes)
+	if !ok {
+		t.Fatalf("no set for %s", kubernetes)
+	}
+	return inventory.Versions{Kubernetes: s.Kubernetes, Etcd: s.Etcd, Containerd: s.Containerd}
+}
+
+// newUpgradeWorld brings a cluster up.
+func newUpgradeWorld(t *testing.T, sh shell, masters, workers int, from, to string) *upgradeWorld {
+	t.Helper()
+	w := &upgradeWorld{crashWorld: newCrashWorld(t, masters, workers), from: versionsFor(t, from), to: versionsFor(t, to), old: tinyBundleOf(t, from), later: tinyBundleOf(t, to)}
+	w.crashWorld.s.inv.Versions, w.crashWorld.bundle = w.from, w.old
+	up := w.crashWorld.fresh(t, sh)
+	_, err := up.up(t.Context())
+	must(t, err)
+	for _, h := range up.hosts {
+		w.before = append(w.before, h.disk.Load())
+	}
+	for name, f := range w.crashWorld.s.facts {
+		f.KubeletCA, f.Record.Versions = "CA", versionsOf(w.from, w.crashWorld.s.inv.Host(name))
+	}
+	w.crashWorld.s.inv.Versions, w.crashWorld.bundle = w.to, w.later
+	return w
+}
+
+// on puts the world on machines with these disks.
+func (w *upgradeWorld) on(t *testing.T, sh shell, o *order, disks []*disk) *upgradeWorld {
+	t.Helper()
+	var hosts []*rootHost
+	for i, h := range w.crashWorld.s.inv.Hosts {
+		hosts = append(hosts, newRootHost(h.Name, sh, o, disks[i]))
+	}
+	base := *w.crashWorld
+	base.etcd, _ = serveMembers(t, base.s.inv, base.s.material)
+	c, done := base.on(t, hosts)
+	t.Cleanup(done)
+	kubelet := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	t.Cleanup(kubelet.Close)
+	out := *w
+	out.crashWorld, out.t = c, t
+	api := kubeapitest.ServeFor(t, c.s.material.KubernetesCA.CertPEM, c.s.material.KubernetesCA.KeyPEM, mastersIPs(c.s.inv), http.HandlerFunc((&out).serve))
+	t.Cleanup(api.Close)
+	for _, h := range hosts {
+		h.serves.api, h.serves.kubelet = api.Listener.Addr().String(), kubelet.Listener.Addr().String()
+	}
+	return &out
+}
+
+// programOf is the version that a unit of a host names.
+func programOf(h *rootHost, unit string) string {
+	e := h.disk.Load().get("etc/systemd/system/" + unit)
+	_, rest, _ := strings.Cut(e.content, "ExecStart=/opt/hactl/")
+	_, rest, _ = strings.Cut(rest, "/")
+	v, _, _ := strings.Cut(rest, "-")
+	return v
+}
+
+// held is what the cluster holds: on the disk of the master that wrote it last.
+func (w *upgradeWorld) held(file string) string {
+	for _, h := range w.hosts {
+		if e := h.disk.Load().get("state/" + file); e != nil {
+			return strings.TrimSpace(e.content)
+		}
+	}
+	return ""
+}
+
+// serve is the API as far as an upgrade asks it.
+func (w *upgradeWorld) serve(rw http.ResponseWriter, r *http.Request) {
+	title := "look"
+	if r.Method != http.MethodGet {
+		title = r.Method + " " + r.URL.Path
+	}
+	defer w.hosts[0].turn()(title)
+	answer := func(v any) { _ = json.NewEncoder(rw).Encode(v) }
+	workload := func(image string) any {
+		return map[string]any{"spec": map[string]any{"template": map[string]any{"spec": map[string]any{"containers": []any{map[string]any{"image": image}}}}}}
+	}
+	nodes := &kubeapitest.Nodes{Store: nodeFiles{w.hosts[0]}}
+	for _, h := range w.hosts {
+		if err := nodes.Register(h.name); err != nil {
+			w.t.Error(err)
+		}
+	}
+	dns, _ := versions.For(w.held("addons"))
+	switch r.URL.Path {
+	case "/api/v1/nodes":
+		var items []any
+		for _, h := range w.hosts {
+			n, err := nodes.Node(h.name)
+			if err != nil {
+				w.t.Error(err)
+				return
+			}
+			n["status"] = map[string]any{
+				"conditions": []any{map[string]any{"type": "Ready", "status": "True"}}, "nodeInfo": map[string]any{"kubeletVersion": programOf(h, "kubelet.service")},
+			}
+			items = append(items, n)
+		}
+		answer(map[string]any{"items": items})
+	case "/api/v1/pods":
+		answer(map[string]any{"items": []any{}})
+	case "/api/v1/namespaces/kube-system/configmaps/kubeadm-config":
+		answer(map[string]any{"data": map[string]string{"ClusterConfiguration": "kubernetesVersion: " + w.held("kubeadm-config") + "\n"}})
+	case "/apis/apps/v1/namespaces/kube-system/daemonsets/kube-proxy":
+		answer(workload("kube-proxy:" + w.held("addons")))
+	case "/apis/apps/v1/namespaces/kube-system/deployments/coredns":
+		answer(workload("coredns:" + dns.CoreDNS))
+	default:
+		nodes.ServeHTTP(rw, r)
+	}
+}
+
+// upgrade is one run of the whole operation.
+func (w *upgradeWorld) upgrade(ctx context.Context, o UpgradeOptions) error {
+	p, err := w.way(ctx, o)
+	if err != nil {
+		return err
+	}
+	if _, err := p.Apply(ctx, w.s.hosts, plan.Discard, nil); err != nil {
+		return err
+	}
+	_, err = w.up(ctx)
+	return err
+}
+
+// way is the plan of the upgrade's first phase.
+func (w *upgradeWorld) way(ctx context.Context, o UpgradeOptions) (*plan.Plan, error) {
+	c, err := w.cluster(ctx)
+	if err != nil {
+		return nil, err
+	}
+	u := &upgrade{UpgradeOptions: o}
+	stages, err := u.stages(c, func(hosts []*inventory.Host, batch int) *plan.Roll {
+		var names []string
+		for _, h := range hosts {
+			names = append(names, h.Name)
+		}
+		return &plan.Roll{
+			Hosts: func(context.Context) ([]string, error) { return names, nil },
+			Gate:  plan.Gate{Look: w.gate, Every: time.Microsecond, Within: time.Minute}, Batch: batch, PutBackFailed: true,
+			After: func(ctx context.Context, names []string) error { return u.after(ctx, w.s, nil, names) },
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	p, err := plan.Make(ctx, stages, w.s.hosts, plan.Discard)
+	if err == nil {
+		p.Record = w.s.recordMade
+	}
+	return p, err
+}
+
+// gate wants that every program of every host runs.
+func (w *upgradeWorld) gate(_ context.Context, out []string) error {
+	for _, h := range w.hosts {
+		for _, unit := range []string{"kubelet", "containerd", "etcd"} {
+			worker := strings.HasPrefix(h.name, "worker") && unit == "etcd"
+			if !worker && !slices.Contains(out, h.name) && !h.disk.Load().has("state/units/"+unit+".service.pid") {
+				return fmt.Errorf("%s: %s does not run", h.name, unit)
+			}
+		}
+	}
+	return nil
+}
+
+// points runs the upgrade and gives the disks after each command that may change
+// something.
+func (w *upgradeWorld) points(t *testing.T, o *order) []cutPoint {
+	t.Helper()
+	points := []cutPoint{w.cut(0, "nothing")}
+	o.after = func(host, title string) {
+		if title != "look" && !strings.HasPrefix(title, "wait for ") {
+			points = append(points, w.cut(len(points), host+" "+title))
+		}
+	}
+	must(t, w.upgrade(t.Context(), minorUpgrade))
+	o.after = nil
+	return points
+}
+
+var minorUpgrade = UpgradeOptions{DrainTimeout: time.Minute, Batch: 1}
+
+// left says what the upgrade and up would still do.
+func (w *upgradeWorld) left(ctx context.Context) string {
+	p, err := w.way(ctx, minorUpgrade)
+	if err != nil || p.Err() != nil || len(p.Pending()) > 0 {
+		return "upgrade: " + problems(p, err)
+	}
+	if p, err = w.makePlan(ctx); err != nil || p.Err() != nil || len(p.Pending()) > 0 {
+		return "up: " + problems(p, err)
+	}
+	return ""
+}
+
+// Whatever the command after which a run is cut, the next one completes it: the hosts end as
+// after the uncut run, and neither upgrade nor up has anything left to do.
+func TestUpgradeCutAnywhereIsCompletedByTheNext(t *testing.T) {
+	t.Parallel()
+	mem := newMemory(newShells(t))
+	w := newUpgradeWorld(t, mem, 3, 1, "v1.36.1", "v1.37.2")
+	o := &order{}
+	uncut := w.on(t, mem, o, w.before)
+	points := uncut.points(t, o)
+	want := uncut.state()
+	if left := uncut.left(t.Context()); left != "" {
+		t.Fatalf("after the uncut run: %s", left)
+	}
+	if got := uncut.state(); got != want {
+		t.Fatalf("looking changed something: %s", difference(want, got))
+	}
+	for _, h := range uncut.hosts {
+		if v := programOf(h, "kubelet.service"); v != w.to.Kubernetes {
+			t.Errorf("%s: the kubelet is of %s", h.name, v)
+		}
+	}
+	t.Logf("%d cuts", len(points))
+	for _, at := range points {
+		t.Run(fmt.Sprintf("cut %d after %s", at.number, at.after), func(t *testing.T) {
+			t.Parallel()
+			c := w.on(t, mem, nil, at.disks)
+			if err := c.upgrade(t.Context(), minorUpgrade); err != nil {
+				t.Fatalf("the next run fails: %v", err)
+			}
+			if left := c.left(t.Context()); left != "" {
+				t.Errorf("after the next run: %s", left)
+			}
+			if got := c.state(); got != want {
+				t.Errorf("another end state: %s", difference(want, got))
+			}
+		})
+	}
+}
