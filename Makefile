@@ -6,6 +6,7 @@ GO       ?= go
 BIN      := bin
 GOFLAGS  += -trimpath
 LINT     := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+NFPM     := github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2
 # What the lab, the bundle and the checkers need beyond Go, as Debian names it.
 PACKAGES := bc busybox-static ca-certificates conntrack curl debootstrap dpkg gcc hostname iproute2 iptables jq keepalived kmod \
             libc6-dev mount nftables openssh-client openssl procps shellcheck systemd util-linux
@@ -66,10 +67,13 @@ bench-vip: deps bundle ## of these the VIP's outages alone (root)
 drill-sensitivity: deps bundle ## does the drill find seeded defects on local hosts; N=5 runs each, N=1 for a quick try (root)
 	N=$(or $(N),5) sh e2e/drill-sensitivity.sh
 
+packages: build ## deb and rpm of hactl with man pages and completion, in out/packages
+	GO='$(GO)' sh internal/release/packages.sh $(NFPM)
+
 golden: ## write the golden files anew; look at the difference before committing
 	$(GO) test $$(grep -rlE '"hactl/internal/goldentest"|flag.Bool\("update"' --include='*_test.go' . | xargs -n1 dirname | sort -u) -update
 
 clean: ## remove what make build made
 	rm -rf $(BIN)
 
-.PHONY: help build deps test lint fuzz bundle e2e e2e-all e2e-field sweep demo bench bench-vip drill-sensitivity golden clean
+.PHONY: help build deps test lint fuzz bundle e2e e2e-all e2e-field sweep demo bench bench-vip drill-sensitivity packages golden clean

@@ -148,10 +148,10 @@ func goTokens(t *testing.T, path string) []goToken {
 	var out []goToken
 	for {
 		pos, kind, text := s.Scan()
-		switch kind {
-		case token.EOF:
+		if kind == token.EOF {
 			return out
-		case token.COMMENT, token.STRING:
+		}
+		if kind == token.COMMENT || kind == token.STRING {
 			out = append(out, goToken{kind, text, fset.Position(pos).Line})
 		}
 	}

@@ -49,6 +49,7 @@ var allowed = map[string]struct{ imports, because string }{
 	"internal/ops":                 {"etcd internal/backup internal/bundle internal/cage internal/drill internal/exitcode internal/expiry internal/facts internal/host internal/others internal/plan internal/preflight internal/remote internal/reset internal/ui internal/state internal/versions inventory keepalived kubeadm pki", "puts the components together; shows nothing by itself"},
 	"e2e":                          {"", "tests on lab hosts; without their build tag only the list of tiers"},
 	"cmd/hactl":                    {"cmd", "five lines around cmd.Main"},
+	"internal/release/manpages":    {"cmd", "writes the man pages; no program of hactl holds it"},
 	"cmd":                          {"*", "flags in, one call, exit code out; no package imports it"},
 }
 

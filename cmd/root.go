@@ -51,6 +51,13 @@ func Main() int {
 	return a.run(context.Background(), os.Args[1:])
 }
 
+// CommandLine returns every command and flag, for the man pages. It is not to be run.
+func CommandLine() *cobra.Command {
+	root := (&app{getenv: os.Getenv}).rootCommand()
+	root.DisableAutoGenTag = true // the same commit gives the same pages
+	return root
+}
+
 // run executes one command line, prints its error and returns the exit code.
 func (a *app) run(ctx context.Context, args []string) int {
 	if a.getenv == nil {

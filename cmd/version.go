@@ -14,6 +14,7 @@ import (
 // versionInfo is what hactl version -o json prints.
 type versionInfo struct {
 	Hactl  string   `json:"hactl"`  // "v1.2.3", or "devel" with the commit
+	Commit string   `json:"commit"` // of the tree that it was built from; "" where the build did not know
 	Go     string   `json:"go"`     // version of the compiler
 	OS     string   `json:"os"`     // GOOS/GOARCH of this binary
 	Pinned []pinned `json:"pinned"` // what is installed when an inventory names no version
@@ -45,6 +46,9 @@ func (a *app) runVersion() error {
 	}
 	var t ui.Table
 	t.Add("hactl", v.Hactl)
+	if v.Commit != "" {
+		t.Add("commit", v.Commit)
+	}
 	t.Add("go", v.Go+" "+v.OS)
 	for _, p := range v.Pinned {
 		t.Add(p.Name, p.Version)
@@ -55,7 +59,7 @@ func (a *app) runVersion() error {
 func thisVersion() versionInfo {
 	set := versions.OfDefault()
 	return versionInfo{
-		Hactl: buildVersion(), Go: runtime.Version(), OS: runtime.GOOS + "/" + runtime.GOARCH,
+		Hactl: buildVersion(), Commit: builtFrom()["vcs.revision"], Go: runtime.Version(), OS: runtime.GOOS + "/" + runtime.GOARCH,
 		Pinned: []pinned{
 			{"kubernetes", set.Kubernetes}, {"etcd", set.Etcd}, {"containerd", set.Containerd},
 			{"runc", set.Runc}, {"cni-plugins", set.CNIPlugins}, {"coredns", set.CoreDNS},
@@ -73,10 +77,7 @@ func buildVersion() string {
 	if v := info.Main.Version; v != "" && v != "(devel)" {
 		return v
 	}
-	set := map[string]string{}
-	for _, s := range info.Settings {
-		set[s.Key] = s.Value
-	}
+	set := builtFrom()
 	v := "devel"
 	if rev := set["vcs.revision"]; len(rev) >= 12 {
 		v += " " + rev[:12]
@@ -85,4 +86,15 @@ func buildVersion() string {
 		v += " (modified)"
 	}
 	return v
+}
+
+// builtFrom is what the compiler noted of the build, by its names for it.
+func builtFrom() map[string]string {
+	noted := map[string]string{}
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, s := range info.Settings {
+			noted[s.Key] = s.Value
+		}
+	}
+	return noted
 }

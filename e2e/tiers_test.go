@@ -78,6 +78,7 @@ var extended = []string{
 	"TestUpGoesOnWithoutAMasterOnlyWhenTold",
 	"TestUpKilledAgainAndAgainConverges",
 	// Other hosts, logins, networks.
+	"TestDebMakesAHostTheOperatorsMachine",
 	"TestOneMasterByEveryLoginThenGrownToThree",
 	"TestKubeadmsCertificates",
 	"TestGoldenImageIsSentNothing",

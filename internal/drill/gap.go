@@ -53,11 +53,11 @@ func gaps(samples []Sample, from, to, least time.Duration) []Span {
 	return out
 }
 
-// failures counts the requests that were sent in [from, to] and failed.
-func failures(samples []Sample, from, to time.Duration) int {
+// failures counts the requests that were sent up to a time and failed.
+func failures(samples []Sample, to time.Duration) int {
 	n := 0
 	for _, s := range samples {
-		if !s.OK && s.Start >= from && s.Start <= to {
+		if !s.OK && s.Start <= to {
 			n++
 		}
 	}
@@ -72,17 +72,6 @@ func firstSuccess(samples []Sample, from time.Duration) (time.Duration, bool) {
 		}
 	}
 	return 0, false
-}
-
-// lastSuccess is when the last success in [from, to] ended.
-func lastSuccess(samples []Sample, from, to time.Duration) (time.Duration, bool) {
-	at, ok := time.Duration(0), false
-	for _, s := range samples {
-		if s.OK && s.End >= from && s.End <= to {
-			at, ok = s.End, true
-		}
-	}
-	return at, ok
 }
 
 // percentile is the nearest-rank percentile of values; 0 without values.

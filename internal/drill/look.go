@@ -113,9 +113,9 @@ func (v *survey) requests(ctx context.Context, c *Cluster) error {
 	}
 	v.etcd(ctx, c)
 	v.wg.Go(func() {
-		ctx, cancel := context.WithTimeout(ctx, askBound)
+		bounded, cancel := context.WithTimeout(ctx, askBound)
 		defer cancel()
-		v.note(c.lookAtNodes(ctx, &kube{client: client, at: c.API}))
+		v.note(c.lookAtNodes(bounded, &kube{client: client, at: c.API}))
 	})
 	return nil
 }
@@ -124,9 +124,9 @@ func (v *survey) requests(ctx context.Context, c *Cluster) error {
 func (v *survey) etcd(ctx context.Context, c *Cluster) {
 	for _, m := range c.Masters() {
 		v.wg.Go(func() {
-			ctx, cancel := context.WithTimeout(ctx, askBound)
+			bounded, cancel := context.WithTimeout(ctx, askBound)
 			defer cancel()
-			leads, err := c.Etcd.Leads(ctx, m.Name)
+			leads, err := c.Etcd.Leads(bounded, m.Name)
 			v.note(wrap(m.Name+": etcd", err))
 			v.mu.Lock()
 			defer v.mu.Unlock()

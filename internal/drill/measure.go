@@ -41,7 +41,7 @@ func (c Check) from(o *Observations) time.Duration {
 func measureGap(c Check, o *Observations) Measured {
 	t := o.track(c.Of)
 	n := o.noise(o.besideOf(c.Of)...)
-	m := Measured{Sent: len(t.Samples), Failed: failures(t.Samples, 0, o.End)}
+	m := Measured{Sent: len(t.Samples), Failed: failures(t.Samples, o.End)}
 	seen := longestGap(t.Samples, c.from(o), o.End)
 	m.Seen, m.Noise = millis(seen.Len()), millis(within(n.any, seen))
 	var least, most, floor time.Duration
@@ -77,7 +77,7 @@ func measureGap(c Check, o *Observations) Measured {
 func measureFailures(c Check, o *Observations) Measured {
 	t := o.track(c.Of)
 	n := o.noise(o.besideOf(c.Of)...)
-	m := Measured{Sent: len(t.Samples), Failed: failures(t.Samples, 0, o.End)}
+	m := Measured{Sent: len(t.Samples), Failed: failures(t.Samples, o.End)}
 	for _, s := range t.Samples {
 		if s.OK || s.Start < c.from(o) || s.Start > o.End {
 			continue
@@ -145,7 +145,7 @@ func measureLoss(c Check, o *Observations) Measured {
 			}
 		}
 	}
-	m := Measured{Sent: len(t.Samples), Failed: failures(t.Samples, 0, o.End)}
+	m := Measured{Sent: len(t.Samples), Failed: failures(t.Samples, o.End)}
 	if float64(failed) <= c.Most/100*float64(sent) && fewFor(failed, sent) {
 		m.Most, m.Why = 100, fmt.Sprintf("%d requests are too few for a share", sent)
 		return m

@@ -65,7 +65,7 @@ func (r *runner) report() *Run {
 func (o *Observations) streamReport(t *Track, n *noise, last error) StreamReport {
 	worst := longestGap(t.Samples, o.Fault, o.End)
 	out := StreamReport{
-		Name: t.Name, Role: t.Role, PaceMS: millis(t.Pace), Sent: len(t.Samples), Failed: failures(t.Samples, 0, o.End),
+		Name: t.Name, Role: t.Role, PaceMS: millis(t.Pace), Sent: len(t.Samples), Failed: failures(t.Samples, o.End),
 		GapMS: millis(worst.Len()), GapAtMS: millis(worst.From),
 		Outages: []SpanMS{}, Failures: []SpanMS{},
 	}

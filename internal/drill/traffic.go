@@ -192,12 +192,3 @@ func (s *Stream) flowing() bool {
 	defer s.mu.Unlock()
 	return len(s.samples) > 2 && s.samples[len(s.samples)-1].OK
 }
-
-func (t *Traffic) stream(name string) *Stream {
-	for _, s := range t.Streams {
-		if s.Name == name {
-			return s
-		}
-	}
-	return nil
-}

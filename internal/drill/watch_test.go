@@ -54,9 +54,9 @@ func (h blind) Run(ctx context.Context, c remote.Cmd) (*remote.Result, error) {
 		return h.Host.Run(ctx, c)
 	}
 	if h.after > 0 {
-		ctx, cancel := context.WithTimeout(ctx, h.after)
+		bounded, cancel := context.WithTimeout(ctx, h.after)
 		defer cancel()
-		_, _ = h.Host.Run(ctx, c)
+		_, _ = h.Host.Run(bounded, c)
 	}
 	return nil, &remote.UnreachableError{Host: h.Name(), Op: "run", Err: errors.New("no answer")}
 }

@@ -230,6 +230,7 @@ func (s Service) revertible(c *Change) {
 		c.Revert = func(ctx context.Context, env Env) error { return s.stop(ctx, env, c) }
 	case Update:
 		c.Revert = func(context.Context, Env) error { return nil } // enabled: it was running before, too
+	case Create, Delete, Do: // no changes of a unit
 	}
 }
 

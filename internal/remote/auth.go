@@ -152,8 +152,8 @@ func (k *keyring) load(file string, fromAgent []ssh.Signer) (ssh.Signer, error) 
 	var locked *ssh.PassphraseMissingError
 	switch {
 	case errors.As(err, &locked):
-		if s := heldBy(fromAgent, locked.PublicKey); s != nil {
-			return s, nil // not kept: it works only while the agent's connection is open
+		if held := heldBy(fromAgent, locked.PublicKey); held != nil {
+			return held, nil // not kept: it works only while the agent's connection is open
 		}
 		if s, err = k.unlock(file, pem); err != nil {
 			return nil, err
