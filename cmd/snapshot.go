@@ -91,15 +91,22 @@ func (a *app) printSaved(s *ops.SavedSnapshot) error {
 
 func (a *app) snapshotListCommand() *cobra.Command {
 	var dir string
+	onHosts := false
 	c := &cobra.Command{
-		Use:     "list",
-		Short:   "List the snapshots of a folder, from their manifests",
-		Example: "  hactl snapshot list\n  hactl snapshot list -o json",
+		Use:   "list",
+		Short: "List the snapshots of a folder, from their manifests, or those on masters",
+		Long: `List the snapshots of a folder of this machine, from their manifests. With --hosts
+list those that the timers of backup.schedule saved on the masters; exit code 3: a
+master could not be asked.`,
+		Example: "  hactl snapshot list\n  hactl snapshot list --hosts\n  hactl snapshot list -o json",
 		Args:    cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
+		RunE: func(c *cobra.Command, _ []string) error {
 			inv, err := a.loadInventory()
 			if err != nil {
 				return err
+			}
+			if onHosts {
+				return a.listOnHosts(c, inv)
 			}
 			entries, err := backup.List(cmp.Or(dir, ops.SnapshotDir(inv)))
 			if err != nil {
@@ -109,6 +116,7 @@ func (a *app) snapshotListCommand() *cobra.Command {
 		},
 	}
 	snapshotDir(c, &dir)
+	c.Flags().BoolVar(&onHosts, "hosts", false, "list the snapshots that lie on masters")
 	return c
 }
 
@@ -179,16 +187,18 @@ damaged, foreign, wrong-minor or stale-store.`,
 func (a *app) snapshotFetchCommand() *cobra.Command {
 	var dir string
 	c := &cobra.Command{
-		Use:   "fetch HOST:PATH",
+		Use:   "fetch HOST[:PATH]",
 		Short: "Bring a snapshot that lies on a host to this machine, read and verified",
-		Example: `  hactl snapshot fetch master-1:/var/backups/etcd.db
+		Long: `Bring a snapshot that lies on a host to this machine. All of it is read and verified.
+Without a path it is the newest that the host's timer saved (backup.schedule).`,
+		Example: `  hactl snapshot fetch master-2
   hactl snapshot fetch master-1:/var/backups/etcd.db --dir /srv/backup`,
 		Args:              everyWord,
 		ValidArgsFunction: a.completeHosts(),
 		RunE: func(c *cobra.Command, args []string) error {
 			host, path, ok := strings.Cut(args[0], ":")
-			if !ok || !strings.HasPrefix(path, "/") {
-				return usagef("%q names no file on a host: write HOST:PATH, such as master-1:/var/backups/etcd.db", args[0])
+			if ok && !strings.HasPrefix(path, "/") {
+				return usagef("%q names no file on a host: write HOST or HOST:PATH, such as master-1:/var/backups/etcd.db", args[0])
 			}
 			inv, err := a.loadInventory()
 			if err != nil {

@@ -18,7 +18,8 @@ func (a *app) statusCommand() *cobra.Command {
 		Short: "Look at the cluster: etcd, VIP, apiservers, nodes, certificates",
 		Long: `Look at the cluster from outside and print what is seen: etcd members, leader and
 an acknowledged write, the owner of the VIP, every apiserver, every node, the
-system workloads and the next certificate to expire.
+system workloads, the next certificate to expire and, where backup.schedule is set,
+the snapshots on the masters.
 Exit code 0: healthy; 3: a host could not be looked at; 5: not healthy.`,
 		Example: `  hactl status
   hactl status -i inventory.yaml -o json`,

@@ -36,6 +36,7 @@ func TestDefaultsAreThoseOfTheDocumentation(t *testing.T) {
 		PKI:        PKI{Algorithm: "ecdsa-p256", CAExpiry: 87600 * time.Hour, Expiry: 43800 * time.Hour, Store: "/etc/hactl/pki-demo"},
 		Etcd:       Etcd{DataDir: "/var/lib/etcd", HeartbeatInterval: 200 * time.Millisecond, ElectionTimeout: time.Second, QuotaBackendBytes: 8 << 30},
 		Kubernetes: Kubernetes{SchedulableMasters: &yes, KubeletMaxPods: 110},
+		Backup:     Backup{Keep: 8},
 		Artifacts:  Artifacts{Source: "upload", OSPackages: "install", Demo: &no},
 	}
 	want.Hosts = []Host{{Name: "master-1", Address: "192.0.2.11", PrivateAddress: netip.MustParseAddr("192.0.2.11"), Role: ControlPlane, SSH: want.SSH}}

@@ -157,6 +157,8 @@ type Artifacts struct {
 
 // Backup configures snapshots.
 type Backup struct {
+	Schedule   string   `yaml:"schedule,omitempty" enum:"15m,30m,1h,2h,3h,4h,6h,8h,12h,24h" doc:"How often a timer on every master saves a snapshot of etcd there, in /var/lib/hactl/snapshots, each master at another time. Left out, there is no timer." example:"6h"`
+	Keep       int      `yaml:"keep,omitempty" min:"1" max:"1000" doc:"How many of these snapshots stay on each master. Default 8."`
 	Recipients []string `yaml:"recipients,omitempty" format:"agekey" doc:"Public keys of age that can read the copy of the PKI store which hactl snapshot save --with-store writes. Left out, a passphrase is taken from the environment." example:"[age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p]"`
 }
 

@@ -91,6 +91,10 @@ func (c *cluster) stages() ([]plan.Stage, error) {
 	// What people call comes last: until here, the programs of before run.
 	b.stage("names of programs")
 	b.each(all, c.links)
+
+	// Its first run needs the names of etcd's programs.
+	b.stage("scheduled snapshots")
+	b.each(masters, c.snapshotTimer)
 	return b.out, b.err
 }
 
@@ -241,6 +245,12 @@ func (c *cluster) etcdPlan() *etcd.Plan {
 		Inv: c.inv, PKI: c.material, Disks: c.disks, Joined: c.joined, RecordQuorum: c.recordQuorum,
 		Program: host.ProgramPath(c.bundle, "etcd"),
 	}
+}
+
+// snapshotTimer saves snapshots on a master. When in a period follows from what stays
+// with the host, as its place in the inventory does not.
+func (c *cluster) snapshotTimer(h *inventory.Host) ([]plan.Step, error) {
+	return c.etcdPlan().Timer(h, 254-c.keepalived().Priority(h))
 }
 
 func (c *cluster) etcdFiles(h *inventory.Host) ([]plan.Step, error) { return c.etcdPlan().Files(h) }

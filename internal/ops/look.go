@@ -18,7 +18,12 @@ func Status(ctx context.Context, r Request) (*state.Report, error) {
 		return nil, err
 	}
 	defer s.close()
-	return state.Look(ctx, s.verified(true)), nil
+	seen := s.verified(true)
+	backups := make(chan []state.Check, 1)
+	go func() { backups <- state.Backups(ctx, seen) }()
+	rep := state.Look(ctx, seen)
+	rep.Add(<-backups)
+	return rep, nil
 }
 
 // Preflight looks whether the hosts can become the cluster of the inventory; findings

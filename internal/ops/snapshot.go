@@ -157,9 +157,9 @@ func sumOfCA(ca *pki.CA) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// FetchSnapshot brings a snapshot that lies on a host to this machine. All of it is
-// read, and it has to be of this cluster. Its generation is not known: the manifest
-// has none.
+// FetchSnapshot brings a snapshot that lies on a host to this machine; path "" is the
+// newest that the host's timer saved. All of it is read, and it has to be of this
+// cluster. Its generation is not known: the manifest has none.
 func FetchSnapshot(ctx context.Context, r Request, host, path, dir string) (*SavedSnapshot, error) {
 	s, err := load(ctx, r)
 	if err != nil {
@@ -169,6 +169,11 @@ func FetchSnapshot(ctx context.Context, r Request, host, path, dir string) (*Sav
 	h := s.hosts[host]
 	if h == nil {
 		return nil, fmt.Errorf("%s: %w", host, s.down[host])
+	}
+	if path == "" {
+		if path, err = newestOn(ctx, h); err != nil {
+			return nil, err
+		}
 	}
 	begin := time.Now()
 	var got remote.Got

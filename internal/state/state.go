@@ -156,6 +156,12 @@ func (v *view) report() *Report {
 	return r
 }
 
+// Add adds checks of something else.
+func (r *Report) Add(checks []Check) {
+	r.Checks = append(r.Checks, checks...)
+	r.Healthy = well(r.Checks)
+}
+
 func (k Check) fine() bool { return k.State == OK || k.State == Skipped }
 
 func well(checks []Check) bool {
