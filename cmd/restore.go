@@ -27,6 +27,7 @@ at any moment; the same command completes it.
 Exit code 0: done; 5: not healthy at the end; 7: refused: not safe, or the snapshot is
 not in order; 8: another run holds the lock.`,
 		Example: `  hactl restore snapshots-prod/prod-20270101T000000Z.db
+  hactl restore snapshots-prod/prod-20270101T000000Z.db --dry-run
   hactl restore --survivor --dead master-2 --dead master-3
   hactl restore snapshots-prod/prod-20270101T000000Z.db --yes-restore prod`,
 		Args: cobra.MaximumNArgs(1),
@@ -44,6 +45,7 @@ not in order; 8: another run holds the lock.`,
 	f.BoolVar(&o.Survivor, "survivor", false, "restore what a member that still answers has")
 	f.StringSliceVar(&o.Skip, "dead", nil, "`host` that does not answer; repeat for more")
 	f.StringVar(&o.Word, "yes-restore", "", "the cluster's `name`: do not ask for it")
+	f.BoolVar(&o.DryRun, "dry-run", false, "only verify the snapshot, and show what would be stopped and what would be lost")
 	fullFlag(c, &o.Full)
 	f.BoolVar(&o.Force, "force-unlock", false, "break the lock of another run, saying whose it was")
 	_ = c.RegisterFlagCompletionFunc("dead", a.completeHosts())
@@ -61,11 +63,11 @@ func (a *app) restore(c *cobra.Command, o ops.RestoreOptions) error {
 	if o.Word != "" && o.Word != inv.Cluster {
 		return usagef("--yes-restore %s is not the cluster of %s, which is %s", o.Word, a.inventory, inv.Cluster)
 	}
-	run, err := a.start(c, eventStream)
+	run, err := a.start(c, !o.DryRun)
 	if err != nil {
 		return err
 	}
 	res, err := ops.Restore(c.Context(), run.request(inv), o)
 	run.endProgress()
-	return errors.Join(a.printResult(run, res, false), err)
+	return errors.Join(a.printResult(run, res, false), err, a.printDryRun(res, o.Full))
 }

@@ -4,8 +4,9 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
-
+	"strings"
 	"time"
 
 	"hactl/etcd"
@@ -32,7 +33,15 @@ type RestoreOptions struct {
 // Killed anywhere, the next run completes it; no member of the old generation
 // runs beside one of the new.
 func Restore(ctx context.Context, r Request, o RestoreOptions) (*Result, error) {
-	x := &restore{RestoreOptions: o}
+	x := &restore{RestoreOptions: o, keepIn: SnapshotDir(r.Inv)}
+	if o.DryRun { // what there is is only compared with
+		dir, err := os.MkdirTemp("", "hactl-restore-")
+		if err != nil {
+			return &Result{}, fmt.Errorf("make folder: %w", err)
+		}
+		defer func() { _ = os.RemoveAll(dir) }()
+		x.keepIn = dir
+	}
 	yes := func(context.Context, *session, *plan.Plan) error { return nil } // the typed word was for all of it
 	return operation{
 		verb: "restore", anyQuorum: true,
@@ -55,6 +64,7 @@ type restore struct {
 	saved   time.Time // of the snapshot
 	resumed bool      // an earlier run began it
 	lost    []string  // objects that the living cluster has and the snapshot has not
+	keepIn  string    // folder of the snapshot of what there was
 	current string    // the snapshot of what there was, "" when no member answered
 }
 
@@ -85,6 +95,11 @@ func (x *restore) fence(ctx context.Context, s *session) (*plan.Plan, error) {
 	}
 	if x.resumed && s.served(x.plan.Token()) { // nothing to stop: the data is in place everywhere
 		stage.Steps = nil
+	}
+	if x.DryRun {
+		var text strings.Builder
+		x.show(&text, s)
+		s.Note(text.String() + "after the masters are stopped: the data is exchanged, etcd and the control plane start, the kubelets of workers restart; then what hactl up would do")
 	}
 	return plan.Make(ctx, []plan.Stage{stage}, s.hosts, s)
 }
@@ -127,12 +142,14 @@ func (x *restore) look(ctx context.Context, s *session) error {
 		}
 		return nil
 	}
-	now, err := s.saveSnapshot(ctx, SnapshotDir(s.inv))
+	now, err := s.saveSnapshot(ctx, x.keepIn)
 	if err != nil {
 		return fmt.Errorf("save what there is: %w", err)
 	}
 	x.current = now.File
-	s.Note("saved what there is: " + now.File)
+	if !x.DryRun {
+		s.Note("saved what there is: " + now.File)
+	}
 	if x.Survivor {
 		x.File = now.File
 	}
