@@ -213,6 +213,9 @@ func serveMembers(t *testing.T, inv *inventory.Inventory, m *pki.Material) (stri
 	})))
 	pb.RegisterClusterServer(srv, all)
 	pb.RegisterMaintenanceServer(srv, all)
+	store := &keys{content: map[string][]byte{}}
+	pb.RegisterKVServer(srv, store)
+	pb.RegisterLeaseServer(srv, store)
 	go func() { _ = srv.Serve(ln) }()
 	t.Cleanup(srv.Stop)
 	return ln.Addr().String(), all

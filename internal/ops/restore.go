@@ -89,17 +89,22 @@ func (x *restore) fence(ctx context.Context, s *session) (*plan.Plan, error) {
 	if err := x.choose(ctx, s, begun); err != nil {
 		return nil, err
 	}
+	if x.DryRun {
+		var text strings.Builder
+		x.show(&text, s)
+		s.Note(text.String() + "after the masters are stopped: the data is exchanged, etcd and the control plane start, the kubelets of workers restart; then what hactl up would do")
+	}
+	return x.stop(ctx, s)
+}
+
+// stop stops every master, and keeps etcd from starting there.
+func (x *restore) stop(ctx context.Context, s *session) (*plan.Plan, error) {
 	stage := plan.Stage{Name: "stop the masters"}
 	for _, m := range x.plan.Masters {
 		stage.Steps = append(stage.Steps, x.nodes(s).StopControlPlane(m), x.plan.Fence(m))
 	}
 	if x.resumed && s.served(x.plan.Token()) { // nothing to stop: the data is in place everywhere
 		stage.Steps = nil
-	}
-	if x.DryRun {
-		var text strings.Builder
-		x.show(&text, s)
-		s.Note(text.String() + "after the masters are stopped: the data is exchanged, etcd and the control plane start, the kubelets of workers restart; then what hactl up would do")
 	}
 	return plan.Make(ctx, []plan.Stage{stage}, s.hosts, s)
 }
@@ -176,12 +181,7 @@ func (x *restore) choose(ctx context.Context, s *session, begun map[string][2]st
 	if m != nil {
 		of, x.saved = m.Generation, m.Saved
 	}
-	for _, mark := range begun {
-		if mark[0] == id.Token() && mark[1] == content.SHA256 {
-			x.resumed = true
-		}
-	}
-	if !x.resumed {
+	if x.resumed = resumes(begun, id.Token(), content.SHA256); !x.resumed {
 		id.Generation++
 	}
 	id.HadQuorum = true
@@ -198,6 +198,17 @@ func (x *restore) choose(ctx context.Context, s *session, begun map[string][2]st
 		x.lost, err = backup.Newer(x.File, x.current)
 	}
 	return err
+}
+
+// resumes reports whether a restore of this generation was begun from this snapshot. What
+// was begun from another one is begun anew, as the next generation.
+func resumes(begun map[string][2]string, token, sha256 string) bool {
+	for _, mark := range begun {
+		if mark == [2]string{token, sha256} {
+			return true
+		}
+	}
+	return false
 }
 
 func (x *restore) nodes(s *session) kubeadm.Cluster {
