@@ -70,6 +70,8 @@ var extended = []string{
 	"TestClusterOfAnOlderHactlIsTakenOver",
 	"TestExpiredClusterIsBroughtBack",
 	"TestRestoreOnEmptyMasters",
+	"TestRehearsalReadsEveryObject",
+	"TestSnapshotsAreSavedOnASchedule",
 	"TestHostsAreRemoved",
 	"TestReplacedMasterJoinsAgain",
 	"TestEtcdDataWipedOnAMaster",

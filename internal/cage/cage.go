@@ -47,9 +47,9 @@ type Snapshot struct{ File, SHA256 string }
 // its kubeadm makes of the configuration; certificates and keys are made for the try.
 type APIServer struct {
 	Kubeadm, Kubectl, Program Program
-	// Image is the reference in the host's containerd that the program is taken from
-	// where nothing is at its Path, and Ctr the path of containerd's client there.
-	Image, Ctr string
+	// Version is that of the program, "v1.36.3". Where nothing is at the program's Path,
+	// that of the host's own apiserver is taken if it is of this version.
+	Version string
 	// Config is the path of the configuration of kubeadm, which is one of Files, and Port
 	// the port in it.
 	Config string
@@ -112,27 +112,27 @@ const (
 	// long the unit may live.
 	patience = 180
 	bound    = 15 * time.Minute
-	// prepareTimeout bounds taking the program out of its image.
+	// prepareTimeout bounds the preparation, without sending.
 	prepareTimeout = 5 * time.Minute
 )
 
-// prepare makes the folder of a try, prints its path, takes the apiserver out of its
-// image, and prints the names of programs that are missing. A try that was cut off may
-// have left a folder, which goes after an hour.
+// prepare makes the folder of a try, prints its path, copies the program of the host's
+// own apiserver where that is of the wanted version, and prints the names of programs
+// that are missing. A try that was cut off may have left a folder, which goes after an
+// hour. (An image of containerd is no source: "ctr images mount" of 2.2 fails where its
+// mount manager hands out a bind mount, and leaves what it has mounted for a day.)
 const prepare = `set -e
 mkdir -p /var/lib/hactl
 find /var/lib/hactl -maxdepth 1 -name 'cage.*' -mmin +60 -exec rm -rf --one-file-system {} +
-f=$(mktemp -d /var/lib/hactl/cage.XXXXXX); m=$f/image; echo "folder $f"
+f=$(mktemp -d /var/lib/hactl/cage.XXXXXX); echo "folder $f"
 trap '[ $? = 0 ] || rm -rf --one-file-system "$f"' EXIT
 there() { [ -n "$2" ] && command -v "$2" >/dev/null || echo "missing $1"; }
-image() { # REFERENCE
-"$ctr" -n k8s.io images ls -q 2>/dev/null | grep -qxF "$1" || return 1
-mkdir "$m"
-trap 'e=$?; "$ctr" -n k8s.io images unmount --rm "$m" >/dev/null 2>&1 || :; rmdir "$m" && [ $e = 0 ] || rm -rf --one-file-system "$f"' EXIT
-timeout 120 "$ctr" -n k8s.io images mount "$1" "$m" >/dev/null
-b=$(find "$m" -xdev -type f -name kube-apiserver -perm -100 | head -n 1)
-[ -n "$b" ] || { echo "there is no kube-apiserver in $1" >&2; exit 1; }
-cp "$b" "$f/kube-apiserver"; echo "taken kube-apiserver"
+running() { # VERSION
+for p in /proc/[0-9]*; do
+read -r c 2>/dev/null <"$p/comm" && [ "$c" = kube-apiserver ] && [ "$("$p/exe" --version 2>/dev/null)" = "Kubernetes $1" ] || continue
+cp "$p/exe" "$f/kube-apiserver" && { echo "taken kube-apiserver"; return; }
+done
+return 1
 }
 `
 
@@ -191,13 +191,10 @@ func (r *running) prepare(ctx context.Context, h remote.Host) error {
 	programs := r.programs()
 	names := slices.Sorted(maps.Keys(programs))
 	script := prepare
-	if s := r.APIServer; s != nil {
-		script = variables("ctr", s.Ctr) + script
-	}
 	for _, name := range names {
 		look := "there " + name + " " + remote.Quote(programs[name].Path) + "\n"
-		if s := r.APIServer; s != nil && name == "kube-apiserver" && s.Image != "" && s.Program.Path == "" {
-			look = "image " + remote.Quote(s.Image) + " || " + look
+		if s := r.APIServer; s != nil && name == "kube-apiserver" && s.Program.Path == "" {
+			look = "running " + remote.Quote(s.Version) + " || " + look
 		}
 		script += look
 	}

@@ -83,7 +83,7 @@ func TestMissingProgramsAreSent(t *testing.T) {
 		}
 		return nil, nil
 	})
-	try := Try{Etcd: Program{Path: "/opt/etcd"}, Etcdctl: Program{Path: "etcdctl"}, APIServer: &APIServer{Kubeadm: Program{Path: "/opt/kubeadm", Send: send}, Kubectl: Program{Path: "kubectl"}, Image: "kube-apiserver:v1.36.3", Ctr: "ctr"}}
+	try := Try{Etcd: Program{Path: "/opt/etcd"}, Etcdctl: Program{Path: "etcdctl"}, APIServer: &APIServer{Kubeadm: Program{Path: "/opt/kubeadm", Send: send}, Kubectl: Program{Path: "kubectl"}, Version: "v1.36.3"}}
 	got, err := try.Run(t.Context(), h, "/var/lib/etcd")
 	if err != nil || got.Ready != 3 || got.Kubernetes != "1.36.3" {
 		t.Errorf("%+v: %v", got, err)

@@ -41,8 +41,8 @@ func (c *cluster) apiserverTry(h remote.Host, snapshot *cage.Snapshot) (*cage.Tr
 	if !ok {
 		return nil, fmt.Errorf("the bundle %s has no kube-apiserver", c.bundle.Dir)
 	}
-	s.Kubeadm, s.Kubectl, s.Ctr = c.program("kubeadm"), c.program("kubectl"), "ctr"
-	s.Image, s.ReadAll = image.Image, snapshot != nil
+	s.Kubeadm, s.Kubectl = c.program("kubeadm"), c.program("kubectl")
+	s.Version, s.ReadAll = c.inv.Versions.Kubernetes, snapshot != nil
 	s.Program.Send = func(ctx context.Context, h remote.Host, to string) error {
 		return sendFromImage(ctx, h, c.bundle, image, to)
 	}
