@@ -206,6 +206,10 @@ func (d *decoder) block(n *yaml.Node, v reflect.Value, path string) {
 // that was most likely meant, or "".
 func (d *decoder) unknown(key *yaml.Node, path string, fs []field) (meant string) {
 	instead := "write one of " + names(fs)
+	if better := owned(path, key.Value); better != "" {
+		d.reportAt(position{key.Line, key.Column}, path, quote(key.Value)+" is hactl's to set", better)
+		return ""
+	}
 	if meant = glued(key.Value, fs); meant != "" {
 		instead = spaceAfterColon
 	} else if meant = closest(key.Value, fs); meant != "" {

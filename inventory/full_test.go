@@ -25,9 +25,10 @@ func fullText(t *testing.T) string {
 	}
 	full := setting.ReplaceAllString(string(text), "$1$2")
 	for old, replacement := range map[string]string{
-		"preset: routes":             "preset: none", // the manifest is on, too
-		"source: upload":             "source: mirror",
-		"privateAddress: 203.0.113.": "privateAddress: 192.0.2.1",
+		"preset: routes": "preset: none", // the manifest is on, too
+		"source: upload": "source: mirror",
+		"{registry: docker.io, mirrors: [https://mirror.example.com]}": "{registry: docker.io, mirrors: [https://mirror.example.com], ca: registry-ca.pem, usernameEnv: U, passwordEnv: P}",
+		"privateAddress: 203.0.113.":                                   "privateAddress: 192.0.2.1",
 		"bastion: {address: bastion.example.com, user: jump}": "bastion: {address: b.example.com, user: jump, port: 22, key: k, knownHosts: kh, " +
 			"hostKey: 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGs1jRvbuf6nAKeFpyfWZpnwvGKJe3HpX5Vv5VRjc8fL'}",
 	} {
@@ -44,7 +45,7 @@ func fullFile(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
 	t.Setenv("HOME", dir)
-	touch(t, dir, "pod-network.yaml", "audit-policy.yaml", "k", ".ssh/id_ed25519", "etcd-ca.pem", "etcd-ca-key.pem", "ca.pem", "ca-key.pem", "front-proxy-ca.pem", "front-proxy-ca-key.pem")
+	touch(t, dir, "pod-network.yaml", "audit-policy.yaml", "registry-ca.pem", "k", ".ssh/id_ed25519", "etcd-ca.pem", "etcd-ca-key.pem", "ca.pem", "ca-key.pem", "front-proxy-ca.pem", "front-proxy-ca-key.pem")
 	path := filepath.Join(dir, "inventory.yaml")
 	if err := os.WriteFile(path, []byte(fullText(t)), 0o600); err != nil {
 		t.Fatal(err)

@@ -35,6 +35,7 @@ type Inventory struct {
 	PKI        PKI        `yaml:"pki,omitempty" doc:"Key algorithm, lifetimes and where secrets are kept."`
 	Etcd       Etcd       `yaml:"etcd,omitempty" doc:"Settings of the etcd cluster."`
 	Kubernetes Kubernetes `yaml:"kubernetes,omitempty" doc:"Settings of kubeadm, the control plane and the kubelets."`
+	Containerd Containerd `yaml:"containerd,omitempty" doc:"Settings of the container runtime."`
 	Artifacts  Artifacts  `yaml:"artifacts,omitempty" doc:"Where binaries and images come from."`
 	Backup     Backup     `yaml:"backup,omitempty" doc:"Snapshots of etcd."`
 	Drill      Drill      `yaml:"drill,omitempty" doc:"Bounds that hactl drill holds the cluster to."`
@@ -143,6 +144,7 @@ type Kubernetes struct {
 	ControllerExtraArgs map[string]string `yaml:"controllerManagerExtraArgs,omitempty" keys:"controllerflag" format:"line" doc:"Further flags of kube-controller-manager." example:"{node-monitor-grace-period: 40s}"`
 	SchedulerExtraArgs  map[string]string `yaml:"schedulerExtraArgs,omitempty" keys:"schedulerflag" format:"line" doc:"Further flags of kube-scheduler." example:"{v: \"2\"}"`
 	Files               map[string]string `yaml:"files,omitempty" keys:"filename" format:"file" doc:"Files of this machine that the apiservers read, by the names that they get in /etc/kubernetes/hactl-files in the apiserver's container: audit policy, encryption, authentication and admission configuration, CAs. A flag in apiServerExtraArgs names the path there. A changed file restarts the apiservers, one after another." example:"{audit-policy.yaml: audit-policy.yaml}"`
+	Kubelet             Kubelet           `yaml:"kubelet,omitempty" doc:"Settings of the kubelets, as KubeletConfiguration names them. Running nodes follow, one after another."`
 	KubeletMaxPods      int               `yaml:"maxPods,omitempty" min:"1" max:"1000" doc:"Pods per node, default 110."`
 }
 

@@ -21,6 +21,8 @@ func validate(inv *Inventory, d *decoder) {
 	validateShutdown(inv, d)
 	validateFlagFiles(inv, d)
 	validateAnonymous(inv, d)
+	validateKubelet(inv, d)
+	validateRegistries(inv, d)
 	validateArtifacts(inv, d)
 }
 

@@ -26,7 +26,11 @@ func (c Cluster) Files(h *inventory.Host) ([]plan.Step, error) {
 	if err != nil {
 		return nil, err
 	}
-	steps := append([]plan.Step{c.Fixed(h), unit}, pair...)
+	settings, err := c.KubeletSettings(h)
+	steps := append([]plan.Step{c.Fixed(h), settings, unit}, pair...)
+	if err != nil {
+		return nil, err
+	}
 	if h.Role != inventory.ControlPlane {
 		return steps, nil
 	}
@@ -71,14 +75,21 @@ func (c Cluster) ServingPair(h *inventory.Host) ([]plan.Step, error) {
 // kubeletUnit renders the unit and names the configuration that a running
 // kubelet must have.
 func (c Cluster) kubeletUnit(h *inventory.Host) (unit []byte, config string, err error) {
-	render := func(config string) ([]byte, error) {
-		return templates.Render("kubelet.service.tmpl", map[string]any{"Program": c.Program, "Config": config, "Node": h.Name, "Reads": []string{kubeletUnitFile}})
-	}
-	bare, err := render("")
+	settings, err := c.kubeletPatch()
 	if err != nil {
 		return nil, "", err
 	}
-	config = plan.Digest(bare)
+	reads, dir, parts := []string{kubeletUnitFile}, "", [][]byte{nil}
+	if settings != nil {
+		reads, dir, parts = append(reads, kubeletPatchFile), kubeletPatchDir, append(parts, settings)
+	}
+	render := func(config string) ([]byte, error) {
+		return templates.Render("kubelet.service.tmpl", map[string]any{"Program": c.Program, "Config": config, "Node": h.Name, "Reads": reads, "ConfigDir": dir})
+	}
+	if parts[0], err = render(""); err != nil {
+		return nil, "", err
+	}
+	config = plan.Digest(parts...)
 	unit, err = render(config)
 	return unit, config, err
 }
@@ -120,9 +131,16 @@ func (c Cluster) Certificates(h *inventory.Host) ([]plan.Step, error) {
 // unit, once kubeadm has configured it.
 func (c Cluster) Kubelet(h *inventory.Host) (plan.Step, error) {
 	unit, config, err := c.kubeletUnit(h)
+	if err != nil {
+		return plan.Step{}, err
+	}
+	reads := map[string][]byte{kubeletUnitFile: unit}
+	settings, err := c.kubeletPatch()
+	if settings != nil {
+		reads[kubeletPatchFile] = settings
+	}
 	return plan.Service{
-		ID: id(h, "kubelet"), Host: h.Name, Unit: "kubelet.service", Config: config, Wait: 60 * time.Second,
-		Reads: map[string][]byte{kubeletUnitFile: unit},
+		ID: id(h, "kubelet"), Host: h.Name, Unit: "kubelet.service", Config: config, Wait: 60 * time.Second, Reads: reads,
 	}.Step(), err
 }
 

@@ -56,6 +56,8 @@ func (l *Lab) inventory(in login) string {
 	fmt.Fprintf(&b, "ssh:\n%s  key: %q\n  knownHosts: %q\n  agent: false\n", in.ssh, l.Path("ssh", "id_ed25519"), l.Path("ssh", "known_hosts"))
 	// The machine's kernel has no modules and no config file for kubeadm to read.
 	b.WriteString("kubernetes:\n  ignorePreflight: [SystemVerification]\n")
+	// All hosts have the disk of the machine, however full that is.
+	b.WriteString("  kubelet:\n    evictionHard: {memory.available: 100Mi, nodefs.available: 1%, imagefs.available: 1%}\n")
 	packages := "present"
 	if l.state.Bare {
 		packages = "install"

@@ -308,6 +308,10 @@ func (u *upgrade) node(c *cluster) func(*inventory.Host) (visit, error) {
 		if err != nil {
 			return v, err
 		}
+		settings, err := c.nodes().KubeletSettings(h)
+		if err != nil {
+			return v, err
+		}
 		unit, err := c.nodes().KubeletUnit(h)
 		if err != nil {
 			return v, err
@@ -319,7 +323,7 @@ func (u *upgrade) node(c *cluster) func(*inventory.Host) (visit, error) {
 			}
 		}
 		kubelet = c.control.AwaitVersion(h, c.inv.Versions.Kubernetes, c.nodes().KeepNodeReady(h, c.control, kubelet))
-		v.steps = slices.Concat(c.machine(h).Plugins(), runtime, []plan.Step{unit, kubelet})
+		v.steps = slices.Concat(c.machine(h).Plugins(), runtime, []plan.Step{settings, unit, kubelet})
 		return v, err
 	}
 }

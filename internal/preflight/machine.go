@@ -132,19 +132,34 @@ func memory(_ context.Context, c *Cluster) []Finding {
 }
 
 // The kubelet's thresholds, of a disk as a whole: below them it evicts pods, and
-// starts none (evictionHard of KubeletConfiguration, whose defaults hactl keeps).
+// starts none (evictionHard of KubeletConfiguration, unless the inventory has others).
 const (
 	nodeThreshold  = 10 // per cent that are available to pods, in /var/lib/kubelet
 	imageThreshold = 15 // and to images, in /var/lib/containerd
 	nearThreshold  = 5  // per cent above them that are soon used
 )
 
+// threshold is what the inventory says in per cent, or usual where it says nothing of
+// thresholds; 0 where it has none for the signal, or an amount.
+func (c *Cluster) threshold(signal string, usual int64) int64 {
+	hard := c.Inv.Kubernetes.Kubelet.EvictionHard
+	if len(hard) == 0 {
+		return usual
+	}
+	share, ok := strings.CutSuffix(hard[signal], "%")
+	percent, err := strconv.ParseFloat(share, 64)
+	if !ok || err != nil {
+		return 0
+	}
+	return int64(percent)
+}
+
 // evictions are disks that the kubelet would call full, however much is free there.
 func (c *Cluster) evictions(h host) (out []Finding) {
 	for _, d := range []struct {
 		dir   string
 		least int64
-	}{{"/var/lib/kubelet", nodeThreshold}, {"/var/lib/containerd", imageThreshold}} {
+	}{{"/var/lib/kubelet", c.threshold("nodefs.available", nodeThreshold)}, {"/var/lib/containerd", c.threshold("imagefs.available", imageThreshold)}} {
 		disk := h.Facts.Disk(d.dir)
 		if disk == nil || disk.SizeBytes <= 0 {
 			continue // said elsewhere
@@ -154,7 +169,7 @@ func (c *Cluster) evictions(h host) (out []Finding) {
 		switch {
 		case percent < d.least:
 			out = append(out, text.as(Error).do("free space there, or mount another disk"))
-		case percent < d.least+nearThreshold:
+		case d.least > 0 && percent < d.least+nearThreshold:
 			out = append(out, text.as(Warning).do("free space there, or mount another disk"))
 		}
 	}
