@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -51,7 +52,8 @@ func TestClusterOfAnOlderHactlIsTakenOver(t *testing.T) {
 	ours := r.bin
 	r.bin = older
 	r.inventory(t, "inventory.yaml", func(s string) string {
-		return strings.NewReplacer("apiVersion: hactl/v1\n", "", "kind: Cluster\n", "").Replace(s)
+		s = strings.NewReplacer("apiVersion: hactl/v1\n", "", "kind: Cluster\n", "").Replace(s)
+		return regexp.MustCompile(`(?m)^  kubelet:\n    .*\n`).ReplaceAllString(s, "") // it knows no such field
 	})
 	r.must(t, 0, "up", "--yes")
 	r.nodesReady(t, 4)
@@ -63,7 +65,7 @@ func TestClusterOfAnOlderHactlIsTakenOver(t *testing.T) {
 		allowed := []string{
 			"/record", "/signing-cert", "/signing-key", "/kubelet-unit", "/kubelet", "/config", "/manifests", // what belongs to this change
 			"/prober", "/prober-unit", "/prober-service", // the newer helper
-			"/links", "/containerd-unit", "/containerd", "/unit", "/service", // programs at paths of their own
+			"/links", "/containerd-config", "/containerd-unit", "/containerd", "/probe", "/unit", "/service", // programs at paths of their own
 		}
 		for id, i := range r.pending(t) {
 			// hactl-network is in the place of a unit that ran once.

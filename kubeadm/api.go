@@ -8,7 +8,9 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"hactl/internal/kubeapi"
@@ -69,6 +71,27 @@ func (a *API) Ready(ctx context.Context) error {
 	return a.Get(ctx, "/readyz", &text)
 }
 
+// HealthWithoutLogin is an error when the apiserver wants a login from those who ask for
+// its health: the kubelet, which then starts it again and again, and the prober, by
+// which the VIP leaves an apiserver that hangs.
+func (a *API) HealthWithoutLogin(ctx context.Context) error {
+	with, ok := a.HTTP.Transport.(*http.Transport)
+	if !ok {
+		return nil
+	}
+	t := with.Clone()
+	t.TLSClientConfig.Certificates = nil
+	bare := API{kubeapi.Client{Base: a.Base, HTTP: &http.Client{Transport: t}}}
+	defer bare.Close()
+	for _, path := range []string{"/readyz?exclude=etcd&exclude=etcd-readiness", "/livez"} {
+		var text string
+		if err := bare.Get(ctx, path, &text); kubeapi.Young(err) {
+			return fmt.Errorf("it wants a login for its health (%w): the kubelet restarts it and the prober of the VIP cannot judge it", err)
+		}
+	}
+	return nil
+}
+
 const nodesPath = "/api/v1/nodes"
 
 // Node is a node as the apiserver knows it.
@@ -80,7 +103,14 @@ type Node struct {
 	Runtime string `json:"runtime,omitempty"` // "containerd://2.2.1"
 	PodCIDR string `json:"podCIDR,omitempty"`
 	Address string `json:"address"`
+	// Pressure is what the kubelet says that it lacks: "DiskPressure: ...", or "". New
+	// pods go elsewhere then, and pods that run are ended.
+	Pressure string `json:"pressure,omitempty"`
 }
+
+// pressures are the conditions of the kubelet that are bad when they hold; others may
+// put conditions of their own beside them.
+var pressures = []string{"DiskPressure", "MemoryPressure", "PIDPressure", "NetworkUnavailable"}
 
 // Nodes lists the nodes by name.
 func (a *API) Nodes(ctx context.Context) (map[string]Node, error) {
@@ -104,6 +134,8 @@ func (a *API) Nodes(ctx context.Context) (map[string]Node, error) {
 		for _, c := range i.Status.Conditions {
 			if c.Type == "Ready" {
 				n.Ready, n.Reason = c.Status == "True", remote.Clean(c.Message)
+			} else if c.Status == "True" && slices.Contains(pressures, c.Type) {
+				n.Pressure = strings.TrimPrefix(n.Pressure+", "+remote.Clean(strings.TrimSuffix(c.Type+": "+c.Message, ": ")), ", ")
 			}
 		}
 		if n.Ready {

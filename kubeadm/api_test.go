@@ -95,7 +95,7 @@ func TestNodesAndWorkloads(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := map[string]Node{
-		"a": {Name: "a", Ready: true, Version: "v1.36.3", PodCIDR: "10.244.0.0/24", Address: "192.0.2.11"},
+		"a": {Name: "a", Ready: true, Version: "v1.36.3", PodCIDR: "10.244.0.0/24", Address: "192.0.2.11", Pressure: "MemoryPressure"},
 		"b": {Name: "b", Reason: "Kubelet stopped posting"},
 		"c": {Name: "c", Reason: "no status yet"},
 	}

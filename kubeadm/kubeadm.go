@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"hactl/internal/facts"
+	"hactl/internal/network"
 	"hactl/internal/plan"
 	"hactl/inventory"
 	"hactl/pki"
@@ -59,6 +60,8 @@ type Cluster struct {
 	// SettingsLater leaves kubeadm's settings in the cluster as they are while static pods
 	// change: during an upgrade they change once all apiservers are new. See [Cluster.Addons].
 	SettingsLater bool
+	// FormerRoutes are those to the pods of nodes that are in no inventory.
+	FormerRoutes []network.Route
 	// AwaitImages is a shell script that waits for what the controller manager and
 	// the scheduler run from, which is imported while the apiserver starts; it exits
 	// with remote.NotYet when that takes more than a few seconds. It is "" when there

@@ -3,7 +3,9 @@ package kubeadm
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
@@ -31,6 +33,8 @@ type SubnetsOf = map[string]netip.Prefix
 type SeenSubnets struct {
 	own    map[string]netip.Prefix                // by host, of the host itself
 	routes map[string]map[netip.Addr]netip.Prefix // by host, of the others by their addresses
+
+	former []network.Route // see Reserve
 }
 
 // LookForSubnets reads the hosts' pod network, one round trip each, all at once.
@@ -61,6 +65,29 @@ func LookForSubnets(ctx context.Context, inv *inventory.Inventory, hosts plan.Ho
 	return seen, nil
 }
 
+// Reserve keeps for nodes that are in no inventory the pod subnets that hosts have a
+// route to: their machines may still run, and no newcomer gets the same one. nodes are
+// those of the cluster; nil when they are not known, which counts as there. Nothing is
+// kept for hosts that are being removed. It returns the routes to keep.
+func (s *SeenSubnets) Reserve(inv *inventory.Inventory, nodes map[string]Node, removed []string) []network.Route {
+	ours, there, found := map[netip.Addr]bool{}, map[string]bool{}, map[network.Route]bool{}
+	for i := range inv.Hosts {
+		ours[inv.Hosts[i].PrivateAddress] = true
+	}
+	for _, n := range nodes {
+		there[n.Address] = !slices.Contains(removed, n.Name)
+	}
+	for _, routes := range s.routes {
+		for via, to := range routes {
+			if !ours[via] && (nodes == nil || there[via.String()]) {
+				found[network.Route{To: to, Via: via}] = true
+			}
+		}
+	}
+	s.former = slices.SortedFunc(maps.Keys(found), func(a, b network.Route) int { return a.To.Compare(b.To) })
+	return s.former
+}
+
 // Assign gives every node a pod subnet: /24, or /64 with IPv6. A host keeps the
 // one that it has recorded; a host of an older hactl the one in its files; a host
 // that was skipped or reinstalled the one to which the others have a route. The
@@ -81,7 +108,7 @@ func (s *SeenSubnets) Assign(inv *inventory.Inventory, all map[string]*facts.Bri
 			}
 		}
 	}
-	return assign(inv, found)
+	return assign(inv, found, s.former...)
 }
 
 // seenSubnets is the host's own pod subnet, invalid when it has none or one that
@@ -110,7 +137,7 @@ sed -n 's/^ip .*route replace \([^ ]*\) via \([^ ]*\) .*/\1 \2/p' ` + olderRoute
 	return own, others, nil
 }
 
-func assign(inv *inventory.Inventory, found []netip.Prefix) (map[string]netip.Prefix, error) {
+func assign(inv *inventory.Inventory, found []netip.Prefix, former ...network.Route) (map[string]netip.Prefix, error) {
 	pool := inv.Network.PodSubnet.Masked()
 	bits := 24
 	if pool.Addr().Is6() {
@@ -121,6 +148,11 @@ func assign(inv *inventory.Inventory, found []netip.Prefix) (map[string]netip.Pr
 		if p.IsValid() && p.Bits() == bits && pool.Contains(p.Addr()) && used[p] == "" {
 			used[p] = inv.Hosts[i].Name
 			out[inv.Hosts[i].Name] = p
+		}
+	}
+	for _, r := range former {
+		if used[r.To] == "" {
+			used[r.To] = r.Via.String()
 		}
 	}
 	next := netip.PrefixFrom(pool.Addr(), bits)
@@ -170,9 +202,27 @@ func (c Cluster) PodNetwork(h *inventory.Host, subnets map[string]netip.Prefix) 
 	if !OwnSubnets(c.Inv) {
 		return steps, nil
 	}
-	conf, err := templates.Render("cni-bridge.conflist.tmpl", map[string]any{"Subnet": subnets[h.Name].String(), "Default": defaultRoute(c.Inv)})
+	conf, err := templates.Render("cni-bridge.conflist.tmpl", map[string]any{"Subnet": subnets[h.Name].String(), "Default": defaultRoute(c.Inv), "MTU": c.podMTU(h)})
 	cni := plan.File{ID: id(h, "cni"), Host: h.Name, Path: conflist, Content: conf, Lane: Lane}.Step()
 	return append(steps, cni), err
+}
+
+// ethernet is the MTU that a pod's interface has by itself.
+const ethernet = 1500
+
+// podMTU is that of the interface to the other hosts, where pods would not have it by
+// themselves: pods of a smaller one would send packets that no link on the way takes. 0:
+// the usual one. Pods that run keep theirs until they are started anew.
+func (c Cluster) podMTU(h *inventory.Host) int {
+	f := c.Facts[h.Name]
+	if f == nil {
+		return 0
+	}
+	i := f.InterfaceOf(h.PrivateAddress)
+	if i == nil || i.MTU == ethernet {
+		return 0
+	}
+	return i.MTU
 }
 
 // ownUnit is a unit that no host has before.

@@ -2,6 +2,8 @@ package kubeadm
 
 import (
 	"fmt"
+	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -42,6 +44,11 @@ func (c Cluster) networkConfig(h *inventory.Host, subnets SubnetsOf) network.Con
 	for i := range c.Inv.Hosts {
 		if o := &c.Inv.Hosts[i]; o.Name != h.Name {
 			conf.Routes = append(conf.Routes, network.Route{To: subnets[o.Name], Via: o.PrivateAddress})
+		}
+	}
+	for _, r := range c.FormerRoutes {
+		if !slices.ContainsFunc(slices.Collect(maps.Values(subnets)), func(p netip.Prefix) bool { return p == r.To }) {
+			conf.Routes = append(conf.Routes, r)
 		}
 	}
 	return conf

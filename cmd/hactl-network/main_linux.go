@@ -11,6 +11,7 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 
 	"hactl/internal/network"
+	"hactl/internal/traffic"
 )
 
 func main() {
@@ -22,7 +23,15 @@ func main() {
 
 func run() error {
 	path := flag.String("config", network.ConfigFile, "what has to be in the kernel")
+	inPod := flag.Bool("probe", false, "be the probe of this host, in a pod")
+	ask := flag.Bool("ask", false, "put the question on stdin to the probe of this host")
 	flag.Parse()
+	switch {
+	case *inPod:
+		return probe()
+	case *ask:
+		return traffic.Ask(traffic.Socket, os.Stdin, os.Stdout)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	hup := make(chan os.Signal, 1)

@@ -6,7 +6,7 @@ import "strings"
 // loses those that it did not have before.
 var Folders = []string{
 	"/etc/cni", "/etc/cni/net.d", "/etc/containerd", "/etc/etcd", "/etc/etcd/pki", "/etc/hactl", "/etc/keepalived", "/etc/kubernetes", "/etc/systemd/networkd.conf.d", "/etc/systemd/system/keepalived.service.d",
-	"/opt/cni", "/opt/cni/bin", "/opt/containerd", "/opt/containerd/bin", "/opt/containerd/lib", "/opt/hactl", "/run/containerd", "/run/hactl", "/run/hactl-started", "/usr/libexec/kubernetes", "/usr/libexec/kubernetes/kubelet-plugins", "/usr/libexec/kubernetes/kubelet-plugins/volume", "/usr/libexec/kubernetes/kubelet-plugins/volume/exec", "/usr/local/libexec/hactl",
+	"/opt/cni", "/opt/cni/bin", "/opt/containerd", "/opt/containerd/bin", "/opt/containerd/lib", "/opt/hactl", "/run/containerd", "/run/hactl", "/run/hactl/probe", "/run/hactl-started", "/usr/libexec/kubernetes", "/usr/libexec/kubernetes/kubelet-plugins", "/usr/libexec/kubernetes/kubelet-plugins/volume", "/usr/libexec/kubernetes/kubelet-plugins/volume/exec", "/usr/local/libexec/hactl",
 	"/usr/local/libexec", "/var/lib/cni", "/var/lib/containerd", "/var/lib/etcd", "/var/lib/kubelet",
 }
 

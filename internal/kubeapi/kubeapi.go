@@ -70,9 +70,18 @@ func (c *Client) Patch(ctx context.Context, path string, patch any) error {
 	return c.send(ctx, http.MethodPatch, path, "application/merge-patch+json", patch, nil)
 }
 
+// Apply makes the object at path what the YAML text says, and takes over fields that
+// others have set.
+func (c *Client) Apply(ctx context.Context, path string, object []byte) error {
+	return c.send(ctx, http.MethodPatch, path+"?fieldManager=hactl&force=true", "application/apply-patch+yaml", object, nil)
+}
+
+// send sends in as JSON, bytes as they are.
 func (c *Client) send(ctx context.Context, method, path, contentType string, in, out any) error {
 	var body io.Reader
-	if in != nil {
+	if b, raw := in.([]byte); raw {
+		body = bytes.NewReader(b)
+	} else if in != nil {
 		b, err := json.Marshal(in)
 		if err != nil {
 			return fmt.Errorf("encode the request: %w", err)

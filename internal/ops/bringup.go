@@ -84,6 +84,7 @@ func (c *cluster) stages() ([]plan.Stage, error) {
 	b.stage("workers and pod network")
 	b.each(workers, c.joinWorker)
 	b.each(c.firstMaster(), c.podNetwork)
+	b.each(c.firstMaster(), c.probe)
 
 	b.stage("labels and taints")
 	b.each(c.firstMaster(), c.labels)
@@ -274,7 +275,7 @@ func (c *cluster) etcdQuorum(h *inventory.Host) ([]plan.Step, error) {
 
 func (c *cluster) nodes() kubeadm.Cluster {
 	k := kubeadm.Cluster{
-		Inv: c.inv, Facts: c.facts, PKI: c.material, First: c.firstMaster()[0].Name, NetworkProgram: c.network, AwaitImages: host.AwaitImages(c.bundle),
+		Inv: c.inv, Facts: c.facts, PKI: c.material, First: c.firstMaster()[0].Name, NetworkProgram: c.network, FormerRoutes: c.former, AwaitImages: host.AwaitImages(c.bundle),
 		Program: host.ProgramPath(c.bundle, "kubelet"), SearchPath: host.SearchPath(c.bundle, "kubeadm", "kubectl", "kubelet", "ctr"),
 	}
 	for _, m := range c.inv.Masters() {
@@ -326,6 +327,12 @@ func (c *cluster) once(h *inventory.Host) ([]plan.Step, error) {
 }
 
 func (c *cluster) podNetwork(h *inventory.Host) ([]plan.Step, error) { return c.nodes().Manifest(h) }
+
+// probe is what tries the ways between pods.
+func (c *cluster) probe(h *inventory.Host) ([]plan.Step, error) {
+	st, err := c.nodes().Probe(h, c.control)
+	return []plan.Step{st}, err
+}
 
 // labels works on the nodes of the hosts that are connected.
 func (c *cluster) labels(h *inventory.Host) ([]plan.Step, error) {

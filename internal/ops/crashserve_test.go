@@ -116,11 +116,35 @@ func (w *crashWorld) serveAPI(t *testing.T) *httptest.Server {
 			_, _ = io.WriteString(rw, "{}")
 			return
 		}
+		if strings.HasSuffix(r.URL.Path, "/hactl-system") || strings.HasSuffix(r.URL.Path, "/hactl-probe") {
+			w.serveObject(rw, r)
+			return
+		}
 		nodes.ServeHTTP(rw, r)
 	}))
 	srv.TLS = &tls.Config{Certificates: []tls.Certificate{w.apiCert}, MinVersion: tls.VersionTLS12}
 	srv.StartTLS()
 	return srv
+}
+
+// serveObject keeps an applied object as a file of the first master's disk, like nodes.
+// Of what is asked for only the mark is told.
+func (w *crashWorld) serveObject(rw http.ResponseWriter, r *http.Request) {
+	disk, file := &w.hosts[0].disk, "state/objects/"+filepath.Base(r.URL.Path)
+	if r.Method == http.MethodPatch {
+		body, _ := io.ReadAll(r.Body)
+		disk.Store(disk.Load().with(newEntry(file, 0o644, string(body))))
+		_, _ = io.WriteString(rw, "{}")
+		return
+	}
+	e := disk.Load().get(file)
+	if e == nil {
+		http.Error(rw, "not found", http.StatusNotFound)
+		return
+	}
+	_, mark, _ := strings.Cut(string(e.content), "hactl.io/made-from: ")
+	mark, _, _ = strings.Cut(mark, "\n")
+	_, _ = io.WriteString(rw, `{"metadata": {"annotations": {"hactl.io/made-from": `+mark+`}}}`)
 }
 
 // apiCertificate is of all masters' apiservers.

@@ -207,7 +207,9 @@ func (s *session) verify(ctx context.Context, op operation, o Options, res *Resu
 	start := time.Now()
 	defer func() { res.Path = append(res.Path, plan.Timing{Stage: "verify", Start: start, End: time.Now()}) }()
 	res.LeftOut = s.leftOut
-	res.Report = state.Wait(ctx, s.verified(true), verifyTimeout, func(text string) {
+	c := s.verified(true)
+	c.WithoutProbe = op.verb != "up"
+	res.Report = state.Wait(ctx, c, verifyTimeout, func(text string) {
 		res.Trips = cmp.Or(res.Trips, s.trips()) // up to the first look at the whole
 		s.Note(text)
 	})

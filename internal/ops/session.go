@@ -20,9 +20,12 @@ import (
 	"hactl/internal/bundle"
 	"hactl/internal/exitcode"
 	"hactl/internal/facts"
+	"hactl/internal/host"
+	"hactl/internal/network"
 	"hactl/internal/plan"
 	"hactl/internal/preflight"
 	"hactl/internal/remote"
+	"hactl/internal/state"
 	"hactl/inventory"
 	"hactl/keepalived"
 	"hactl/kubeadm"
@@ -48,7 +51,9 @@ type session struct {
 	facts     map[string]*facts.Brief
 	disks     map[string]etcd.Disk
 	subnets   map[string]netip.Prefix
-	joined    []string // workers whose kubelet belongs to this cluster
+	nodes     map[string]kubeadm.Node // of the cluster; nil: no apiserver answered
+	former    []network.Route         // to the pods of nodes that are in no inventory
+	joined    []string                // workers whose kubelet belongs to this cluster
 	material  *pki.Material
 	identity  *sync.Mutex      // over the identity in material
 	control   *kubeadm.Control // one connection to the control plane, for every look of the run
@@ -61,6 +66,9 @@ type session struct {
 // what makes any look pointless; hosts that do not answer are in down.
 func open(ctx context.Context, r Request) (*session, error) {
 	s := &session{Console: r.Console, inv: r.Inv, takeOver: r.TakeOver, counted: map[string]*remote.Counting{}, identity: new(sync.Mutex), hosts: plan.Hosts{}}
+	for _, secret := range host.RegistrySecrets(s.inv) {
+		s.Hide(secret)
+	}
 	var err error
 	if s.store, err = pki.Open(s.inv); err != nil {
 		return nil, err
@@ -170,14 +178,41 @@ func (s *session) ask(ctx context.Context) error {
 	if kubeadm.OwnSubnets(s.inv) {
 		g.Go(func() (err error) { subnets, err = kubeadm.LookForSubnets(gctx, s.inv, s.hosts); return err })
 	}
+	g.Go(func() error { s.nodes = s.askNodes(gctx); return nil })
 	err := g.Wait()
 	if err == nil {
 		err = s.keepVersions()
 	}
 	if err == nil && subnets != nil {
+		s.former = subnets.Reserve(s.inv, s.nodes, s.material.Identity.Removed)
 		s.subnets, err = subnets.Assign(s.inv, s.facts)
 	}
 	return err
+}
+
+// nodesWithin bounds the question for the nodes: a plan can do without the answer.
+const nodesWithin = 5 * time.Second
+
+// askNodes are the nodes of the cluster; nil while no apiserver answers.
+func (s *session) askNodes(ctx context.Context) (nodes map[string]kubeadm.Node) {
+	ctx, cancel := context.WithTimeout(ctx, nodesWithin)
+	defer cancel()
+	if err := s.control.Ask(ctx, func(ctx context.Context, api *kubeadm.API) (err error) {
+		nodes, err = api.Nodes(ctx)
+		return err
+	}); err != nil {
+		return nil
+	}
+	return nodes
+}
+
+// noteStrangers names the nodes that are in no inventory.
+func (s *session) noteStrangers() {
+	for _, name := range slices.Sorted(maps.Keys(s.nodes)) {
+		if s.inv.Host(name) == nil {
+			s.Note("node " + name + " is " + state.Stranger(s.inv, s.nodes[name]))
+		}
+	}
 }
 
 // gather asks every connected host for its facts, all at once.

@@ -82,6 +82,7 @@ func (s *session) makePlan(ctx context.Context, mayStart func(context.Context) e
 	if err := s.ask(ctx); err != nil {
 		return nil, err
 	}
+	s.noteStrangers()
 	if mayStart == nil {
 		return s.look(ctx)
 	}

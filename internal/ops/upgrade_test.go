@@ -139,6 +139,8 @@ func (w *upgradeWorld) serve(rw http.ResponseWriter, r *http.Request) {
 		answer(workload("kube-proxy:" + w.held("addons")))
 	case "/apis/apps/v1/namespaces/kube-system/deployments/coredns":
 		answer(workload("coredns:" + dns.CoreDNS))
+	case "/api/v1/namespaces/hactl-system", "/apis/apps/v1/namespaces/hactl-system/daemonsets/hactl-probe":
+		w.serveObject(rw, r)
 	default:
 		nodes.ServeHTTP(rw, r)
 	}

@@ -177,7 +177,7 @@ func (h Host) record() plan.Step {
 	return h.script("record", "forget the host", "cd "+plan.OwnedDir+" 2>/dev/null || { echo ok; exit 0; }\nm=; for f in "+mine+`; do [ ! -e "$f" ] || m="$m $f"; done
 [ -z "$m" ] && echo ok || echo "$m"`,
 		// The record goes last: without it nothing says what was here before.
-		"cd "+plan.OwnedDir+" || exit\nrm -rf images former host.json /run/hactl-verified && sync . && rm -f owned.json && sync .; rmdir "+plan.OwnedDir+" 2>/dev/null; :")
+		"cd "+plan.OwnedDir+" || exit\nrm -rf images former host.json /run/hactl-verified /run/hactl/probe/socket && sync . && rm -f owned.json && sync .; rmdir "+plan.OwnedDir+" 2>/dev/null; :")
 }
 
 // folderList is every folder that hactl and what it starts make. Those of a component

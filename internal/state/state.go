@@ -1,6 +1,6 @@
 // Package state is the read model of a running cluster. It looks at a cluster from outside and says what it sees: etcd
 // members and a write, who owns the VIP, every apiserver, every node, the
-// system workloads, certificates. It changes nothing but one etcd key of its
+// system workloads, certificates, and what pods of each host reach. It changes nothing but one etcd key of its
 // own, which it removes.
 package state
 
@@ -9,7 +9,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"net/netip"
 	"slices"
 	"strings"
@@ -23,25 +22,25 @@ import (
 	"hactl/keepalived"
 	"hactl/kubeadm"
 	"hactl/pki"
-
-	"golang.org/x/sync/errgroup"
 )
 
 // State is the outcome of one check.
 type State string
 
 // The outcomes. Unknown is "could not look" and never counts as healthy; Skipped
-// is a host that was left out on purpose, and does not count.
+// is a host that was left out on purpose, and Note something that a person should know
+// of and that the cluster works with: neither counts.
 const (
 	OK      State = "ok"
 	Bad     State = "bad"
 	Unknown State = "unknown"
 	Skipped State = "skipped"
+	Note    State = "note"
 )
 
 // Check is one line of a report.
 type Check struct {
-	Area   string `json:"area"` // "etcd", "vip", "apiserver", "node", "workload", "certificate"
+	Area   string `json:"area"` // "etcd", "vip", "apiserver", "node", "pressure", "workload", "certificate", "network", "traffic"
 	What   string `json:"what"` // a host, a workload, a certificate
 	State  State  `json:"state"`
 	Detail string `json:"detail,omitempty"`
@@ -72,8 +71,8 @@ const (
 	Etcd Area = iota
 	VIP
 	APIServers
-	Nodes // and the workloads of the system
-	Certificates
+	Nodes  // and the workloads of the system
+	Inside // certificates, and what the pods of each host reach
 )
 
 // Cluster is what is looked at. Hosts that could not be connected to are
@@ -89,6 +88,8 @@ type Cluster struct {
 	Control *kubeadm.Control
 	// Write also asks for one acknowledged etcd write.
 	Write bool
+	// WithoutProbe lets a cluster be healthy that has no probe of traffic yet.
+	WithoutProbe bool
 }
 
 // lookTimeout bounds one look, so that a hung component cannot hold it up.
@@ -98,7 +99,7 @@ const lookTimeout = 10 * time.Second
 type part func(context.Context, Cluster, *Seen) []Check
 
 // parts are in the order of the areas.
-var parts = []part{etcdChecks, vipChecks, apiChecks, clusterChecks, certificates}
+var parts = []part{etcdChecks, vipChecks, apiChecks, clusterChecks, hostChecks}
 
 // view is what was seen of a cluster, part by part.
 type view struct {
@@ -162,7 +163,7 @@ func (r *Report) Add(checks []Check) {
 	r.Healthy = well(r.Checks)
 }
 
-func (k Check) fine() bool { return k.State == OK || k.State == Skipped }
+func (k Check) fine() bool { return k.State == OK || k.State == Skipped || k.State == Note }
 
 func well(checks []Check) bool {
 	return !slices.ContainsFunc(checks, func(k Check) bool { return !k.fine() })
@@ -302,6 +303,9 @@ func apiCheck(ctx context.Context, c Cluster, via *inventory.Host, addr netip.Ad
 	if err := api.Ready(ctx); err != nil {
 		return failed("apiserver", what, Bad, err)
 	}
+	if err := api.HealthWithoutLogin(ctx); err != nil {
+		return failed("apiserver", what, Bad, err)
+	}
 	return Check{Area: "apiserver", What: what, State: OK, Detail: fmt.Sprintf("ready in %d ms", time.Since(start).Milliseconds())}
 }
 
@@ -316,122 +320,4 @@ func throughVIP(ctx context.Context, c Cluster) Check {
 		}
 	}
 	return Check{Area: "apiserver", What: "through the VIP", State: Unknown, Detail: "no host to ask from"}
-}
-
-// clusterChecks asks whichever apiserver answers for nodes and workloads.
-func clusterChecks(ctx context.Context, c Cluster, seen *Seen) []Check {
-	control := c.Control
-	if control == nil {
-		control = &kubeadm.Control{Inv: c.Inv, Hosts: c.Hosts, PKI: c.PKI}
-		defer control.Close()
-	}
-	var out []Check
-	err := control.Ask(ctx, func(ctx context.Context, api *kubeadm.API) error {
-		nodes, err := api.Nodes(ctx)
-		if err != nil {
-			return err
-		}
-		seen.Nodes = nodes
-		out = nodeChecks(c.Inv, nodes)
-		loads, err := api.SystemWorkloads(ctx)
-		if err != nil {
-			out = append(out, failed("workload", "kube-system", Bad, err))
-			return nil
-		}
-		out = append(out, workloadChecks(loads)...)
-		return nil
-	})
-	if err != nil {
-		return []Check{failed("node", "all", Unknown, fmt.Errorf("no apiserver answers: %w", err))}
-	}
-	return out
-}
-
-func nodeChecks(inv *inventory.Inventory, nodes map[string]kubeadm.Node) []Check {
-	var out []Check
-	for i := range inv.Hosts {
-		h := &inv.Hosts[i]
-		n, ok := nodes[h.Name]
-		k := Check{Area: "node", What: h.Name, State: OK, Detail: n.Version + " " + string(h.Role)}
-		switch {
-		case !ok:
-			k.State, k.Detail = Bad, "not registered"
-		case !n.Ready:
-			k.State, k.Detail = Bad, "not Ready: "+n.Reason
-		case n.Address != h.PrivateAddress.String():
-			k.State, k.Detail = Bad, fmt.Sprintf("registered with address %s, expected %s", n.Address, h.PrivateAddress)
-		}
-		out = append(out, k)
-	}
-	return out
-}
-
-func workloadChecks(loads []kubeadm.Workload) []Check {
-	var out []Check
-	for _, w := range loads {
-		k := Check{Area: "workload", What: w.Name, State: OK, Detail: fmt.Sprintf("%d of %d ready", w.Ready, w.Want)}
-		if w.Ready < w.Want || w.Want == 0 {
-			k.State = Bad
-		}
-		out = append(out, k)
-	}
-	return out
-}
-
-// expires is a certificate, of the store or on a host.
-type expires struct {
-	name, host string
-	end        time.Time
-}
-
-// certificates reports the next to expire, of the store's and of those that
-// kubeadm and the kubelets made on the hosts, and hosts that could not be asked. A
-// kubelet makes its own anew long before the end: one that does not loses its node.
-func certificates(ctx context.Context, c Cluster, _ *Seen) []Check {
-	nodes := append(c.Inv.Masters(), c.Inv.Workers()...)
-	found, out := make([][]kubeadm.Certificate, len(nodes)), make([]Check, len(nodes)+1)
-	var g errgroup.Group
-	g.SetLimit(plan.Parallel)
-	for i, n := range nodes {
-		g.Go(func() error {
-			h, err := c.Hosts[n.Name], c.Down[n.Name]
-			if h != nil {
-				found[i], err = kubeadm.Certificates(ctx, h)
-			}
-			if h == nil || err != nil {
-				out[i+1] = failed("certificate", n.Name, Unknown, err)
-			}
-			return nil
-		})
-	}
-	_ = g.Wait()
-	var all []expires
-	for _, e := range c.PKI.Report() {
-		all = append(all, expires{name: e.Name, end: e.NotAfter})
-	}
-	for i, certs := range found {
-		for _, e := range certs {
-			all = append(all, expires{e.Name, nodes[i].Name, e.NotAfter})
-		}
-	}
-	out[0] = firstToExpire(all, time.Now())
-	return slices.DeleteFunc(out, func(k Check) bool { return k.Area == "" })
-}
-
-// firstToExpire is bad when what should have been made anew by now has not been.
-func firstToExpire(all []expires, now time.Time) Check {
-	if len(all) == 0 {
-		return Check{}
-	}
-	next := slices.MinFunc(all, func(a, b expires) int { return a.end.Compare(b.end) })
-	days := int(math.Floor(next.end.Sub(now).Hours() / 24))
-	k := Check{Area: "certificate", What: next.name, State: OK,
-		Detail: fmt.Sprintf("first of %d to expire, in %d days (%s)", len(all), days, next.end.Format(time.DateOnly))}
-	if next.host != "" {
-		k.Detail += ", on " + next.host
-	}
-	if next.end.Sub(now) < pki.RenewBefore {
-		k.State = Bad
-	}
-	return k
 }
