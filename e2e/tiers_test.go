@@ -70,6 +70,8 @@ var extended = []string{
 	"TestClusterOfAnOlderHactlIsTakenOver",
 	"TestExpiredClusterIsBroughtBack",
 	"TestRestoreOnEmptyMasters",
+	"TestRenewalKilledAgainAndAgainIsCompleted",
+	"TestRestoreKilledAgainAndAgainIsCompleted",
 	"TestRehearsalReadsEveryObject",
 	"TestSnapshotsAreSavedOnASchedule",
 	"TestHostsAreRemoved",
