@@ -81,6 +81,12 @@ var extended = []string{
 	"TestHostPoweredOffAtEachStage",
 	"TestUpGoesOnWithoutAMasterOnlyWhenTold",
 	"TestUpKilledAgainAndAgainConverges",
+	// Other versions.
+	"TestUpgradeOfAPatch",
+	"TestUpgradeOfTwoMinors",
+	"TestUpgradeKilledAgainAndAgainIsCompleted",
+	"TestUpgradeThatDoesNotComeUpIsPutBack",
+	"TestUpgradeIsAborted",
 	// Other hosts, logins, networks.
 	"TestDebMakesAHostTheOperatorsMachine",
 	"TestOneMasterByEveryLoginThenGrownToThree",

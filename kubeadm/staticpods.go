@@ -32,7 +32,7 @@ const pidsOf = `pids_of() { for p in /proc/[0-9]*; do read -r c <"$p/comm" && [ 
 `
 
 // rewrite has kubeadm write the apiserver's certificate anew (kubeadm keeps an
-// old one whatever names it has) and then the manifests. A run that is cut off
+// old one whatever names it has) and then its manifest. A run that is cut off
 // in between finds the certificate missing and makes it.
 const rewrite = `set -e
 ` + keepManifests + pidsOf + `cd ` + pkiDir + `
@@ -41,7 +41,7 @@ kubeadm init phase certs apiserver --config ` + initFile + ` || { for f in apise
 ` + fsyncKubeadmFiles + `rm -f apiserver.crt.old apiserver.key.old
 m=` + kubeDir + `/manifests/kube-apiserver.yaml
 old=$(pids_of kube-apiserver); before=$(cat $m 2>/dev/null | sha256sum)
-kubeadm init phase control-plane all --config ` + initFile + `
+kubeadm init phase control-plane apiserver --config ` + initFile + `
 if [ "$before" != "$(sha256sum <$m)" ] && [ -n "$old" ]; then
   # One that ends at once is seen by the wait for it to be ready.
   n=0; while [ "$(pids_of kube-apiserver)" = "$old" ]; do
@@ -50,6 +50,13 @@ if [ "$before" != "$(sha256sum <$m)" ] && [ -n "$old" ]; then
   done
 fi
 `
+
+// rewriteOthers has kubeadm write the other manifests, once the apiserver of the host is
+// the wanted one: a controller manager or scheduler must not be newer than the apiserver
+// that it works with.
+const rewriteOthers = `set -e
+kubeadm init phase control-plane controller-manager --config ` + initFile + `
+kubeadm init phase control-plane scheduler --config ` + initFile + "\n"
 
 // upload stores the configuration where a joining node reads it. Only the first
 // master does.
@@ -90,9 +97,16 @@ o=$(grep manifests/ %[1]s | sha256sum --check --quiet 2>/dev/null) && echo ok ||
 		if err := c.awaitNewAPI(ctx, env, h); err != nil {
 			return c.PutBack(ctx, env, h, err)
 		}
+		_, err := env.Host.Run(ctx, remote.Cmd{Title: "write the other manifests", Script: c.SearchPath + rewriteOthers, Timeout: time.Minute})
+		if err == nil && c.SettingsLater {
+			err = c.awaitManagers(ctx, env, h)
+		}
+		if err != nil {
+			return c.putOthersBack(ctx, env, err)
+		}
 		// Only now: were manifests with which no apiserver comes up in sync, the next
 		// run would go on to the next master.
-		_, err := env.Host.Run(ctx, remote.Cmd{Title: "record the manifests", Script: record(from)})
+		_, err = env.Host.Run(ctx, remote.Cmd{Title: "record the manifests", Script: record(from)})
 		return err
 	}
 	return st, nil

@@ -151,31 +151,18 @@ func (c Cluster) Serving(ctx context.Context, hosts plan.Hosts, control *Control
 			out[m.Name]["kube-apiserver"] = remote.Clean(v.GitVersion)
 		}
 	}
-	var pods struct {
-		Items []struct {
-			Spec   struct{ NodeName string }
-			Status struct {
-				ContainerStatuses []struct {
-					Name, Image string
-					State       struct{ Running *struct{} }
+	err := control.Ask(ctx, func(ctx context.Context, api *API) error {
+		pods, err := controlPlanePods(ctx, api)
+		for host, on := range pods {
+			for _, name := range managers {
+				if p, is := on[name]; is && p.ready && out[host] != nil {
+					out[host][name] = p.version
 				}
 			}
 		}
-	}
-	err := control.Ask(ctx, func(ctx context.Context, api *API) error {
-		return api.Get(ctx, systemPath+"pods?labelSelector=tier%3Dcontrol-plane", &pods)
+		return err
 	})
-	if err != nil {
-		return nil, fmt.Errorf("list the pods of the control plane: %w", err)
-	}
-	for _, p := range pods.Items {
-		for _, s := range p.Status.ContainerStatuses {
-			if on := out[p.Spec.NodeName]; on != nil && s.State.Running != nil && s.Name != "kube-apiserver" {
-				on[s.Name] = remote.Clean(s.Image[strings.LastIndexByte(s.Image, ':')+1:])
-			}
-		}
-	}
-	return out, nil
+	return out, err
 }
 
 // BlockedBudgets are the disruption budgets, NAMESPACE/NAME, that allow no pod of theirs to

@@ -171,7 +171,9 @@ func (u *upgrade) stages(c *cluster, roll func(hosts []*inventory.Host, batch in
 	b.stage("bring programs and images")
 	b.each(nodes, c.staged)
 	b.roll("etcd members", roll(masters, 1), masters, "etcd", u.etcd(c))
-	b.roll("control planes", roll(masters, 1), masters, "apiserver", u.controlPlane(c))
+	planes := roll(masters, 1)
+	planes.PutBackFailed = false // the step does that by itself
+	b.roll("control planes", planes, masters, "apiserver", u.controlPlane(c))
 	b.stage("addons")
 	b.each(c.firstMaster(), c.addons)
 	b.roll("masters", roll(masters, 1), masters, "node", u.node(c))
@@ -204,15 +206,18 @@ func (b *builder) roll(name string, r *plan.Roll, hosts []*inventory.Host, mark 
 
 // unwell gives the error of a component that does not come up its exit code.
 func unwell(st plan.Step) plan.Step {
-	ready := st.Ready
-	if ready == nil {
-		return st
-	}
-	st.Ready = func(ctx context.Context, env plan.Env) error {
-		if err := ready(ctx, env); err != nil {
-			return exitcode.With(exitcode.Unhealthy, err)
+	coded := func(err error) error {
+		if err == nil || exitcode.Of(err) != exitcode.Error {
+			return err
 		}
-		return nil
+		return exitcode.With(exitcode.Unhealthy, err)
+	}
+	apply, ready := st.Apply, st.Ready
+	if apply != nil {
+		st.Apply = func(ctx context.Context, env plan.Env, c *plan.Change) error { return coded(apply(ctx, env, c)) }
+	}
+	if ready != nil {
+		st.Ready = func(ctx context.Context, env plan.Env) error { return coded(ready(ctx, env)) }
 	}
 	return st
 }

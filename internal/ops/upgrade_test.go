@@ -131,6 +131,15 @@ func (w *upgradeWorld) serve(rw http.ResponseWriter, r *http.Request) {
 			items = append(items, n)
 		}
 		answer(map[string]any{"items": items})
+	case "/api/v1/namespaces/kube-system/pods":
+		var items []any
+		for _, h := range w.hosts {
+			for _, name := range []string{"kube-controller-manager", "kube-scheduler"} {
+				items = append(items, map[string]any{"spec": map[string]any{"nodeName": h.name}, "status": map[string]any{
+					"containerStatuses": []any{map[string]any{"name": name, "image": "x:" + w.to.Kubernetes, "ready": true}}}})
+			}
+		}
+		answer(map[string]any{"items": items})
 	case "/api/v1/pods":
 		answer(map[string]any{"items": []any{}})
 	case "/api/v1/namespaces/kube-system/configmaps/kubeadm-config":

@@ -177,7 +177,8 @@ func (a *applier) batch(ctx context.Context, st *StagePlan, batch []*rollHost, d
 	}
 	var back []string
 	for _, h := range batch {
-		back = append(back, a.putBack(ctx, st, h, left))
+		what, _ := a.putBack(ctx, st, h, left)
+		back = append(back, what)
 	}
 	return &GateError{When: "after " + who, Done: done, Host: who, Left: names(left), Err: err, PutBack: strings.Join(back, "; ")}
 }
@@ -193,10 +194,24 @@ func (a *applier) turn(ctx context.Context, st *StagePlan, h *rollHost, done []s
 			if !st.roll.roll.PutBackFailed || ctx.Err() != nil || errors.Is(err, ErrStopped) || remote.Unreachable(err) || len(a.madeOn(h)) == 0 {
 				return err
 			}
-			return &HostError{Host: h.name, Done: done, Left: names(left), Err: err, PutBack: a.putBack(ctx, st, h, left)}
+			return &HostError{Host: h.name, Done: done, Left: names(left), Err: err, PutBack: a.giveBack(ctx, st, h, left)}
 		}
 	}
 	return nil
+}
+
+// giveBack puts back a host whose step failed, and back into service.
+func (a *applier) giveBack(ctx context.Context, st *StagePlan, h *rollHost, left []*rollHost) string {
+	what, is := a.putBack(ctx, st, h, left)
+	if !is {
+		return what
+	}
+	for _, lanes := range byHost(h.putBack) {
+		if err := a.host(ctx, st.Name, lanes); err != nil {
+			return fmt.Sprintf("%s; it is still out of service: %v", what, err)
+		}
+	}
+	return what
 }
 
 // next are the hosts that are worked on now: first those that are out already, then
@@ -248,33 +263,34 @@ func (a *applier) gate(ctx context.Context, st *StagePlan, when string, left []*
 
 // putBack makes the changes of the host undone which failed, in the order in
 // which they were made: files first, then the services that read them. It does so
-// only where all of them can be made undone. It returns what came of it.
-func (a *applier) putBack(ctx context.Context, st *StagePlan, h *rollHost, left []*rollHost) string {
+// only where all of them can be made undone. It returns what came of it, and whether the
+// host is back and the cluster well.
+func (a *applier) putBack(ctx context.Context, st *StagePlan, h *rollHost, left []*rollHost) (what string, is bool) {
 	made := a.madeOn(h)
 	for _, it := range made {
 		if it.Change.Revert == nil {
-			return fmt.Sprintf("%s was left as it is: %q cannot be made undone", h.name, it.Change.Summary)
+			return fmt.Sprintf("%s was left as it is: %q cannot be made undone", h.name, it.Change.Summary), false
 		}
 	}
 	if len(made) == 0 {
-		return h.name + " was left as it is: this run changed nothing there"
+		return h.name + " was left as it is: this run changed nothing there", false
 	}
 	for _, it := range made {
 		env := Env{Host: a.hosts[h.name], Say: sayer(a.rep, st.Name, it.Step)}
 		env.Say("putting back: %s", it.Change.Summary)
 		if it.Step.Guard != nil {
 			if err := it.Step.Guard(ctx, env); err != nil {
-				return fmt.Sprintf("%s was put back up to %s: %v", h.name, it.Step.ID, &GuardError{Err: err})
+				return fmt.Sprintf("%s was put back up to %s: %v", h.name, it.Step.ID, &GuardError{Err: err}), false
 			}
 		}
 		if err := it.Change.Revert(ctx, env); err != nil {
-			return fmt.Sprintf("%s was put back up to %s: %v", h.name, it.Step.ID, err)
+			return fmt.Sprintf("%s was put back up to %s: %v", h.name, it.Step.ID, err), false
 		}
 	}
 	if err := a.gate(ctx, st, "after "+h.name+" was put back", left, h.name); err != nil {
-		return fmt.Sprintf("%s was put back, and the cluster is not as it has to be: %v", h.name, err)
+		return fmt.Sprintf("%s was put back, and the cluster is not as it has to be: %v", h.name, err), false
 	}
-	return h.name + " was put back, and the cluster is as it was"
+	return h.name + " was put back, and the cluster is as it was", true
 }
 
 // madeOn are the items of the host's steps that this run applied, in order, one that
