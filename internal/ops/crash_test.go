@@ -82,7 +82,7 @@ func (w *crashWorld) on(t *testing.T, hosts []*rootHost) (c *crashWorld, done fu
 	api := c.serveAPI(t)
 	of := func(addr string) *rootHost {
 		for i, h := range s.inv.Hosts {
-			if ip, _, _ := net.SplitHostPort(addr); ip == h.PrivateAddress.String() {
+			if ip, _, _ := net.SplitHostPort(addr); ip == h.PrivateAddress.String() || ip == s.inv.VIP.Address.String() {
 				return hosts[i]
 			}
 		}

@@ -52,10 +52,7 @@ func Upgrade(ctx context.Context, r Request, o UpgradeOptions) (*Result, error) 
 		verb: "upgrade",
 		phases: []phase{
 			{make: u.plan, before: u.snapshot},
-			// The records of the hosts, the names of programs, the pod network's own version.
-			{name: "look at the rest", make: func(ctx context.Context, s *session) (*plan.Plan, error) {
-				return s.makePlan(ctx, func(context.Context) error { return nil })
-			}},
+			{name: "look at the rest", make: rest},
 		},
 		finish: func(_ context.Context, s *session, res *Result) error {
 			if o.Abort {
@@ -100,11 +97,20 @@ func (u *upgrade) plan(ctx context.Context, s *session) (*plan.Plan, error) {
 		return nil, err
 	}
 	p.Record = s.recordMade
-	if u.due = len(p.Pending()) > 0; !u.due || p.Err() != nil {
+	if p.Err() != nil {
 		return p, nil
+	}
+	if u.due = len(p.Pending()) > 0; !u.due {
+		return rest(ctx, s)
 	}
 	u.serves = slices.ContainsFunc(p.Pending(), func(it *plan.Item) bool { return strings.HasSuffix(string(it.Step.ID), "/manifests") })
 	return p, u.refuse(ctx, c, gate, p)
+}
+
+// rest is whatever else up would do: the records of the hosts, the names of programs, the
+// pod network's own version.
+func rest(ctx context.Context, s *session) (*plan.Plan, error) {
+	return s.makePlan(ctx, func(context.Context) error { return nil })
 }
 
 // snapshot saves etcd on this machine before anything is changed.

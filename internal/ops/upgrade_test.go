@@ -3,6 +3,7 @@ package ops
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -12,8 +13,11 @@ import (
 	"time"
 
 	"hactl/internal/bundle"
+	"hactl/internal/exitcode"
 	"hactl/internal/kubeapi/kubeapitest"
 	"hactl/internal/plan"
+	"hactl/internal/remote"
+	"hactl/internal/state"
 	"hactl/internal/versions"
 	"hactl/inventory"
 )
@@ -27,6 +31,7 @@ type upgradeWorld struct {
 	from, to   inventory.Versions
 	old, later *bundle.Bundle
 	before     []*disk // of the hosts, before the upgrade
+	metrics    string  // of the apiservers
 }
 
 func versionsFor(t *testing.T, kubernetes string) inventory.Versions {
@@ -131,6 +136,12 @@ func (w *upgradeWorld) serve(rw http.ResponseWriter, r *http.Request) {
 			items = append(items, n)
 		}
 		answer(map[string]any{"items": items})
+	case "/version":
+		answer(map[string]string{"gitVersion": w.from.Kubernetes})
+	case "/metrics":
+		_, _ = fmt.Fprintln(rw, w.metrics)
+	case "/apis/policy/v1/poddisruptionbudgets":
+		answer(map[string]any{"items": []any{map[string]any{"metadata": map[string]string{"namespace": "shop", "name": "db"}, "status": map[string]int{"disruptionsAllowed": 0, "expectedPods": 1}}}})
 	case "/api/v1/namespaces/kube-system/pods":
 		var items []any
 		for _, h := range w.hosts {
@@ -274,5 +285,106 @@ func TestUpgradeCutAnywhereIsCompletedByTheNext(t *testing.T) {
 				t.Errorf("another end state: %s", difference(want, got))
 			}
 		})
+	}
+}
+
+// A kubelet that does not start with the wanted version runs again with the one of before,
+// its host is given back, and no other host is begun. The next run goes on there.
+func TestUpgradePutsBackAKubeletThatDoesNotStart(t *testing.T) {
+	t.Parallel()
+	mem := newMemory(newShells(t))
+	w := newUpgradeWorld(t, mem, 3, 1, "v1.36.1", "v1.36.3")
+	o := &order{}
+	c := w.on(t, mem, o, w.before)
+	broken := true
+	o.after = func(host, title string) {
+		if broken && host == "master-2" && title == "write /etc/systemd/system/kubelet.service" {
+			h := c.hosts[1]
+			var gone []string
+			for _, e := range h.disk.Load().below("opt/hactl/kubelet") {
+				if strings.Contains(e.path, w.to.Kubernetes) {
+					gone = append(gone, e.path)
+				}
+			}
+			h.disk.Store(h.disk.Load().edit(gone, nil))
+		}
+	}
+	err := c.upgrade(t.Context(), UpgradeOptions{DrainTimeout: time.Minute, Batch: 1})
+	if exitcode.Of(err) != exitcode.Unhealthy || !strings.Contains(err.Error(), "master-2 was put back, and the cluster is as it was; done: master-1; not begun: master-3") {
+		t.Fatalf("exit %d: %v", exitcode.Of(err), err)
+	}
+	for i, want := range []string{w.to.Kubernetes, w.from.Kubernetes, w.from.Kubernetes, w.from.Kubernetes} {
+		h := c.hosts[i]
+		if got := programOf(h, "kubelet.service"); got != want || !h.disk.Load().has("state/units/kubelet.service.pid") {
+			t.Errorf("%s: the kubelet is of %s, want %s", h.name, got, want)
+		}
+		if h.disk.Load().has("var/lib/hactl/out-node") {
+			t.Errorf("%s is still marked as taken out", h.name)
+		}
+	}
+	broken = false
+	must(t, c.upgrade(t.Context(), minorUpgrade))
+	if left := c.left(t.Context()); left != "" {
+		t.Errorf("after the next run: %s", left)
+	}
+}
+
+// A run ends after as many turns as were asked for, and the next one goes on.
+func TestUpgradeEndsAfterAsManyTurnsAsAskedFor(t *testing.T) {
+	t.Parallel()
+	mem := newMemory(newShells(t))
+	w := newUpgradeWorld(t, mem, 3, 1, "v1.36.1", "v1.36.3")
+	c := w.on(t, mem, nil, w.before)
+	o := UpgradeOptions{DrainTimeout: time.Minute, Batch: 1, StopAfter: 2}
+	if err := c.upgrade(t.Context(), o); !errors.Is(err, plan.ErrEnough) {
+		t.Fatal(err)
+	}
+	// All parts of a bundle of the test have one version.
+	for i, want := range []string{w.to.Kubernetes, w.to.Kubernetes, w.from.Kubernetes} {
+		if got := programOf(c.hosts[i], "etcd.service"); got != want {
+			t.Errorf("%s: etcd is of %s", c.hosts[i].name, got)
+		}
+	}
+	o.StopAfter = 0
+	must(t, c.upgrade(t.Context(), o))
+	if left := c.left(t.Context()); left != "" {
+		t.Errorf("after the next run: %s", left)
+	}
+}
+
+// Everything in the way is in one refusal, and what may be ignored is left out on request.
+func TestUpgradeListsEverythingInTheWay(t *testing.T) {
+	t.Parallel()
+	mem := newMemory(newShells(t))
+	w := newUpgradeWorld(t, mem, 1, 1, "v1.35.4", "v1.37.2")
+	w.metrics = `apiserver_requested_deprecated_apis{group="shop",removed_release="1.37",resource="carts",subresource="",version="v1beta1"} 1`
+	c := w.on(t, mem, nil, w.before)
+	c.s.Console = quiet{}
+	p, err := c.way(t.Context(), minorUpgrade)
+	must(t, err)
+	all, err := c.cluster(t.Context())
+	must(t, err)
+	gate := state.NewGate(c.s.verified(false), &state.Report{})
+	u := &upgrade{UpgradeOptions: minorUpgrade}
+	u.Ignore = []string{"disk"} // the hosts of the test have none
+	err = u.refuse(t.Context(), all, gate, p)
+	if exitcode.Of(err) != exitcode.Unsafe || !strings.Contains(remote.HintOf(err), "nothing was changed") {
+		t.Fatalf("exit %d: %v", exitcode.Of(err), err)
+	}
+	wants := []string{
+		"hosts: with 1 masters the API and etcd are down", "versions: versions.kubernetes: from v1.35.4 (master-1, worker-1) to v1.37.2: a minor is skipped",
+		"budgets: disruption budget shop/db allows no pod to leave", "deprecated: clients use shop/v1beta1 carts, which v1.37 does not have",
+	}
+	for _, want := range wants {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("it does not say %q: %v", want, err)
+		}
+	}
+	u.Ignore, u.AcceptDowntime = []string{"disk", "budgets", "deprecated"}, true
+	err = u.refuse(t.Context(), all, gate, p)
+	for i, want := range wants {
+		if strings.Contains(fmt.Sprint(err), want) != (i == 1) {
+			t.Errorf("%q: %v", want, err)
+		}
 	}
 }
