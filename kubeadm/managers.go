@@ -3,22 +3,27 @@ package kubeadm
 import (
 	"context"
 	"fmt"
+	"net"
+	"net/http"
 	"strings"
 	"time"
 
+	"hactl/internal/kubeapi"
 	"hactl/internal/plan"
 	"hactl/internal/remote"
 	"hactl/inventory"
 )
 
-// managers are the static pods beside the apiserver.
-var managers = []string{"kube-controller-manager", "kube-scheduler"}
+// managers are the static pods beside the apiserver, and where each says on its host
+// whether it works.
+var managers = map[string]string{"kube-controller-manager": "127.0.0.1:10257", "kube-scheduler": "127.0.0.1:10259"}
 
 // managersTimeout bounds how long they may take to run with another version.
 const managersTimeout = 2 * time.Minute
 
-// awaitManagers waits until the controller manager and the scheduler of h are ready with
-// the wanted version, as the kubelet says.
+// awaitManagers waits until the controller manager and the scheduler of h run with the
+// wanted version, as the kubelet says, and say themselves that they work. The kubelet's own
+// probes take half a minute to say so.
 func (c Cluster) awaitManagers(ctx context.Context, env plan.Env, h *inventory.Host) error {
 	env.Say("waiting up to %s for the controller manager and the scheduler of %s", managersTimeout, h.Name)
 	api, err := NewAPI(env.Host, c.Inv, c.PKI, h.PrivateAddress)
@@ -32,9 +37,11 @@ func (c Cluster) awaitManagers(ctx context.Context, env plan.Env, h *inventory.H
 		missing := ""
 		err := bounded(within, api, func(ctx context.Context, api *API) error {
 			pods, err := controlPlanePods(ctx, api)
-			for _, name := range managers {
-				if p := pods[h.Name][name]; err == nil && (p.version != c.Inv.Versions.Kubernetes || !p.ready) {
-					missing = fmt.Sprintf("%s is %q, ready: %v", name, p.version, p.ready)
+			for name, at := range managers {
+				if p := pods[h.Name][name]; err == nil && (p.version != c.Inv.Versions.Kubernetes || !p.runs) {
+					missing = fmt.Sprintf("%s is %q, runs: %v", name, p.version, p.runs)
+				} else if err == nil {
+					err = c.works(ctx, env, h, at)
 				}
 			}
 			return err
@@ -51,10 +58,26 @@ func (c Cluster) awaitManagers(ctx context.Context, env plan.Env, h *inventory.H
 	}
 }
 
+// works asks a component on h, at this address there, whether it works.
+func (c Cluster) works(ctx context.Context, env plan.Env, h *inventory.Host, at string) error {
+	conf, err := AdminTLS(c.PKI)
+	if err != nil {
+		return err
+	}
+	conf.ServerName = h.PrivateAddress.String()
+	api := &API{kubeapi.Client{Base: "https://" + at, HTTP: &http.Client{Transport: &http.Transport{
+		DialContext:     func(ctx context.Context, network, _ string) (net.Conn, error) { return env.Host.Dial(ctx, network, at) },
+		TLSClientConfig: conf, TLSHandshakeTimeout: askTimeout,
+	}}}}
+	defer api.Close()
+	var text string
+	return api.Get(ctx, "/healthz", &text)
+}
+
 // controlPlanePod is what a kubelet says of a static pod.
 type controlPlanePod struct {
 	version string // tag of its image
-	ready   bool
+	runs    bool
 }
 
 // controlPlanePods are the static pods of the masters, by host and name.
@@ -65,7 +88,7 @@ func controlPlanePods(ctx context.Context, api *API) (map[string]map[string]cont
 			Status struct {
 				ContainerStatuses []struct {
 					Name, Image string
-					Ready       bool
+					State       struct{ Running *struct{} }
 				}
 			}
 		}
@@ -79,7 +102,7 @@ func controlPlanePods(ctx context.Context, api *API) (map[string]map[string]cont
 			if out[p.Spec.NodeName] == nil {
 				out[p.Spec.NodeName] = map[string]controlPlanePod{}
 			}
-			out[p.Spec.NodeName][s.Name] = controlPlanePod{remote.Clean(s.Image[strings.LastIndexByte(s.Image, ':')+1:]), s.Ready}
+			out[p.Spec.NodeName][s.Name] = controlPlanePod{remote.Clean(s.Image[strings.LastIndexByte(s.Image, ':')+1:]), s.State.Running != nil}
 		}
 	}
 	return out, nil

@@ -154,8 +154,8 @@ func (c Cluster) Serving(ctx context.Context, hosts plan.Hosts, control *Control
 	err := control.Ask(ctx, func(ctx context.Context, api *API) error {
 		pods, err := controlPlanePods(ctx, api)
 		for host, on := range pods {
-			for _, name := range managers {
-				if p, is := on[name]; is && p.ready && out[host] != nil {
+			for name := range managers {
+				if p, is := on[name]; is && p.runs && out[host] != nil {
 					out[host][name] = p.version
 				}
 			}

@@ -43,6 +43,8 @@ func (h *rootHost) Dial(ctx context.Context, network, addr string) (net.Conn, er
 		to = h.serves.kubelet
 	case port == "2379" && h.disk.Load().has("state/units/etcd.service.pid"):
 		to = h.serves.etcd
+	case (port == "10257" || port == "10259") && h.runsAPI():
+		to = h.serves.api
 	case port == "6443" && h.serves.of(addr).runsAPI():
 		to = h.serves.api
 	}

@@ -136,6 +136,7 @@ func (w *upgradeWorld) serve(rw http.ResponseWriter, r *http.Request) {
 			items = append(items, n)
 		}
 		answer(map[string]any{"items": items})
+	case "/healthz": // of the controller managers and schedulers, too
 	case "/version":
 		answer(map[string]string{"gitVersion": w.from.Kubernetes})
 	case "/metrics":
@@ -147,7 +148,7 @@ func (w *upgradeWorld) serve(rw http.ResponseWriter, r *http.Request) {
 		for _, h := range w.hosts {
 			for _, name := range []string{"kube-controller-manager", "kube-scheduler"} {
 				items = append(items, map[string]any{"spec": map[string]any{"nodeName": h.name}, "status": map[string]any{
-					"containerStatuses": []any{map[string]any{"name": name, "image": "x:" + w.to.Kubernetes, "ready": true}}}})
+					"containerStatuses": []any{map[string]any{"name": name, "image": "x:" + w.to.Kubernetes, "state": map[string]any{"running": map[string]any{}}}}}})
 			}
 		}
 		answer(map[string]any{"items": items})
