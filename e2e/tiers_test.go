@@ -35,6 +35,8 @@ var core = []string{
 	"TestLoginsBySudoAndThroughABastion",
 	"TestTrixie",
 	"TestNetworkOfAHostHeals",
+	"TestStatusNamesTheHostWhosePodsReachNothing",
+	"TestApiserverThatRefusesAFlagIsPutBack",
 	"TestWhatBelongsToOthersIsNotTouched",
 	"TestBadInventoryIsAnError",
 }

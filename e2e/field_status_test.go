@@ -1,0 +1,75 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"strings"
+	"testing"
+)
+
+// broken are what keeps the pods of a host from others while members, nodes and ready
+// counts are all in order, and what status has to say of it.
+var broken = []struct{ what, make, mend, says string }{
+	{"what is forwarded is dropped", `nft add table inet field; nft 'add chain inet field f { type filter hook forward priority 0; policy drop; }'`, "nft delete table inet field",
+		"its pods reach no other host's, and are not reached"},
+	{"no service answers", `systemctl stop hactl-network; nft flush ruleset`, "systemctl start hactl-network", "by its service address"},
+}
+
+// TestStatusNamesTheHostWhosePodsReachNothing: the cluster looks well from outside, and
+// is not.
+func TestStatusNamesTheHostWhosePodsReachNothing(t *testing.T) {
+	inTurn(t)
+	r := cluster(t)
+	on := r.notOwner(t)
+	for _, b := range broken {
+		then(t, b.what+" on "+on, func(t *testing.T) {
+			labOutput(t, r.Lab, on, b.make)
+			res := r.must(t, 5, "status")
+			labOutput(t, r.Lab, on, b.mend)
+			took(t, "status that names it: "+b.what, res.took)
+			said := strings.Join(strings.Fields(res.out), " ")
+			if !strings.Contains(said, "traffic "+on+" bad") || !strings.Contains(said, b.says) {
+				t.Errorf("%s", res)
+			}
+			r.healthy(t)
+		})
+	}
+	took(t, "status", r.must(t, 0, "status").took)
+	r.comesInSync(t)
+}
+
+// TestApiserverThatRefusesAFlagIsPutBack: the first master's apiserver does not come up
+// with a flag; its old manifest comes back by itself, the error says why, and the other
+// masters' were not touched.
+func TestApiserverThatRefusesAFlagIsPutBack(t *testing.T) {
+	inTurn(t)
+	r := cluster(t)
+	manifests := func() string {
+		var sums string
+		for _, m := range []string{"master-1", "master-2", "master-3"} {
+			sums += labOutput(t, r.Lab, m, "sha256sum /etc/kubernetes/manifests/*.yaml") + "\n"
+		}
+		return sums
+	}
+	before, usual := manifests(), r.inv
+	r.inventory(t, "inventory.yaml", func(s string) string {
+		return strings.Replace(s, "kubernetes:\n", "kubernetes:\n  apiServerExtraArgs: {feature-gates: NoSuchGate=true}\n", 1)
+	})
+	res := r.must(t, 1, "up", "--yes")
+	took(t, "a flag that the apiserver refuses, until the old manifest serves again", res.took)
+	for _, want := range []string{"does not come up with its new manifest", "NoSuchGate", "its old manifest is back, and serves"} {
+		if !strings.Contains(res.err+res.out, want) {
+			t.Errorf("%q is not in %s", want, res)
+		}
+	}
+	if now := manifests(); now != before {
+		t.Errorf("before:\n%s\nnow:\n%s", before, now)
+	}
+	r.healthy(t)
+	r.inv = usual
+	r.must(t, 0, "up", "--yes")
+	r.inSync(t)
+	if now := manifests(); now != before {
+		t.Errorf("before:\n%s\nat the end:\n%s", before, now)
+	}
+}
