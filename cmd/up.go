@@ -60,6 +60,7 @@ nothing.`,
 	f.StringSliceVar(&o.Ignore, "ignore", nil, "`id` of a preflight check whose findings do not count; repeat for more")
 	takeOverFlag(c, &o.takeOver)
 	f.BoolVar(&o.Force, "force-unlock", false, "break the lock of another run, saying whose it was")
+	f.BoolVar(&o.NoTry, "no-try", false, "do not try other flags and files of the apiservers, apart from the cluster, before they get them")
 	f.StringSliceVar(&o.BringBack, "bring-back", nil, "bring in this `host` again, which hactl remove took out")
 	measureFlag(c, &o.Measure)
 	_ = c.RegisterFlagCompletionFunc("skip", a.completeHosts())

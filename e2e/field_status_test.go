@@ -38,8 +38,9 @@ func TestStatusNamesTheHostWhosePodsReachNothing(t *testing.T) {
 	r.comesInSync(t)
 }
 
-// TestApiserverThatRefusesAFlagIsPutBack: the first master's apiserver does not come up
-// with a flag; its old manifest comes back by itself, the error says why, and the other
+// TestApiserverThatRefusesAFlagIsPutBack: a flag that the apiserver refuses is known
+// before a running one gets it. Where that was not tried, the first master's apiserver
+// does not come up; its old manifest comes back by itself, the error says why, and the other
 // masters' were not touched.
 func TestApiserverThatRefusesAFlagIsPutBack(t *testing.T) {
 	inTurn(t)
@@ -55,7 +56,15 @@ func TestApiserverThatRefusesAFlagIsPutBack(t *testing.T) {
 	r.inventory(t, "inventory.yaml", func(s string) string {
 		return strings.Replace(s, "kubernetes:\n", "kubernetes:\n  apiServerExtraArgs: {feature-gates: NoSuchGate=true}\n", 1)
 	})
-	res := r.must(t, 1, "up", "--yes")
+	res := r.must(t, 7, "up", "--yes")
+	took(t, "a flag that the apiserver refuses, until it is known", res.took)
+	if !strings.Contains(res.err, "NoSuchGate") || !strings.Contains(res.err, "nothing was changed") {
+		t.Errorf("%s", res)
+	}
+	if now := manifests(); now != before {
+		t.Errorf("before:\n%s\nafter the refusal:\n%s", before, now)
+	}
+	res = r.must(t, 1, "up", "--yes", "--no-try")
 	took(t, "a flag that the apiserver refuses, until the old manifest serves again", res.took)
 	for _, want := range []string{"does not come up with its new manifest", "NoSuchGate", "its old manifest is back, and serves"} {
 		if !strings.Contains(res.err+res.out, want) {

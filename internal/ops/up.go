@@ -24,21 +24,30 @@ import (
 type UpOptions struct {
 	Options
 	BringBack []string // hosts that were removed and may come in again
+	NoTry     bool     // do not try other flags and files of the apiservers before
 }
 
 // Up brings every host to what the inventory says, and looks whether the cluster
 // works. Killed anywhere, the next Up goes on.
 func Up(ctx context.Context, r Request, o UpOptions) (*Result, error) {
+	var made *plan.Plan
 	return operation{
 		verb: "up",
 		phases: []phase{{
-			make: func(ctx context.Context, s *session) (*plan.Plan, error) {
+			make: func(ctx context.Context, s *session) (p *plan.Plan, err error) {
 				s.bringBack = o.BringBack
-				return s.makePlan(ctx, func(ctx context.Context) error { return s.mayStart(ctx, o.Ignore) })
+				p, err = s.makePlan(ctx, func(ctx context.Context) error { return s.mayStart(ctx, o.Ignore) })
+				made = p
+				return p, err
 			},
 			before: func(ctx context.Context, s *session) error {
 				if !s.established() {
 					return nil
+				}
+				if !o.NoTry {
+					if err := s.trySettings(ctx, made); err != nil {
+						return err
+					}
 				}
 				return errors.Join(s.recordQuorum(ctx), s.forgetRemoved(ctx))
 			},
@@ -48,6 +57,41 @@ func Up(ctx context.Context, r Request, o UpOptions) (*Result, error) {
 			return err
 		},
 	}.run(ctx, r, o.Options)
+}
+
+// trySettings starts an apiserver with the flags and files of the operator on an empty
+// etcd, apart from the cluster, before running apiservers get them. Where it cannot be
+// tried, the run goes on: an apiserver that does not come up is put back.
+func (s *session) trySettings(ctx context.Context, p *plan.Plan) error {
+	k := s.inv.Kubernetes
+	due := slices.ContainsFunc(p.Pending(), func(it *plan.Item) bool { return strings.HasSuffix(string(it.Step.ID), "/manifests") })
+	if !due || len(k.APIServerExtraArgs)+len(k.Files) == 0 {
+		return nil
+	}
+	c, err := s.cluster()
+	if err != nil {
+		return err
+	}
+	there := c.joinedHosts(s.inv.Masters())
+	there = slices.DeleteFunc(there, func(m *inventory.Host) bool { return s.hosts[m.Name] == nil })
+	if len(there) == 0 {
+		return nil
+	}
+	h := s.hosts[there[0].Name]
+	s.Note("trying the apiserver's flags and files, apart from the cluster, on " + h.Name())
+	out, err := c.tryAPIServer(ctx, h, nil)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err != nil {
+		s.Note("they could not be tried: " + remote.Clean(err.Error()))
+		return nil
+	}
+	if err := out.Err(); err != nil {
+		return exitcode.With(exitcode.Unsafe, remote.Hint(fmt.Errorf("%s: the apiserver, tried apart from the cluster: %w", h.Name(), err),
+			"nothing was changed; mend kubernetes.apiServerExtraArgs or kubernetes.files, then run hactl up again"))
+	}
+	return nil
 }
 
 // Plan is what Up would change. Nothing is changed; hosts in skip may be missing.
