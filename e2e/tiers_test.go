@@ -35,14 +35,14 @@ var core = []string{
 	"TestLoginsBySudoAndThroughABastion",
 	"TestTrixie",
 	"TestNetworkOfAHostHeals",
-	"TestStatusNamesTheHostWhosePodsReachNothing",
-	"TestApiserverThatRefusesAFlagIsPutBack",
 	"TestWhatBelongsToOthersIsNotTouched",
 	"TestBadInventoryIsAnError",
 }
 
 // extended is what make e2e-all runs after the core.
 var extended = []string{
+	"TestStatusNamesTheHostWhosePodsReachNothing",
+	"TestApiserverThatRefusesAFlagIsPutBack",
 	"TestResetLeavesAHostAsItWas",
 	// The lab itself.
 	"TestLabHostsAreRealAndDownLeavesNothing",
