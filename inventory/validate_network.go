@@ -86,6 +86,12 @@ func validateVIPNetwork(inv *Inventory, d *decoder) {
 		return
 	}
 	near, other := false, netip.Addr{}
+	if network.IsValid() && !anyMasterIn(inv, network) {
+		// One refusal with both ways out, and none for each master besides.
+		d.report("vip.network", fmt.Sprintf("no master has its private address in %s: masters speak of the VIP over the network of these addresses", network),
+			"write a VIP in the network of the masters' private addresses, or the masters' addresses in "+network.String()+" as privateAddress")
+		return
+	}
 	for i := range inv.Hosts {
 		h := &inv.Hosts[i]
 		if h.Role != ControlPlane || !h.PrivateAddress.IsValid() || family(h.PrivateAddress) != family(vip) {
@@ -100,8 +106,25 @@ func validateVIPNetwork(inv *Inventory, d *decoder) {
 	}
 	if !network.IsValid() && !near && other.IsValid() {
 		d.report("vip.address", fmt.Sprintf("%s is in the network of no master (%s, ...)", vip, other),
-			"write an unused address in the network of the masters, or name that network in vip.network")
+			"write an unused address in the network of the masters' private addresses, or the masters' addresses in the network of the VIP as privateAddress; name the network in vip.network only if it holds both")
 	}
+}
+
+// anyMasterIn reports whether a master has its private address in the network, or
+// whether no master has one that could be compared.
+func anyMasterIn(inv *Inventory, network netip.Prefix) bool {
+	compared := false
+	for i := range inv.Hosts {
+		h := &inv.Hosts[i]
+		if h.Role != ControlPlane || !h.PrivateAddress.IsValid() || h.PrivateAddress.Is4() != network.Addr().Is4() {
+			continue
+		}
+		if network.Contains(h.PrivateAddress) {
+			return true
+		}
+		compared = true
+	}
+	return !compared
 }
 
 // wide is the largest network around a that a VIP is likely to share.

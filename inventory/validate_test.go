@@ -136,6 +136,7 @@ var misfits = map[string]struct{ text, want string }{
 	"VIP far away":             {doc("vip: {address: 198.51.100.1}"), `vip.address: 198.51.100.1 is in the network of no master`},
 	"VIP far away, IPv6":       {doc("vip: {address: '2001:db8:1::1'}", six3), `is in the network of no master`},
 	"VIP outside network":      {doc("vip: {address: 192.0.2.10, network: 192.0.2.64/26}"), `vip.address: 192.0.2.10 lies outside of vip.network`},
+	"VIP and masters apart":    {doc("vip: {address: 198.51.100.1, network: 198.51.100.0/24}"), `vip.network: no master has its private address in 198.51.100.0/24`},
 	"master outside network":   {doc("vip: {address: 192.0.2.10, network: 192.0.2.0/28}", hosts("192.0.2.2", "192.0.2.3", "192.0.2.99")), `6:\d+: hosts\[2\].address: 192.0.2.99 lies outside of vip.network`},
 	"network of a family":      {doc("vip: {address: 192.0.2.10, network: '2001:db8::/64'}"), `vip.network: 2001:db8::/64 is IPv6`},
 	"IPv6 host":                {doc(hosts("192.0.2.1", "192.0.2.2", "2001:db8::1")), `hosts\[2\].address: 2001:db8::1 is IPv6, that of the VIP, 192.0.2.10, is IPv4; write privateAddress: with an IPv4`},
