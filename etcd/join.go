@@ -40,7 +40,8 @@ func (p *Plan) Join(m *inventory.Host, dial dialer) []plan.Step {
 		}
 		listed, err := p.listed(ctx, m, dial)
 		stale := listed != nil && listed.Name != ""
-		c := &plan.Change{Op: plan.Create, Summary: "add " + m.Name + " to the etcd cluster as a learner", Acts: []string{"add a learner"}}
+		c := &plan.Change{Op: plan.Create, Summary: "add " + m.Name + " to the etcd cluster as a learner", Acts: []string{"add a learner"},
+			Made: []plan.Made{{Kind: "file", Name: bootstrapFile, Former: plan.Former{Absent: true}}}}
 		switch {
 		case err != nil:
 			return nil, err

@@ -26,13 +26,17 @@ func (p *Plan) first() string {
 	return ""
 }
 
+// UnlistedMembersID is the step, of the host, that removes members of masters that are in
+// the inventory no more.
+func UnlistedMembersID(host string) plan.ID { return plan.ID("etcd/" + host + "/unlisted-members") }
+
 // unlistedMembers returns the step that removes members of masters that are in the
 // inventory no more. While one of them is there and does not answer, etcd adds
 // no other (ErrUnhealthy), so that a dead master cannot be replaced under another
 // name. One that answers is not removed: its host may have been taken out
 // of the inventory by mistake.
 func (p *Plan) unlistedMembers(m *inventory.Host, dial dialer) plan.Step {
-	st := plan.Step{ID: id(m, "unlisted-members"), Host: m.Name, Title: "members that are not in the inventory", Lane: Lane}
+	st := plan.Step{ID: UnlistedMembersID(m.Name), Host: m.Name, Title: "members that are not in the inventory", Lane: Lane}
 	look := func(ctx context.Context, use func(*Cluster, *Status, []Listed) error) error {
 		c, err := dial(ctx)
 		if err != nil {

@@ -72,7 +72,7 @@ func (c Cluster) Manifests(h *inventory.Host) (plan.Step, error) {
 		return plan.Step{}, err
 	}
 	run := c.SearchPath + rewrite
-	if c.Inv.Masters()[0].Name == h.Name && !c.SettingsLater {
+	if c.First == h.Name && !c.SettingsLater {
 		run += upload
 	}
 	st := plan.Script{

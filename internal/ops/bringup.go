@@ -129,9 +129,40 @@ func (c *cluster) all() []*inventory.Host {
 	return append(c.inv.Masters(), c.inv.Workers()...)
 }
 
+// preparation are the stages that make a host ready to join a running cluster: nothing
+// in them touches another host. They are those of the bring-up.
+func (c *cluster) preparation(h *inventory.Host) ([]plan.Stage, error) {
+	b := &builder{connected: c.hosts}
+	one := []*inventory.Host{h}
+	b.stage("prepare " + h.Name)
+	b.each(one, c.osSteps)
+	b.each(one, c.binaries)
+	if h.Role == inventory.ControlPlane {
+		b.each(one, c.certificates)
+	}
+	b.stage("runtime of " + h.Name)
+	b.each(one, c.runtime)
+	b.each(one, c.nodeFiles)
+	b.each(one, c.networkUnit)
+	if h.Role == inventory.ControlPlane {
+		b.each(one, c.etcdFiles)
+	}
+	b.stage("images of " + h.Name)
+	b.each(one, c.otherImages)
+	return b.out, b.err
+}
+
 // firstMaster is the first master that is connected, alone: who does what the
-// cluster needs once.
+// cluster needs once. In a cluster that has run it is the first that has its data, and
+// not a host that is about to join.
 func (s *session) firstMaster() []*inventory.Host {
+	if s.established() {
+		for _, m := range s.inv.Masters() {
+			if s.hosts[m.Name] != nil && s.disks[m.Name].Data {
+				return []*inventory.Host{m}
+			}
+		}
+	}
 	for _, m := range s.inv.Masters() {
 		if s.hosts[m.Name] != nil {
 			return []*inventory.Host{m}

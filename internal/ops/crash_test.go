@@ -80,8 +80,9 @@ func (w *crashWorld) on(t *testing.T, hosts []*rootHost) (c *crashWorld, done fu
 	c = &world
 	c.s, c.hosts, s.hosts = &s, hosts, plan.Hosts{}
 	api := c.serveAPI(t)
+	machines := s.inv.Hosts
 	of := func(addr string) *rootHost {
-		for i, h := range s.inv.Hosts {
+		for i, h := range machines {
 			if ip, _, _ := net.SplitHostPort(addr); ip == h.PrivateAddress.String() || ip == s.inv.VIP.Address.String() {
 				return hosts[i]
 			}
@@ -120,8 +121,7 @@ func tinyBundleOf(t *testing.T, version string) *bundle.Bundle {
 	return b
 }
 
-// makePlan looks at the hosts as plan and up do. The quorum, which takes real
-// members, is there as soon as the member runs.
+// makePlan looks at the hosts as plan and up do.
 func (w *crashWorld) makePlan(ctx context.Context) (*plan.Plan, error) {
 	c, err := w.cluster(ctx)
 	if err != nil {
@@ -131,6 +131,12 @@ func (w *crashWorld) makePlan(ctx context.Context) (*plan.Plan, error) {
 	if err != nil {
 		return nil, err
 	}
+	return w.planOf(ctx, c, stages)
+}
+
+// planOf is the plan of stages. The quorum, which takes real members, is there as soon as
+// the member runs.
+func (w *crashWorld) planOf(ctx context.Context, c *cluster, stages []plan.Stage) (*plan.Plan, error) {
 	token := c.etcdPlan().Token()
 	for i := range stages {
 		for j := range stages[i].Steps {

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -99,8 +100,8 @@ func (w *crashWorld) serveAPI(t *testing.T) *httptest.Server {
 	nodes := &kubeapitest.Nodes{Store: nodeFiles{w.hosts[0]}}
 	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		title := "look"
-		if r.Method == http.MethodPatch {
-			title = "PATCH " + r.URL.Path
+		if r.Method != http.MethodGet {
+			title = r.Method + " " + r.URL.Path
 		}
 		defer w.hosts[0].turn()(title)
 		for _, h := range w.hosts {
@@ -120,6 +121,11 @@ func (w *crashWorld) serveAPI(t *testing.T) *httptest.Server {
 		}
 		if strings.HasSuffix(r.URL.Path, "/hactl-system") || strings.HasSuffix(r.URL.Path, "/hactl-probe") {
 			w.serveObject(rw, r)
+			return
+		}
+		if r.Method == http.MethodDelete {
+			d := w.hosts[0].disk.Load()
+			w.hosts[0].disk.Store(d.edit([]string{nodeFolder + "/" + path.Base(r.URL.Path) + ".json"}, nil))
 			return
 		}
 		nodes.ServeHTTP(rw, r)

@@ -37,11 +37,12 @@ func (s *session) drillCluster(ctx context.Context, o *DrillOptions) (*drill.Clu
 	if err != nil {
 		return nil, nil, err
 	}
-	members, err := etcd.Dial(ctx, etcd.MembersOf(s.inv, s.hosts), etcdTLS)
+	inv := cmp.Or(s.steady, s.inv)
+	members, err := etcd.Dial(ctx, etcd.MembersOf(inv, s.hosts), etcdTLS)
 	if err != nil {
 		return nil, nil, err
 	}
-	c := o.cluster(s.inv, s.hosts)
+	c := o.cluster(inv, s.hosts)
 	c.TLS, c.Etcd, c.PlanEmpty = conf, drillEtcd{members}, s.planEmpty
 	return c, members.Close, nil
 }

@@ -185,8 +185,11 @@ func splitLooks(script string) []string {
 	if !isBatch {
 		return []string{script}
 	}
-	first := oneLook.FindStringIndex(rest)[0]
-	files, units := rest[:first], ""
+	first := oneLook.FindStringIndex(rest)
+	if first == nil {
+		return []string{script}
+	}
+	files, units := rest[:first[0]], ""
 	if at := strings.Index(files, "show_units() {"); at >= 0 {
 		files, units = files[:at], files[at:]
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	"hactl/internal/drill"
@@ -40,7 +39,7 @@ func Remove(ctx context.Context, r Request, o RemoveOptions) (*Result, error) {
 	}
 	o.Skip = append(o.Skip, o.Host) // whether it has to answer is for mayLeave to say
 	return operation{
-		verb: "remove",
+		verb: "remove", steady: rest,
 		phases: []phase{
 			{
 				make:   func(ctx context.Context, s *session) (*plan.Plan, error) { return s.planLeave(ctx, &leaving, rest, o) },
@@ -74,13 +73,18 @@ func (s *session) planLeave(ctx context.Context, h *inventory.Host, rest *invent
 	if s.hosts[h.Name] == nil {
 		return plan.Make(ctx, nil, s.hosts, s)
 	}
+	return plan.Make(ctx, []plan.Stage{s.leave(ctx, h, "remove", o.Drain)}, s.hosts, s)
+}
+
+// leave is the stage that empties a host and stops its programs for good.
+func (s *session) leave(ctx context.Context, h *inventory.Host, operation string, drain time.Duration) plan.Stage {
 	c := s.verified(false)
 	c.Skip = append(slices.Clone(c.Skip), h.Name) // it may lead and hold the VIP, and need not be well
 	gate := state.NewGate(c, state.Look(ctx, c, state.Nodes))
-	roll := &plan.Roll{
+	return plan.Stage{Name: "take " + h.Name + " out", Roll: &plan.Roll{
 		Hosts: func(context.Context) ([]string, error) { return []string{h.Name}, nil },
 		TakeOut: s.takeOut(h, takingOut{
-			operation: "remove", drain: o.Drain,
+			operation: operation, drain: drain,
 			due: func(plan.Env) (bool, error) { return true, nil },
 			guard: func(ctx context.Context, env plan.Env) error {
 				return (kubeadm.Cluster{Inv: s.inv, PKI: s.material}).Spare(ctx, env, h)
@@ -88,16 +92,15 @@ func (s *session) planLeave(ctx context.Context, h *inventory.Host, rest *invent
 		}),
 		Steps: []plan.Step{shutOut(h)},
 		Gate:  plan.Gate{Look: gate.Look, Within: gateTimeout, Every: s.pace},
-	}
-	return plan.Make(ctx, []plan.Stage{{Name: "take " + h.Name + " out", Roll: roll}}, s.hosts, s)
+	}}
 }
 
 // mayLeave refuses to remove a master without which etcd has no quorum, and a host that
 // does not answer unless the operator says that it is dead and no other host hears it.
 func (s *session) mayLeave(ctx context.Context, h *inventory.Host, rest *inventory.Inventory, o RemoveOptions) error {
 	if s.hosts[h.Name] == nil {
-		if heard := s.heardFrom(ctx, h, rest); heard != nil {
-			return exitcode.With(exitcode.Unsafe, remote.Hint(fmt.Errorf("%s does not answer this machine, and %w", h.Name, heard), "it is not dead: switch it off, or mend the way to it"))
+		if err := s.silent(ctx, h, rest); err != nil {
+			return remote.Hint(err, "it is not dead: switch it off, or mend the way to it")
 		}
 		if !o.Dead {
 			return exitcode.With(exitcode.Unsafe, remote.Hint(fmt.Errorf("%s does not answer: %w", h.Name, s.down[h.Name]), "if it is off for good, say so with --dead"))
@@ -115,45 +118,6 @@ func (s *session) mayLeave(ctx context.Context, h *inventory.Host, rest *invento
 	defer c.Close()
 	if err := c.SparesRemoving(ctx, h); err != nil {
 		return exitcode.With(exitcode.Unsafe, err)
-	}
-	return nil
-}
-
-// heardFrom asks the hosts that stay, twice, whether the host takes a connection. It
-// is an error that names one that was taken, or nil.
-func (s *session) heardFrom(ctx context.Context, h *inventory.Host, rest *inventory.Inventory) error {
-	var mu sync.Mutex
-	var heard error
-	for round := range 2 {
-		if round > 0 {
-			time.Sleep(2 * time.Second)
-		}
-		var wg sync.WaitGroup
-		for i := range rest.Hosts {
-			from := s.hosts[rest.Hosts[i].Name]
-			if from == nil {
-				continue
-			}
-			for _, port := range []int{22, 2380, 6443, 10250} {
-				wg.Go(func() {
-					dialing, cancel := context.WithTimeout(ctx, 2*time.Second)
-					defer cancel()
-					addr := hostPort(h.PrivateAddress, port)
-					conn, err := from.Dial(dialing, "tcp", addr)
-					if err != nil {
-						return
-					}
-					_ = conn.Close()
-					mu.Lock()
-					defer mu.Unlock()
-					heard = fmt.Errorf("%s reaches it at %s", from.Name(), addr)
-				})
-			}
-		}
-		wg.Wait()
-		if heard != nil {
-			return heard
-		}
 	}
 	return nil
 }

@@ -15,6 +15,7 @@ import (
 	"hactl/internal/remote"
 	"hactl/internal/state"
 	"hactl/internal/ui"
+	"hactl/inventory"
 )
 
 // Options are the flags of every operation that changes hosts.
@@ -55,6 +56,9 @@ type operation struct {
 	anyQuorum bool
 	// reach, in place of a connection to every host, says which ones the operation needs.
 	reach func(*session) error
+	// steady are the hosts that serve all the time, which requests are measured with; nil:
+	// every host.
+	steady *inventory.Inventory
 	// leaves says that the operation leaves no cluster behind to wait for.
 	leaves bool
 }
@@ -84,6 +88,7 @@ func (op operation) run(ctx context.Context, r Request, o Options) (*Result, err
 		return res, err
 	}
 	defer s.close()
+	s.steady = op.steady
 	if op.reach == nil {
 		op.reach = func(s *session) error { return s.everyHost(op.verb, o.Skip) }
 	}

@@ -38,6 +38,8 @@ type session struct {
 	Console
 	inv   *inventory.Inventory
 	store *pki.Store
+	// steady are the hosts that a measurement asks; nil: those of inv.
+	steady *inventory.Inventory
 	// takeOver are the words of --take-over.
 	takeOver []string
 

@@ -1,0 +1,361 @@
+package ops
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/peer"
+
+	"hactl/etcd"
+	"hactl/internal/facts"
+	"hactl/internal/plan"
+	"hactl/inventory"
+	"hactl/pki"
+)
+
+// voters is etcd's membership in a world of disks. It is a file on the first host's disk, so
+// that a cut keeps it as it was.
+type voters struct {
+	pb.UnimplementedClusterServer
+	pb.UnimplementedMaintenanceServer
+	w *crashWorld
+}
+
+// votersFile is below what a state leaves out: ids may differ.
+const votersFile = "proc/net/members"
+
+func (v *voters) keeper() *rootHost { return v.w.hosts[0] }
+
+func (v *voters) save(list []*pb.Member) {
+	b, _ := json.Marshal(list)
+	v.keeper().disk.Store(v.keeper().disk.Load().with(newEntry(votersFile, 0o644, string(b))))
+}
+
+func (v *voters) host(e *pb.Member) *rootHost {
+	for i := range v.w.s.inv.Hosts {
+		if h := &v.w.s.inv.Hosts[i]; etcd.PeerURL(h) == e.PeerURLs[0] {
+			return v.w.hosts[slices.IndexFunc(v.w.hosts, func(r *rootHost) bool { return r.name == h.Name })]
+		}
+	}
+	return nil
+}
+
+func (v *voters) runs(e *pb.Member) bool {
+	h := v.host(e)
+	return h != nil && h.disk.Load().has("state/units/etcd.service.pid")
+}
+
+// list is the member list. A member gets its name when it starts for the first time.
+func (v *voters) list() (list []*pb.Member) {
+	if e := v.keeper().disk.Load().get(votersFile); e != nil {
+		_ = json.Unmarshal([]byte(e.content), &list)
+	}
+	for _, e := range list {
+		if e.Name == "" && v.runs(e) {
+			e.Name = v.host(e).name
+		}
+	}
+	return list
+}
+
+func (v *voters) String() string {
+	var out []string
+	for _, e := range v.list() {
+		out = append(out, fmt.Sprintf("%s %s learner=%v", e.Name, e.PeerURLs[0], e.IsLearner))
+	}
+	slices.Sort(out)
+	return strings.Join(out, ", ")
+}
+
+// Status implements etcd's Maintenance service for the member that was dialled.
+func (v *voters) Status(ctx context.Context, _ *pb.StatusRequest) (*pb.StatusResponse, error) {
+	p, _ := peer.FromContext(ctx)
+	name := p.AuthInfo.(credentials.TLSInfo).State.ServerName
+	list := v.list()
+	lead := slices.IndexFunc(list, func(e *pb.Member) bool { return !e.IsLearner && v.runs(e) })
+	i := slices.IndexFunc(list, func(e *pb.Member) bool { return e.Name == name })
+	if i < 0 || lead < 0 {
+		return nil, rpctypes.ErrGRPCNotLeader
+	}
+	return &pb.StatusResponse{Header: &pb.ResponseHeader{ClusterId: 1, MemberId: list[i].ID}, Version: "3.6.16", Leader: list[lead].ID, IsLearner: list[i].IsLearner, RaftIndex: 1, RaftAppliedIndex: 1, RaftTerm: 1}, nil
+}
+
+// MemberList implements etcd's Cluster service.
+func (v *voters) MemberList(context.Context, *pb.MemberListRequest) (*pb.MemberListResponse, error) {
+	return &pb.MemberListResponse{Header: &pb.ResponseHeader{ClusterId: 1}, Members: v.list()}, nil
+}
+
+// MemberAdd refuses while a voter is down, as etcd does.
+func (v *voters) MemberAdd(_ context.Context, r *pb.MemberAddRequest) (*pb.MemberAddResponse, error) {
+	list := v.list()
+	if slices.ContainsFunc(list, func(e *pb.Member) bool { return !e.IsLearner && !v.runs(e) }) {
+		return nil, rpctypes.ErrGRPCUnhealthy
+	}
+	id := uint64(1)
+	for _, e := range list {
+		id = max(id, e.ID+1)
+	}
+	defer v.w.hosts[0].turn()("add a member")
+	added := &pb.Member{ID: id, PeerURLs: r.PeerURLs, IsLearner: r.IsLearner}
+	v.save(append(list, added))
+	return &pb.MemberAddResponse{Header: &pb.ResponseHeader{ClusterId: 1}, Member: added}, nil
+}
+
+// MemberRemove implements etcd's Cluster service.
+func (v *voters) MemberRemove(_ context.Context, r *pb.MemberRemoveRequest) (*pb.MemberRemoveResponse, error) {
+	defer v.w.hosts[0].turn()("remove a member")
+	v.save(slices.DeleteFunc(v.list(), func(e *pb.Member) bool { return e.ID == r.ID }))
+	return &pb.MemberRemoveResponse{Header: &pb.ResponseHeader{ClusterId: 1}}, nil
+}
+
+// MemberPromote implements etcd's Cluster service.
+func (v *voters) MemberPromote(_ context.Context, r *pb.MemberPromoteRequest) (*pb.MemberPromoteResponse, error) {
+	defer v.w.hosts[0].turn()("promote a member")
+	list := v.list()
+	for _, e := range list {
+		if e.ID == r.ID {
+			if !v.runs(e) {
+				return nil, rpctypes.ErrGRPCLearnerNotReady
+			}
+			e.IsLearner = false
+		}
+	}
+	v.save(list)
+	return &pb.MemberPromoteResponse{Header: &pb.ResponseHeader{ClusterId: 1}}, nil
+}
+
+// serve starts the members of a world.
+func (v *voters) serve(t *testing.T, m *pki.Material) {
+	t.Helper()
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(m.EtcdCA.CertPEM)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	srv := grpc.NewServer(grpc.Creds(credentials.NewTLS(&tls.Config{
+		MinVersion: tls.VersionTLS12, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: pool, NextProtos: []string{"h2"},
+		GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+			pair, err := m.EtcdServer(hello.ServerName)
+			if err != nil {
+				return nil, err
+			}
+			c, err := tls.X509KeyPair(pair.CertPEM, pair.KeyPEM)
+			return &c, err
+		},
+	})))
+	pb.RegisterClusterServer(srv, v)
+	pb.RegisterMaintenanceServer(srv, v)
+	go func() { _ = srv.Serve(ln) }()
+	t.Cleanup(srv.Stop)
+	for _, h := range v.w.hosts {
+		h.serves.etcd = ln.Addr().String()
+	}
+}
+
+// replaceWorld is a cluster of three masters and a worker that has run, with one more
+// machine, and one that is dead.
+type replaceWorld struct {
+	*crashWorld
+	file *inventory.Inventory // with the dead host, or with the new one in its place
+	o    ReplaceOptions
+	v    *voters
+	// prepared is called when the new host is prepared; may be nil.
+	prepared func()
+}
+
+// known takes from the disks what hosts would say of themselves.
+func (w *replaceWorld) known() {
+	for _, h := range w.hosts {
+		f := w.s.facts[h.name]
+		f.KubeletCA, f.Record = "", facts.Record{}
+		d := h.disk.Load()
+		if d.has("etc/kubernetes/kubelet.conf") && !d.has("etc/kubernetes/hactl-join.yaml") {
+			f.KubeletCA = string(w.s.material.KubernetesCA.CertPEM)
+		}
+		if e := d.get("var/lib/hactl/host.json"); e != nil {
+			_ = json.Unmarshal([]byte(e.content), &f.Record)
+		}
+	}
+}
+
+// run is one run of hactl replace, phase by phase.
+func (w *replaceWorld) run(ctx context.Context) error {
+	rp, err := newReplacement(w.file, w.o)
+	if err != nil {
+		return err
+	}
+	rp.connect = func(context.Context, *session, []*inventory.Host) {} // the dead stay silent
+	w.s.inv = rp.want
+	defer func() { w.s.inv = w.file }()
+	w.known()
+	c, err := w.cluster(ctx)
+	if err != nil {
+		return err
+	}
+	*w.s = *c.session
+	if err := rp.mayGo(ctx, w.s); err != nil {
+		return err
+	}
+	stages, err := c.preparation(rp.want.Host(rp.new.Name))
+	if err != nil {
+		return err
+	}
+	if err := w.apply(w.planOf(ctx, c, stages)); err != nil {
+		return fmt.Errorf("prepare: %w", err)
+	}
+	if w.prepared != nil {
+		w.prepared()
+	}
+	if err := w.apply(rp.takeOut(ctx, w.s)); err != nil {
+		return fmt.Errorf("take out: %w", err)
+	}
+	w.s.inv = rp.want
+	w.known()
+	if err := w.apply(w.makePlan(ctx)); err != nil {
+		return fmt.Errorf("join: %w", err)
+	}
+	return nil
+}
+
+func (w *replaceWorld) apply(p *plan.Plan, err error) error {
+	if err == nil {
+		err = p.Err()
+	}
+	if err == nil {
+		_, err = p.Apply(context.Background(), w.s.hosts, plan.Discard, nil)
+	}
+	return err
+}
+
+// unsettled are parts of a state that a run may leave as they are: the mark that kubeadm
+// puts on a master's node, and what a join wrote for the members of that moment.
+var unsettled = regexp.MustCompile(`(?m)^\S+ state/nodes/master-\S+ .*\n|^\S+ etc/etcd/bootstrap.env .*\n|Name:/etc/etcd/bootstrap.env SHA256:\S*`)
+
+// ended is the state of all hosts, and the members.
+func (w *replaceWorld) ended() string {
+	return unsettled.ReplaceAllString(w.state(), "") + w.v.String()
+}
+
+// at is the world on these disks.
+func (w *replaceWorld) at(t *testing.T, sh shell, disks []*disk, o *order) *replaceWorld {
+	t.Helper()
+	var hosts []*rootHost
+	for i, h := range w.hosts {
+		hosts = append(hosts, newRootHost(h.name, sh, o, disks[i]))
+	}
+	c, done := w.on(t, hosts)
+	t.Cleanup(done)
+	c.s.facts = map[string]*facts.Brief{}
+	for name, f := range w.s.facts {
+		one := *f
+		c.s.facts[name] = &one
+	}
+	c.s.Console, c.s.pace = quiet{}, time.Millisecond
+	out := &replaceWorld{crashWorld: c, file: w.file, o: w.o}
+	out.v = &voters{w: c}
+	out.v.serve(t, w.s.material)
+	return out
+}
+
+// newReplaceWorld brings the cluster up without the new host, and then has the old one die.
+func newReplaceWorld(t *testing.T, sh shell, masters int, o ReplaceOptions) *replaceWorld {
+	t.Helper()
+	all := newCrashWorld(t, masters, 1)
+	first := all.fresh(t, sh)
+	if o.New != "" {
+		rest, err := all.s.inv.Without(o.New)
+		must(t, err)
+		first.s.inv = rest
+	}
+	_, err := first.up(t.Context())
+	must(t, err)
+	first.s.inv = all.s.inv
+	w := (&replaceWorld{crashWorld: first, file: all.s.inv, o: o}).at(t, sh, first.cut(0, "").disks, &order{})
+	var list []*pb.Member
+	for i, m := range all.s.inv.Masters() {
+		if m.Name != o.New {
+			list = append(list, &pb.Member{ID: uint64(i + 1), Name: m.Name, PeerURLs: []string{etcd.PeerURL(m)}})
+		}
+	}
+	w.v.save(list)
+	w.dies(o.Old)
+	return w
+}
+
+// dies takes a host's disk away. One whose place another machine takes is silent from now on.
+func (w *replaceWorld) dies(name string) {
+	i := slices.IndexFunc(w.hosts, func(h *rootHost) bool { return h.name == name })
+	w.hosts[i].disk.Store(freshDisk())
+	if w.o.New != "" {
+		delete(w.s.hosts, name)
+	}
+}
+
+// preparing are how many cuts of the preparation are resumed. Nothing but the new host
+// changes in it, by steps of the bring-up; another test resumes every cut of those.
+const preparing = 6
+
+// A replacement that is cut after any change is completed by the next run: the members and
+// the disks are as those of the uncut run. The members refuse a new one while a voter is
+// down, as etcd does: the old one goes first.
+func TestReplaceCutAnywhereIsCompletedByTheNext(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		masters int
+		o       ReplaceOptions
+	}{
+		"a master at its address":     {3, ReplaceOptions{Old: "master-2"}},
+		"a master at another address": {4, ReplaceOptions{Old: "master-2", New: "master-4"}},
+		"a worker made anew":          {3, ReplaceOptions{Old: "worker-1"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			sh := newShells(t)
+			mem := newMemory(sh)
+			w := newReplaceWorld(t, mem, c.masters, c.o)
+			points := []cutPoint{w.cut(0, "nothing")}
+			w.hosts[0].order.after = func(host, title string) {
+				if title != "look" && !strings.HasPrefix(title, "wait for ") && title != "is this host still there" {
+					points = append(points, w.cut(len(points), host+" "+title))
+				}
+			}
+			until := 0
+			w.prepared = func() { until = len(points) }
+			must(t, w.run(t.Context()))
+			w.hosts[0].order.after = nil
+			want := w.ended()
+			t.Logf("%d cuts, %d of them in the preparation; members: %s", len(points), until, w.v)
+			if os.Getenv("HACTL_SWEEP") == "" {
+				points = slices.DeleteFunc(points, func(p cutPoint) bool { return p.number < until && p.number%max(until/preparing, 1) != 0 })
+			}
+			for _, at := range points {
+				t.Run(fmt.Sprintf("cut %d after %s", at.number, at.after), func(t *testing.T) {
+					t.Parallel()
+					again := w.at(t, mem, at.disks, nil)
+					if w.o.New != "" {
+						delete(again.s.hosts, w.o.Old)
+					}
+					if err := again.run(t.Context()); err != nil {
+						t.Fatalf("the next run fails: %v", err)
+					}
+					if got := again.ended(); got != want {
+						t.Errorf("another end state: %s", difference(want, got))
+					}
+				})
+			}
+		})
+	}
+}

@@ -1,0 +1,92 @@
+package ops
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"hactl/internal/exitcode"
+	"hactl/internal/remote"
+	"hactl/inventory"
+)
+
+// askAgain is how long after the first question a host that is taken for dead is asked
+// a second time.
+const askAgain = 5 * time.Second
+
+// silent asks twice, some seconds apart, whether other hosts reach the host.
+func (s *session) silent(ctx context.Context, h *inventory.Host, rest *inventory.Inventory) error {
+	for round := range 2 {
+		if round > 0 {
+			time.Sleep(cmp.Or(s.pace, askAgain))
+		}
+		if err := s.heard(ctx, h, rest); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// heard asks the hosts of rest whether the host takes a connection. It is an error with
+// [exitcode.Unsafe] that names one that reaches it, an error with [exitcode.Unknown] if
+// none of them could be asked, or nil: a question that was lost is not silence.
+func (s *session) heard(ctx context.Context, h *inventory.Host, rest *inventory.Inventory) error {
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	var heard error
+	asked := 0
+	for i := range rest.Hosts {
+		from := s.hosts[rest.Hosts[i].Name]
+		if from == nil {
+			continue
+		}
+		wg.Go(func() {
+			at := reaches(ctx, from, h)
+			_, err := from.Run(ctx, remote.Cmd{Title: "is this host still there", Script: ":", Timeout: 10 * time.Second})
+			mu.Lock()
+			defer mu.Unlock()
+			if err == nil {
+				asked++
+			}
+			if at != "" {
+				heard = fmt.Errorf("%s reaches %s at %s", from.Name(), h.Name, at)
+			}
+		})
+	}
+	wg.Wait()
+	switch {
+	case heard != nil:
+		return exitcode.With(exitcode.Unsafe, heard)
+	case asked == 0:
+		return exitcode.With(exitcode.Unknown, errors.New("no other host could be asked whether it reaches "+h.Name))
+	}
+	return nil
+}
+
+// reaches returns the address of h at which a connection from another host is taken, or "".
+func reaches(ctx context.Context, from remote.Host, h *inventory.Host) string {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	var wg sync.WaitGroup
+	found := make(chan string, 4)
+	for _, port := range []int{22, 2380, 6443, 10250} {
+		wg.Go(func() {
+			addr := hostPort(h.PrivateAddress, port)
+			if conn, err := from.Dial(ctx, "tcp", addr); err == nil {
+				_ = conn.Close()
+				found <- addr
+				cancel() // one is enough
+			}
+		})
+	}
+	wg.Wait()
+	select {
+	case addr := <-found:
+		return addr
+	default:
+		return ""
+	}
+}
