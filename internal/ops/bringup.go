@@ -46,6 +46,10 @@ func (c *cluster) stages() ([]plan.Stage, error) {
 		b.each(masters, c.vip)
 		b.each(masters, c.etcdStart)
 	} else {
+		// A new master is complete before it votes: with the first of two, the cluster
+		// has two voters and tolerates no loss until the second one follows.
+		b.stage("images of new hosts")
+		b.each(c.newcomers(all), c.otherImages)
 		b.serial("pod networks")
 		b.each(c.joinedHosts(all), c.networkUnit)
 		// A running cluster is changed one host at a time: a master always holds
@@ -66,7 +70,11 @@ func (c *cluster) stages() ([]plan.Stage, error) {
 	// All masters at once: the CAs lie there already, so none needs another.
 	b.stage("control plane")
 	b.each(masters, c.initMaster)
-	b.each(all, c.otherImages)
+	if c.etcdPlan().Established() {
+		b.each(c.joinedHosts(all), c.otherImages)
+	} else {
+		b.each(all, c.otherImages)
+	}
 
 	// Masters that were there before and now have another configuration: their
 	// apiservers restart, one after another.
