@@ -42,8 +42,8 @@ the lock.`,
 		Args:              everyWord,
 		ValidArgsFunction: a.completeHosts(),
 		RunE: func(c *cobra.Command, args []string) error {
-			if len(args) == 0 || len(args) > 2 {
-				return usagef("name the host that is replaced, and the new one if it has another name")
+			if len(args) > 2 {
+				return usagef("one host at a time")
 			}
 			if o.Drain < time.Second {
 				return usagef("--drain-timeout must be 1s or more")

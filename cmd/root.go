@@ -210,11 +210,12 @@ func noWord(c *cobra.Command, args []string) error {
 	return unknownWord(c, args[0])
 }
 
-// everyWord wants all words of the command's Use line, and names the missing ones.
+// everyWord wants all words of the command's Use line but those in brackets, and names the
+// missing ones.
 func everyWord(c *cobra.Command, args []string) error {
 	var want []string
 	for _, w := range strings.Fields(c.Use)[1:] {
-		if w != "--" {
+		if w != "--" && !strings.HasPrefix(w, "[") {
 			want = append(want, strings.TrimSuffix(w, "..."))
 		}
 	}

@@ -42,15 +42,42 @@ const (
 	byHand = "maxPods can be changed by hand, then in the inventory: in /var/lib/kubelet/config.yaml of every host (systemctl restart kubelet), and for nodes to come in the ConfigMap kubelet-config of kube-system"
 )
 
+// The names of fields by which a host is known in the cluster.
+const (
+	nameField    = "hosts[].name"
+	addressField = "hosts[].privateAddress"
+)
+
+// moves are the commands by which a host gets another name or address, or "" for another
+// field. Certificates, the Node and the member of etcd carry both, so that the host is
+// taken out and brought in again.
+func (e *ImmutableError) moves() string {
+	switch e.Field {
+	case nameField:
+		return fmt.Sprintf("a host gets another name by leaving and coming in again: name it %[1]s again; hactl remove %[1]s; hactl reset %[1]s; name it %[2]s; hactl up", e.Was, e.Now)
+	case addressField:
+		return fmt.Sprintf("a host gets another address by leaving and coming in again: put %[1]s back; hactl remove %[2]s, with --dead if it no longer has that address; write %[3]s; hactl reset %[2]s; hactl up --bring-back %[2]s",
+			e.Was, strings.Join(e.Hosts, " "), e.Now)
+	}
+	return ""
+}
+
 // refusal joins the errors, with what to do; of none it is nil.
 func refusal(found []*ImmutableError) error {
 	var out []error
+	var moves []string
 	for _, e := range found {
+		if m := e.moves(); m != "" {
+			moves = append(moves, m)
+		}
 		var err error = e
 		if e.Field == maxPodsField {
 			err = remote.Hint(err, byHand)
 		}
 		out = append(out, err)
+	}
+	if len(moves) == len(found) {
+		return remote.Hint(errors.Join(out...), "nothing was changed; %s", strings.Join(moves, ". "))
 	}
 	return remote.Hint(errors.Join(out...), putBack)
 }
@@ -191,8 +218,8 @@ func (c Cluster) fixed(h *inventory.Host, n node) (out []*ImmutableError) {
 		return nil
 	}
 	differs("hosts[].role", string(n.role), string(h.Role))
-	differs("hosts[].name", n.name, h.Name)
-	differs("hosts[].privateAddress", n.values["address"], h.PrivateAddress.String())
+	differs(nameField, n.name, h.Name)
+	differs(addressField, n.values["address"], h.PrivateAddress.String())
 	if vip, ok := c.vipOf(n); ok {
 		differs("vip.address", vip.Addr().String(), c.Inv.VIP.Address.String())
 		differs("vip.port", strconv.Itoa(int(vip.Port())), strconv.Itoa(c.Inv.VIP.Port))

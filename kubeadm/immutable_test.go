@@ -241,6 +241,31 @@ func TestWhatAWorkerWasMadeWith(t *testing.T) {
 	}
 }
 
+// Another name or address is answered with the commands by which a host gets it.
+func TestRenamedOrMovedHostIsToldTheCommands(t *testing.T) {
+	inv := inventorytest.ThreeWithWorkers(t, 1)
+	renamed, moved, both, w := madeWorker(t, inv), madeWorker(t, inv), madeWorker(t, inv), inv.Workers()[0]
+	w.Name = "worker-9"
+	hint := remote.HintOf(Refused(planOf(t, inv, map[*inventory.Host]*madeNode{w: renamed})))
+	for _, want := range []string{"name it worker-1 again; hactl remove worker-1; hactl reset worker-1; name it worker-9; hactl up"} {
+		if !strings.Contains(hint, want) {
+			t.Errorf("%q is not in %q", want, hint)
+		}
+	}
+	w.Name, w.PrivateAddress = "worker-1", netip.MustParseAddr("192.0.2.177")
+	hint = remote.HintOf(Refused(planOf(t, inv, map[*inventory.Host]*madeNode{w: moved})))
+	for _, want := range []string{"put 192.0.2.101 back", "hactl remove worker-1", "write 192.0.2.177", "hactl reset worker-1; hactl up --bring-back worker-1"} {
+		if !strings.Contains(hint, want) {
+			t.Errorf("%q is not in %q", want, hint)
+		}
+	}
+	inv.Network.PodSubnet = netip.MustParsePrefix("10.245.0.0/16")
+	p := planOf(t, inv, map[*inventory.Host]*madeNode{w: both, inv.Masters()[0]: madeMaster(t, inventorytest.Three(t), "routes")})
+	if hint := remote.HintOf(Refused(p)); !strings.Contains(hint, "put the old values back") {
+		t.Errorf("with another setting: %q", hint)
+	}
+}
+
 func TestAllDifferencesAreNamedAtOnceEachWithItsHosts(t *testing.T) {
 	inv := inventorytest.Load(t, inventorytest.Text(1, 1, false))
 	nodes := map[*inventory.Host]*madeNode{&inv.Hosts[0]: madeMaster(t, inv, "routes"), &inv.Hosts[1]: madeWorker(t, inv)}

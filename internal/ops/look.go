@@ -18,12 +18,23 @@ func Status(ctx context.Context, r Request) (*state.Report, error) {
 		return nil, err
 	}
 	defer s.close()
+	s.leftOut = s.removed() // which is not sick
 	seen := s.verified(true)
 	backups := make(chan []state.Check, 1)
 	go func() { backups <- state.Backups(ctx, seen) }()
 	rep := state.Look(ctx, seen)
 	rep.Add(<-backups)
 	return rep, nil
+}
+
+// removed are the hosts of the inventory that were removed from the cluster.
+func (s *session) removed() (out []string) {
+	for _, name := range s.material.Identity.Removed {
+		if s.inv.Host(name) != nil {
+			out = append(out, name)
+		}
+	}
+	return out
 }
 
 // Preflight looks whether the hosts can become the cluster of the inventory; findings

@@ -25,7 +25,7 @@ func clusterChecks(ctx context.Context, c Cluster, seen *Seen) []Check {
 			return err
 		}
 		seen.Nodes = nodes
-		out = nodeChecks(c.Inv, nodes)
+		out = c.removed(nodeChecks(c.Inv, nodes), nodes)
 		loads, err := api.SystemWorkloads(ctx)
 		if err != nil {
 			out = append(out, failed("workload", "kube-system", Bad, err))
@@ -62,6 +62,17 @@ func nodeChecks(inv *inventory.Inventory, nodes map[string]kubeadm.Node) []Check
 		}
 	}
 	return append(out, strangers(inv, nodes)...)
+}
+
+// removed says of hosts that were removed from the cluster, and are still in the inventory,
+// that they are not missing.
+func (c Cluster) removed(checks []Check, nodes map[string]kubeadm.Node) []Check {
+	for i, k := range checks {
+		if _, is := nodes[k.What]; k.Area == "node" && !is && slices.Contains(c.PKI.Identity.Removed, k.What) {
+			checks[i].State, checks[i].Detail = Skipped, "was removed from the cluster: delete it from the inventory, or hactl up --bring-back "+k.What
+		}
+	}
+	return checks
 }
 
 // strangers are the nodes of no host of the inventory. The cluster works with them.

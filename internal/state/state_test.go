@@ -23,6 +23,7 @@ import (
 	"hactl/internal/remote"
 	"hactl/inventory/inventorytest"
 	"hactl/kubeadm"
+	"hactl/pki"
 	"hactl/pki/pkitest"
 )
 
@@ -139,6 +140,21 @@ func TestNodesAreJudged(t *testing.T) {
 	wrong := nodeChecks(inv, map[string]kubeadm.Node{"master-1": {Ready: true, Address: "192.0.2.10"}})
 	if wrong[0].State != Bad || !strings.Contains(wrong[0].Detail, "expected 192.0.2.11") {
 		t.Errorf("a node that took the VIP for its address: %+v", wrong[0])
+	}
+}
+
+// A host that was removed and is still in the inventory is not missing.
+func TestHostThatWasRemovedIsNotMissing(t *testing.T) {
+	inv := inventorytest.Three(t)
+	m := &pki.Material{}
+	m.Identity.Removed = []string{"master-3", "another"}
+	node := func(last string) kubeadm.Node {
+		return kubeadm.Node{Ready: true, Version: "v1", Address: "192.0.2." + last}
+	}
+	nodes := map[string]kubeadm.Node{"master-1": node("11"), "master-2": node("12")}
+	got := Cluster{Inv: inv, PKI: m}.removed(nodeChecks(inv, nodes), nodes)
+	if !well(got) || len(got) != 3 || got[2].State != Skipped || !strings.Contains(got[2].Detail, "--bring-back master-3") {
+		t.Errorf("%+v", got)
 	}
 }
 
