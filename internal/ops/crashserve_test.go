@@ -18,8 +18,10 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
 
 	"hactl/etcd"
 	"hactl/internal/kubeapi/kubeapitest"
@@ -177,12 +179,35 @@ type members struct {
 	mu     sync.Mutex
 	leader uint64
 	moved  func(to string) error // before another one leads; may be nil
+	// removed is called before a member leaves; may be nil.
+	removed func(name string) error
 }
 
 func (m *members) leads(name string) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.list[m.leader-1].Name == name
+	return m.named(m.leader) == name
+}
+
+// named is the name of a member; its caller holds the lock.
+func (m *members) named(id uint64) string {
+	if i := slices.IndexFunc(m.list, func(e *pb.Member) bool { return e.ID == id }); i >= 0 {
+		return m.list[i].Name
+	}
+	return ""
+}
+
+// MemberRemove implements etcd's Cluster service.
+func (m *members) MemberRemove(_ context.Context, r *pb.MemberRemoveRequest) (*pb.MemberRemoveResponse, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.removed != nil {
+		if err := m.removed(m.named(r.ID)); err != nil {
+			return nil, err
+		}
+	}
+	m.list = slices.DeleteFunc(slices.Clone(m.list), func(e *pb.Member) bool { return e.ID == r.ID })
+	return &pb.MemberRemoveResponse{Header: &pb.ResponseHeader{ClusterId: 1}}, nil
 }
 
 // MoveLeader implements etcd's Maintenance service.
@@ -190,7 +215,7 @@ func (m *members) MoveLeader(_ context.Context, r *pb.MoveLeaderRequest) (*pb.Mo
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.moved != nil {
-		if err := m.moved(m.list[r.TargetID-1].Name); err != nil {
+		if err := m.moved(m.named(r.TargetID)); err != nil {
 			return nil, err
 		}
 	}
@@ -203,14 +228,19 @@ func (m *members) MoveLeader(_ context.Context, r *pb.MoveLeaderRequest) (*pb.Mo
 func (m *members) Status(ctx context.Context, _ *pb.StatusRequest) (*pb.StatusResponse, error) {
 	p, _ := peer.FromContext(ctx)
 	name := p.AuthInfo.(credentials.TLSInfo).State.ServerName
-	i := slices.IndexFunc(m.list, func(e *pb.Member) bool { return e.Name == name })
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	i := slices.IndexFunc(m.list, func(e *pb.Member) bool { return e.Name == name })
+	if i < 0 {
+		return nil, status.Error(codes.Unavailable, "this member was removed")
+	}
 	return &pb.StatusResponse{Header: &pb.ResponseHeader{ClusterId: 1, MemberId: m.list[i].ID}, Version: "3.6.16", Leader: m.leader, RaftIndex: 1, RaftAppliedIndex: 1, RaftTerm: 1}, nil
 }
 
 // MemberList implements etcd's Cluster service.
 func (m *members) MemberList(context.Context, *pb.MemberListRequest) (*pb.MemberListResponse, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	return &pb.MemberListResponse{Header: &pb.ResponseHeader{ClusterId: 1}, Members: m.list}, nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"path"
 	"slices"
 	"strings"
 	"sync"
@@ -93,6 +94,7 @@ func (w *rebootWorld) anew(t *testing.T) *rebootWorld {
 	t.Cleanup(w.kubelet.Close)
 	w.etcd, w.members = serveMembers(t, inv, m)
 	w.members.moved = func(to string) error { return w.change("etcd: " + to + " leads") }
+	w.members.removed = func(name string) error { return w.change("etcd: " + name + " leaves") }
 	return w
 }
 
@@ -140,6 +142,10 @@ func (w *rebootWorld) serveAPI(rw http.ResponseWriter, r *http.Request) {
 			}
 		}
 		w.wrong = append(w.wrong, "no host is left for "+name)
+	case r.Method == http.MethodDelete:
+		if w.change("delete "+r.URL.Path) == nil {
+			delete(w.nodes.Store.(kubeapitest.Map), path.Base(r.URL.Path))
+		}
 	case r.Method == http.MethodPatch:
 		if w.change("patch "+r.URL.Path) == nil {
 			w.nodes.ServeHTTP(rw, r)
@@ -252,6 +258,7 @@ func (w *rebootWorld) call(name string, c remote.Call) (*remote.Result, error) {
 			out = "2: eth0    inet " + w.inv.VIP.Address.String() + "/32 scope global eth0\n"
 		}
 		return &remote.Result{Stdout: []byte(out + "\nId=keepalived.service\nActiveState=active\n\nId=hactl-prober.service\nActiveState=active\n\nend\n")}, nil
+	case c.Cmd.Title == "is this host still there":
 	case c.Cmd.Script == stop:
 		w.stopAPI(name)
 	case c.Cmd.Title == "programs":

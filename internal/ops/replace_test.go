@@ -21,9 +21,12 @@ import (
 	"google.golang.org/grpc/peer"
 
 	"hactl/etcd"
+	"hactl/internal/exitcode"
 	"hactl/internal/facts"
+	"hactl/internal/kubeapi/kubeapitest"
 	"hactl/internal/plan"
 	"hactl/inventory"
+	"hactl/inventory/inventorytest"
 	"hactl/pki"
 )
 
@@ -357,5 +360,117 @@ func TestReplaceCutAnywhereIsCompletedByTheNext(t *testing.T) {
 				})
 			}
 		})
+	}
+}
+
+// A master that lives, owns the VIP and leads etcd is emptied, its programs stop, then its
+// member and its node go. Cut after any change, the next run completes that.
+func TestMasterThatLivesIsTakenOutBeforeItsMemberGoes(t *testing.T) {
+	t.Parallel()
+	first := newRebootWorld(t, 4, 1)
+	begin := func(t *testing.T) *rebootWorld {
+		w := first.anew(t)
+		w.members.list = w.members.list[:3]
+		w.hosts["master-4"].api = false
+		delete(w.nodes.Store.(kubeapitest.Map), "master-4")
+		w.pods["web-0"] = "master-1"
+		return w
+	}
+	run := func(w *rebootWorld) error {
+		s := w.session()
+		defer func() { s.control.Close() }()
+		s.disks = map[string]etcd.Disk{"master-1": {Data: true}, "master-2": {Data: true}, "master-3": {Data: true}, "master-4": {}}
+		ctx, cancel := context.WithCancel(w.t.Context())
+		defer cancel()
+		w.kill = cancel
+		must(w.t, s.loadStore(ctx))
+		rp, err := newReplacement(w.inv, ReplaceOptions{Old: "master-1", New: "master-4", Drain: time.Minute})
+		must(w.t, err)
+		p, err := rp.takeOut(ctx, s)
+		if err == nil {
+			err = p.Err()
+		}
+		if err == nil {
+			_, err = p.Apply(ctx, s.hosts, plan.Discard, nil)
+		}
+		return err
+	}
+	want := []string{"patch /api/v1/nodes/master-1", "evict web-0", "etcd: master-3 leads", "master-1: stop the apiserver", "master-1: shut out", "etcd: master-1 leaves", "delete /api/v1/nodes/master-1"}
+	for cut := range want {
+		w := begin(t)
+		if w.dieAt = cut; cut > 0 {
+			if err := run(w); err == nil {
+				t.Fatalf("cut after %s: it succeeded", want[cut-1])
+			}
+		}
+		w.dieAt = 0
+		if err := run(w); err != nil || !slices.Equal(w.changes, want) || w.owner == "master-1" || w.wrong != nil {
+			t.Errorf("cut after %d changes: %v; done is %q, wrong %v, the VIP is on %s", cut, err, w.changes, w.wrong, w.owner)
+		}
+	}
+}
+
+// Which hosts a replacement is refused with.
+func TestReplacementIsRefused(t *testing.T) {
+	t.Parallel()
+	inv := inventorytest.Load(t, inventorytest.Text(1, 2, false))
+	for _, c := range []struct {
+		old, new string
+		code     int
+		says     string
+	}{
+		{"worker-1", "worker-9", exitcode.Usage, "worker-9 is not in"},
+		{"master-1", "worker-1", exitcode.Usage, "master-1 is a control-plane, and worker-1 a worker"},
+		{"master-1", "", exitcode.Unsafe, "no master would be left"},
+	} {
+		if _, err := newReplacement(inv, ReplaceOptions{Old: c.old, New: c.new}); exitcode.Of(err) != c.code || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%s %s: %v", c.old, c.new, err)
+		}
+	}
+}
+
+// An old host that does not answer here is dead if no other host reaches it, now and a
+// while later, or if the operator says so.
+func TestHostThatOthersReachIsNotReplaced(t *testing.T) {
+	t.Parallel()
+	first := newRebootWorld(t, 4, 1)
+	for name, c := range map[string]struct {
+		off, dead bool
+		code      int
+	}{
+		"it is cut off from here":              {false, false, exitcode.Unsafe},
+		"it is cut off, and is to be replaced": {false, true, 0},
+		"it is silent":                         {true, false, 0},
+	} {
+		w := first.anew(t)
+		w.hosts["master-1"].off = c.off
+		s := w.session()
+		delete(s.hosts, "master-1")
+		rp, err := newReplacement(w.inv, ReplaceOptions{Old: "master-1", New: "master-4", Dead: c.dead})
+		must(t, err)
+		if err := rp.dead(t.Context(), s); err == nil && c.code != 0 || err != nil && exitcode.Of(err) != c.code {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	// It answers again when it is asked the second time.
+	w := first.anew(t)
+	w.hosts["master-1"].off = true
+	s := w.session()
+	back := s.hosts["master-1"]
+	delete(s.hosts, "master-1")
+	rp, err := newReplacement(w.inv, ReplaceOptions{Old: "master-1", New: "master-4"})
+	must(t, err)
+	rp.connect = func(_ context.Context, s *session, _ []*inventory.Host) { s.hosts["master-1"] = back }
+	must(t, rp.dead(t.Context(), s))
+	if err := rp.dead(t.Context(), s); exitcode.Of(err) != exitcode.Unsafe || !strings.Contains(err.Error(), "answers again") {
+		t.Errorf("it came back meanwhile: %v", err)
+	}
+	// No host can be asked: that is not silence.
+	for name := range s.hosts {
+		delete(s.hosts, name)
+	}
+	rp.asked = time.Time{}
+	if err := rp.dead(t.Context(), s); exitcode.Of(err) != exitcode.Unknown {
+		t.Errorf("no host could be asked: %v", err)
 	}
 }
