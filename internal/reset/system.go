@@ -2,6 +2,7 @@ package reset
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"hactl/internal/host"
@@ -63,6 +64,9 @@ func (h Host) kernel() plan.Step {
 				run += "swapon -a || exit\n"
 			}
 			run += "rm -f /etc/fstab.hactl\n"
+		case m.Kind == "mask":
+			l, r := unmask(m.Name, h.hadSwap())
+			look, run = look+l, run+r
 		case m.Kind == "module" && m.Former.Absent:
 			run += "modprobe -r " + remote.Quote(m.Name) + " 2>/dev/null || :\n"
 		}
@@ -74,6 +78,23 @@ func (h Host) kernel() plan.Step {
 		run += "[ ! -e " + noted + " ] || " + fmt.Sprintf(each, `{ [ ! -e "$p" ] || printf '%s\n' "$v" >"$p"; }`) + " || exit\n"
 	}
 	return h.script("kernel", "give back kernel parameters, swap and users", look+`[ -z "$m" ] && echo ok || echo "$m"`, run)
+}
+
+// hadSwap reports whether the host swapped before hactl.
+func (h Host) hadSwap() bool {
+	return slices.ContainsFunc(h.Made, func(m plan.Made) bool { return m.Kind == "swap" && m.Former.Value == "on" })
+}
+
+// unmask gives back a unit that makes swap. One that systemd could not mask, because its
+// file is in /etc, was disabled in place of that.
+func unmask(unit string, start bool) (look, run string) {
+	u := remote.Quote(unit)
+	look = fmt.Sprintf("case $(systemctl is-enabled -- %s 2>/dev/null) in masked|disabled) m=\"$m %s\" ;; esac\n", u, unit)
+	run = fmt.Sprintf("case $(systemctl is-enabled -- %[1]s 2>/dev/null) in masked) systemctl unmask --quiet -- %[1]s || exit ;; disabled) systemctl enable --quiet -- %[1]s || exit ;; esac\n", u)
+	if start {
+		run += fmt.Sprintf("systemctl daemon-reload && systemctl start -- %s || exit\n", u)
+	}
+	return look, run
 }
 
 // swapBack takes the comment off those lines of fstab that hactl put it on.
