@@ -31,10 +31,9 @@ func (r *rig) measured(t *testing.T, args ...string) result {
 		}
 		record(t, args[0]+": requests failed by the operation", "", float64(m.FailedByOperation))
 		record(t, args[0]+": largest gap by the operation", "ms", m.OperationGapMS)
-	}
-	// While a master is stopped for good, the writes cannot be asked of it.
-	if !end.Measured[len(end.Measured)-1].ReadBack {
-		t.Errorf("hactl %s: not all writes were read back", args[0])
+		if !m.ReadBack {
+			t.Errorf("hactl %s: not all writes were read back: %s", args[0], m.Problems)
+		}
 	}
 	return res
 }

@@ -141,3 +141,61 @@ func (r *rig) staysOut(t *testing.T, host, on string) {
 	}
 	t.Log(fmt.Sprintf("%s: %s", host, labOutput(t, r.Lab, host, "systemctl is-active etcd kubelet keepalived || :")))
 }
+
+// TestReplaceRemoveAndResetKilledAreCompleted kills a replacement of a dead master, a removal
+// of a worker, and its reset, each five times at random.
+func TestReplaceRemoveAndResetKilledAreCompleted(t *testing.T) {
+	inTurn(t)
+	r := newRig(t, lab.Config{Name: nextName("kills"), Masters: 4, Workers: 1})
+	bare := r.image(t, "worker-1")
+	r.inventory(t, "inventory.yaml", without("master-4"))
+	r.must(t, 0, "up", "--yes")
+	r.nodesReady(t, 4)
+	r.kubectlDoes(t, "create", "configmap", "kept", "--from-literal=written=before")
+	r.reset()
+	then(t, "a replacement", func(t *testing.T) {
+		labInject(t, r.Lab, lab.Off, "master-2")
+		r.killedFiveTimes(t, 25*time.Second, "replace", "master-2", "master-4", "--yes")
+		r.must(t, 0, "replace", "master-2", "master-4", "--yes")
+		r.membersWithout(t, "master-1", "master-2")
+		r.inventory(t, "inventory.yaml", without("master-2"))
+		r.threeVoters(t)
+		r.inSync(t)
+	})
+	then(t, "a removal", func(t *testing.T) {
+		r.killedFiveTimes(t, 10*time.Second, "remove", "worker-1", "--yes")
+		r.must(t, 0, "remove", "worker-1", "--yes")
+		r.nodesReady(t, 3)
+	})
+	then(t, "a reset", func(t *testing.T) {
+		r.killedFiveTimes(t, 3*time.Second, "reset", "worker-1", "--yes", "--packages")
+		r.must(t, 0, "reset", "worker-1", "--yes", "--packages")
+		if d := imageDiffers(bare, r.image(t, "worker-1")); len(d) > 0 {
+			t.Errorf("worker-1 differs in %d lines:\n%s", len(d), strings.Join(d, "\n"))
+		}
+	})
+}
+
+// TestMastersGrowFromOneToFive adds two masters, and two more, by the inventory.
+func TestMastersGrowFromOneToFive(t *testing.T) {
+	inTurn(t)
+	r := newRig(t, lab.Config{Name: nextName("grow"), Masters: 5})
+	names := r.names(lab.Master)
+	for _, n := range []int{1, 3, 5} {
+		r.inventory(t, "inventory.yaml", without(names[n:]...))
+		took(t, fmt.Sprintf("up of a cluster that grows to %d masters", n), r.must(t, 0, "up", "--yes").took)
+		r.nodesReady(t, n)
+		members, err := r.etcdctl(t, "master-1", "member list")
+		if err != nil || strings.Count(members, "started") != n || strings.Contains(members, "true") {
+			t.Errorf("not %d voters: %v\n%s", n, err, members)
+		}
+		r.inSync(t)
+	}
+	then(t, "an even number is a warning, in JSON, too", func(t *testing.T) {
+		r.must(t, 0, "remove", "master-5", "--yes")
+		r.inventory(t, "inventory.yaml", without("master-5"))
+		if res := r.must(t, 0, "up", "--yes", "-o", "json"); !strings.Contains(res.out, "4 masters") {
+			t.Errorf("%s", res)
+		}
+	})
+}

@@ -79,6 +79,8 @@ var extended = []string{
 	"TestSnapshotsAreSavedOnASchedule",
 	"TestHostsAreRemoved",
 	"TestMasterIsReplacedByAnotherHost",
+	"TestReplaceRemoveAndResetKilledAreCompleted",
+	"TestMastersGrowFromOneToFive",
 	"TestReplacedMasterJoinsAgain",
 	"TestEtcdDataWipedOnAMaster",
 	"TestReplacedMasterJoinsAgainUnderAnotherName",

@@ -174,6 +174,7 @@ type replaceWorld struct {
 	*crashWorld
 	file *inventory.Inventory // with the dead host, or with the new one in its place
 	o    ReplaceOptions
+	run  func(*replaceWorld, context.Context) error // one run of hactl, phase by phase
 	v    *voters
 	// prepared is called when the new host is prepared; may be nil.
 	prepared func()
@@ -194,8 +195,24 @@ func (w *replaceWorld) known() {
 	}
 }
 
-// run is one run of hactl replace, phase by phase.
-func (w *replaceWorld) run(ctx context.Context) error {
+// remove is hactl remove of a master that is dead.
+func (w *replaceWorld) remove(ctx context.Context) error {
+	rest, err := w.file.Without(w.o.Old)
+	if err != nil {
+		return err
+	}
+	w.s.inv = rest
+	defer func() { w.s.inv = w.file }()
+	w.known()
+	if err := w.apply(w.makePlan(ctx)); err != nil {
+		return err
+	}
+	forget := w.s.control.DeleteNode(w.s.firstMaster()[0], w.o.Old)
+	return w.apply(plan.Make(ctx, []plan.Stage{{Name: "node", Steps: []plan.Step{forget}}}, w.s.hosts, plan.Discard))
+}
+
+// replace is hactl replace.
+func (w *replaceWorld) replace(ctx context.Context) error {
 	rp, err := newReplacement(w.file, w.o)
 	if err != nil {
 		return err
@@ -267,14 +284,14 @@ func (w *replaceWorld) at(t *testing.T, sh shell, disks []*disk, o *order) *repl
 		c.s.facts[name] = &one
 	}
 	c.s.Console, c.s.pace = quiet{}, time.Millisecond
-	out := &replaceWorld{crashWorld: c, file: w.file, o: w.o}
+	out := &replaceWorld{crashWorld: c, file: w.file, o: w.o, run: w.run}
 	out.v = &voters{w: c}
 	out.v.serve(t, w.s.material)
 	return out
 }
 
 // newReplaceWorld brings the cluster up without the new host, and then has the old one die.
-func newReplaceWorld(t *testing.T, sh shell, masters int, o ReplaceOptions) *replaceWorld {
+func newReplaceWorld(t *testing.T, sh shell, masters int, o ReplaceOptions, run func(*replaceWorld, context.Context) error) *replaceWorld {
 	t.Helper()
 	all := newCrashWorld(t, masters, 1)
 	first := all.fresh(t, sh)
@@ -286,7 +303,7 @@ func newReplaceWorld(t *testing.T, sh shell, masters int, o ReplaceOptions) *rep
 	_, err := first.up(t.Context())
 	must(t, err)
 	first.s.inv = all.s.inv
-	w := (&replaceWorld{crashWorld: first, file: all.s.inv, o: o}).at(t, sh, first.cut(0, "").disks, &order{})
+	w := (&replaceWorld{crashWorld: first, file: all.s.inv, o: o, run: run}).at(t, sh, first.cut(0, "").disks, &order{})
 	var list []*pb.Member
 	for i, m := range all.s.inv.Masters() {
 		if m.Name != o.New {
@@ -298,37 +315,43 @@ func newReplaceWorld(t *testing.T, sh shell, masters int, o ReplaceOptions) *rep
 	return w
 }
 
+// silent reports whether the old host is gone for good: no machine was made anew in its
+// place.
+func (w *replaceWorld) silent() bool { return w.o.New != "" || len(w.file.Masters()) == 4 }
+
 // dies takes a host's disk away. One whose place another machine takes is silent from now on.
 func (w *replaceWorld) dies(name string) {
 	i := slices.IndexFunc(w.hosts, func(h *rootHost) bool { return h.name == name })
 	w.hosts[i].disk.Store(freshDisk())
-	if w.o.New != "" {
+	if w.silent() {
 		delete(w.s.hosts, name)
 	}
 }
 
 // preparing are how many cuts of the preparation are resumed. Nothing but the new host
 // changes in it, by steps of the bring-up; another test resumes every cut of those.
-const preparing = 6
+const preparing = 3
 
-// A replacement that is cut after any change is completed by the next run: the members and
+// A replacement, and a removal, that is cut after any change is completed by the next run: the members and
 // the disks are as those of the uncut run. The members refuse a new one while a voter is
 // down, as etcd does: the old one goes first.
-func TestReplaceCutAnywhereIsCompletedByTheNext(t *testing.T) {
+func TestReplaceAndRemoveCutAnywhereAreCompletedByTheNext(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		masters int
 		o       ReplaceOptions
+		run     func(*replaceWorld, context.Context) error
 	}{
-		"a master at its address":     {3, ReplaceOptions{Old: "master-2"}},
-		"a master at another address": {4, ReplaceOptions{Old: "master-2", New: "master-4"}},
-		"a worker made anew":          {3, ReplaceOptions{Old: "worker-1"}},
+		"a master at its address":     {3, ReplaceOptions{Old: "master-2"}, (*replaceWorld).replace},
+		"a master at another address": {4, ReplaceOptions{Old: "master-2", New: "master-4"}, (*replaceWorld).replace},
+		"a worker made anew":          {3, ReplaceOptions{Old: "worker-1"}, (*replaceWorld).replace},
+		"a dead master is removed":    {4, ReplaceOptions{Old: "master-2"}, (*replaceWorld).remove},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			sh := newShells(t)
 			mem := newMemory(sh)
-			w := newReplaceWorld(t, mem, c.masters, c.o)
+			w := newReplaceWorld(t, mem, c.masters, c.o, c.run)
 			points := []cutPoint{w.cut(0, "nothing")}
 			w.hosts[0].order.after = func(host, title string) {
 				if title != "look" && !strings.HasPrefix(title, "wait for ") && title != "is this host still there" {
@@ -337,7 +360,7 @@ func TestReplaceCutAnywhereIsCompletedByTheNext(t *testing.T) {
 			}
 			until := 0
 			w.prepared = func() { until = len(points) }
-			must(t, w.run(t.Context()))
+			must(t, w.run(w, t.Context()))
 			w.hosts[0].order.after = nil
 			want := w.ended()
 			t.Logf("%d cuts, %d of them in the preparation; members: %s", len(points), until, w.v)
@@ -348,10 +371,10 @@ func TestReplaceCutAnywhereIsCompletedByTheNext(t *testing.T) {
 				t.Run(fmt.Sprintf("cut %d after %s", at.number, at.after), func(t *testing.T) {
 					t.Parallel()
 					again := w.at(t, mem, at.disks, nil)
-					if w.o.New != "" {
+					if w.silent() {
 						delete(again.s.hosts, w.o.Old)
 					}
-					if err := again.run(t.Context()); err != nil {
+					if err := again.run(again, t.Context()); err != nil {
 						t.Fatalf("the next run fails: %v", err)
 					}
 					if got := again.ended(); got != want {
