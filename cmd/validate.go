@@ -12,6 +12,8 @@ import (
 	"hactl/internal/exitcode"
 	"hactl/internal/ui"
 	"hactl/inventory"
+	"hactl/kubeadm"
+	"hactl/pki"
 )
 
 // validation is what hactl validate -o json prints.
@@ -59,7 +61,7 @@ func (a *app) runValidate() error {
 	inv, err := a.loadInventory()
 	v := validation{OK: err == nil, File: a.inventory}
 	if err == nil {
-		v.Summary, v.Notes = summarise(inv), inv.Notes
+		v.Summary, v.Notes = summarise(inv), append(inv.Notes, movedHosts(inv)...)
 	} else if !errors.As(err, &v.Problems) {
 		return err
 	}
@@ -67,6 +69,22 @@ func (a *app) runValidate() error {
 		return werr
 	}
 	return exitcode.With(exitcode.Usage, nil) // the problems have been printed
+}
+
+// movedHosts are notes on hosts that the store knows by another name or address.
+func movedHosts(inv *inventory.Inventory) (notes inventory.Problems) {
+	for _, m := range pki.MovedHosts(inv) {
+		n := inventory.Problem{File: inv.Path, Path: "hosts"}
+		if m.Name != "" {
+			n.What = fmt.Sprintf("%s has the address %s, at which the cluster was made with %s", m.Host, m.Address, m.Name)
+			n.Instead = fmt.Sprintf("if %s is a new machine: hactl replace %s %[1]s; %[3]s", m.Host, m.Name, kubeadm.RenameCommands(m.Name, m.Host))
+		} else {
+			n.What = fmt.Sprintf("%s has the address %s, the cluster was made with %s", m.Host, m.Present, m.Address)
+			n.Instead = fmt.Sprintf("if it is a new machine: hactl replace %s; %s", m.Host, kubeadm.MoveCommands(m.Host, m.Address.String(), m.Present.String()))
+		}
+		notes = append(notes, n)
+	}
+	return notes
 }
 
 // printValidation writes the problems, too, to stdout: they are what was asked for.

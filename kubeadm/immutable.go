@@ -48,16 +48,26 @@ const (
 	addressField = "hosts[].privateAddress"
 )
 
+// RenameCommands are those by which a host gets another name.
+func RenameCommands(was, now string) string {
+	return fmt.Sprintf("a host gets another name by leaving and coming in again: name it %[1]s again; hactl remove %[1]s; hactl reset %[1]s; name it %[2]s; hactl up", was, now)
+}
+
+// MoveCommands are those by which a host gets another address.
+func MoveCommands(host, was, now string) string {
+	return fmt.Sprintf("a host gets another address by leaving and coming in again: put %[1]s back; hactl remove %[2]s, with --dead if it no longer has that address; write %[3]s; hactl reset %[2]s; hactl up --bring-back %[2]s",
+		was, host, now)
+}
+
 // moves are the commands by which a host gets another name or address, or "" for another
 // field. Certificates, the Node and the member of etcd carry both, so that the host is
 // taken out and brought in again.
 func (e *ImmutableError) moves() string {
 	switch e.Field {
 	case nameField:
-		return fmt.Sprintf("a host gets another name by leaving and coming in again: name it %[1]s again; hactl remove %[1]s; hactl reset %[1]s; name it %[2]s; hactl up", e.Was, e.Now)
+		return RenameCommands(e.Was, e.Now)
 	case addressField:
-		return fmt.Sprintf("a host gets another address by leaving and coming in again: put %[1]s back; hactl remove %[2]s, with --dead if it no longer has that address; write %[3]s; hactl reset %[2]s; hactl up --bring-back %[2]s",
-			e.Was, strings.Join(e.Hosts, " "), e.Now)
+		return MoveCommands(strings.Join(e.Hosts, " "), e.Was, e.Now)
 	}
 	return ""
 }
