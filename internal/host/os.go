@@ -14,7 +14,7 @@ import (
 // OS returns the steps that set up the operating system, in order.
 func (h Host) OS() []plan.Step {
 	steps := []plan.Step{
-		h.hostname(), h.packages(),
+		h.hostname(), h.cloudInit(), h.packages(),
 		plan.File{ID: h.id("modules-file"), Host: h.Host.Name, Path: "/etc/modules-load.d/hactl.conf", Content: []byte("overlay\nbr_netfilter\n")}.Step(),
 		h.modules(),
 		plan.File{ID: h.id("sysctl-file"), Host: h.Host.Name, Path: "/etc/sysctl.d/90-hactl.conf", Content: []byte(h.sysctlFile())}.Step(),
