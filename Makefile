@@ -47,7 +47,7 @@ e2e-all: deps bundle ## every scenario on real local hosts, run before a release
 	sh e2e/run.sh all '$(RUN)'
 
 e2e-field: deps bundle ## of these the scenarios of hosts as they are (root)
-	sh e2e/run.sh all '^(TestNetworkOfAHostHeals|TestStatusNamesTheHostWhosePodsReachNothing|TestApiserverThatRefusesAFlagIsPutBack|TestWhatBelongsToOthersIsNotTouched|TestWhatIsPermittedIsTakenOver)$$'
+	sh e2e/run.sh all '^(TestNetworkOfAHostHeals|TestStatusNamesTheHostWhosePodsReachNothing|TestRefusedFlagIsKnownBefore|TestApiserverThatRefusesAFlagIsPutBack|TestWhatBelongsToOthersIsNotTouched|TestWhatIsPermittedIsTakenOver)$$'
 
 sweep: deps bundle ## hactl cut at every call it makes, and killed at 100 random instants; hours (root)
 	HACTL_SWEEP=1 $(GO) test -count=1 -timeout 1h -v -run '^TestRunCutAtAnyCommand' ./internal/ops

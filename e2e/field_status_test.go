@@ -38,47 +38,66 @@ func TestStatusNamesTheHostWhosePodsReachNothing(t *testing.T) {
 	r.comesInSync(t)
 }
 
-// TestApiserverThatRefusesAFlagIsPutBack: a flag that the apiserver refuses is known
-// before a running one gets it. Where that was not tried, the first master's apiserver
-// does not come up; its old manifest comes back by itself, the error says why, and the other
-// masters' were not touched.
-func TestApiserverThatRefusesAFlagIsPutBack(t *testing.T) {
-	inTurn(t)
-	r := cluster(t)
-	manifests := func() string {
-		var sums string
-		for _, m := range []string{"master-1", "master-2", "master-3"} {
-			sums += labOutput(t, r.Lab, m, "sha256sum /etc/kubernetes/manifests/*.yaml") + "\n"
-		}
-		return sums
-	}
-	before, usual := manifests(), r.inv
+// refusedFlag is an inventory with a flag that the apiserver refuses.
+func (r *rig) refusedFlag(t *testing.T) (usual string) {
+	t.Helper()
+	usual = r.inv
 	r.inventory(t, "inventory.yaml", func(s string) string {
 		return strings.Replace(s, "kubernetes:\n", "kubernetes:\n  apiServerExtraArgs: {feature-gates: NoSuchGate=true}\n", 1)
 	})
+	return usual
+}
+
+// manifests are the hashes of the static pods of all masters.
+func (r *rig) manifests(t *testing.T) (sums string) {
+	t.Helper()
+	for _, m := range []string{"master-1", "master-2", "master-3"} {
+		sums += labOutput(t, r.Lab, m, "sha256sum /etc/kubernetes/manifests/*.yaml") + "\n"
+	}
+	return sums
+}
+
+// TestRefusedFlagIsKnownBefore: a flag that the apiserver refuses is known before a
+// running one gets it, and nothing was changed.
+func TestRefusedFlagIsKnownBefore(t *testing.T) {
+	inTurn(t)
+	r := cluster(t)
+	before, usual := r.manifests(t), r.refusedFlag(t)
+	defer func() { r.inv = usual }()
 	res := r.must(t, 7, "up", "--yes")
 	took(t, "a flag that the apiserver refuses, until it is known", res.took)
 	if !strings.Contains(res.err, "NoSuchGate") || !strings.Contains(res.err, "nothing was changed") {
 		t.Errorf("%s", res)
 	}
-	if now := manifests(); now != before {
+	if now := r.manifests(t); now != before {
 		t.Errorf("before:\n%s\nafter the refusal:\n%s", before, now)
 	}
-	res = r.must(t, 1, "up", "--yes", "--no-try")
+	r.inv = usual
+	r.inSync(t)
+}
+
+// TestApiserverThatRefusesAFlagIsPutBack: where the flag was not tried, the first
+// master's apiserver does not come up; its old manifest comes back by itself, the error
+// says why, and the other masters' were not touched.
+func TestApiserverThatRefusesAFlagIsPutBack(t *testing.T) {
+	inTurn(t)
+	r := cluster(t)
+	before, usual := r.manifests(t), r.refusedFlag(t)
+	res := r.must(t, 1, "up", "--yes", "--no-try")
 	took(t, "a flag that the apiserver refuses, until the old manifest serves again", res.took)
 	for _, want := range []string{"does not come up with its new manifest", "NoSuchGate", "its old manifest is back, and serves"} {
 		if !strings.Contains(res.err+res.out, want) {
 			t.Errorf("%q is not in %s", want, res)
 		}
 	}
-	if now := manifests(); now != before {
+	if now := r.manifests(t); now != before {
 		t.Errorf("before:\n%s\nnow:\n%s", before, now)
 	}
 	r.healthy(t)
 	r.inv = usual
 	r.must(t, 0, "up", "--yes")
 	r.inSync(t)
-	if now := manifests(); now != before {
+	if now := r.manifests(t); now != before {
 		t.Errorf("before:\n%s\nat the end:\n%s", before, now)
 	}
 }

@@ -36,6 +36,7 @@ var core = []string{
 	"TestLoginsBySudoAndThroughABastion",
 	"TestTrixie",
 	"TestNetworkOfAHostHeals",
+	"TestRefusedFlagIsKnownBefore",
 	"TestWhatBelongsToOthersIsNotTouched",
 	"TestBadInventoryIsAnError",
 }
