@@ -53,7 +53,23 @@ func (p *Plan) Timer(m *inventory.Host, order int) ([]plan.Step, error) {
 		}
 		steps = append(steps, plan.File{ID: id(m, f.what), Host: m.Name, Path: f.path, Content: content, Mode: f.mode, Lane: Lane}.Step())
 	}
-	return append(steps, plan.Service{ID: id(m, "snapshot-timer"), Host: m.Name, Unit: timerUnit, Lane: Lane}.Step()), nil
+	return append(steps, timerRuns(m, calendar(b.Period(), order))), nil
+}
+
+// timerRuns returns the step that keeps the timer waiting for its next run. A timer has no
+// process to ask for its configuration: systemd says which calendar it has loaded.
+func timerRuns(m *inventory.Host, calendar string) plan.Step {
+	ours := []plan.Made{{Kind: "unit", Name: timerUnit, Former: plan.Former{Absent: true}}}
+	return plan.Script{
+		ID: id(m, "snapshot-timer"), Host: m.Name, Title: timerUnit, Lane: Lane, Op: plan.Start, Timeout: time.Minute, Owns: ours,
+		Look: `s=$(systemctl show -p ActiveState -p UnitFileState -p TimersCalendar ` + timerUnit + `) || exit 1
+case $s in *UnitFileState=enabled*) ;; *) echo "it is not enabled"; exit 0;; esac
+case $s in *ActiveState=active*) ;; *) echo "it does not run"; exit 0;; esac
+case $s in *` + remote.Quote("OnCalendar="+calendar+" ;") + `*) echo ok;; *) echo "it has another schedule";; esac`,
+		Summary: "start the timer of snapshots", Made: func(string) []plan.Made { return ours },
+		Acts: func(string) []string { return []string{"start"} },
+		Run:  plan.EnableUnit + " " + timerUnit + " && systemctl daemon-reload && systemctl restart " + timerUnit,
+	}.Step()
 }
 
 func (p *Plan) noTimer(m *inventory.Host) []plan.Step {
