@@ -162,7 +162,7 @@ func (v VIP) render(h *inventory.Host) (r rendered, err error) {
 		return r, err
 	}
 	if v.UsesProber() {
-		if err := v.renderProber(&r, iface, peerURLs, members); err != nil {
+		if err := v.renderProber(&r, h, iface, peerURLs, members); err != nil {
 			return r, err
 		}
 	}
@@ -196,13 +196,13 @@ func (v VIP) proberSum() (string, error) {
 	return hex.EncodeToString(s[:]), nil
 }
 
-func (v VIP) renderProber(r *rendered, iface string, peers, members []string) error {
+func (v VIP) renderProber(r *rendered, h *inventory.Host, iface string, peers, members []string) error {
 	var err error
 	if r.binarySum, err = v.proberSum(); err != nil {
 		return err
 	}
 	r.program = proberPath(r.binarySum)
-	data := map[string]any{"Program": r.program, "Config": "", "Local": v.local(), "Peers": peers, "Etcd": members, "VIP": v.Inv.VIP.Address.String(), "Interface": iface, "CA": apiserverCA, "TrackFile": trackFile, "MinorityFile": minority, "Reads": []string{proberUnit}}
+	data := map[string]any{"Program": r.program, "Config": "", "Local": v.local(), "Peers": peers, "Etcd": members, "Self": h.PrivateAddress.String(), "VIP": v.Inv.VIP.Address.String(), "Interface": iface, "CA": apiserverCA, "TrackFile": trackFile, "MinorityFile": minority, "Reads": []string{proberUnit}}
 	bare, err := templates.Render("hactl-prober.service.tmpl", data)
 	if err != nil {
 		return err

@@ -42,6 +42,7 @@ func run() error {
 	flag.StringVar(&cfg.Local, "local", "https://127.0.0.1:6443", "base URL of this host's apiserver")
 	flag.StringVar(&cfg.File, "file", "/run/hactl/apiserver", "file that keepalived tracks")
 	flag.StringVar(&cfg.Minority, "minority", "", "file that says whether fewer than half of the apiservers answer")
+	self := flag.String("self", "", "this host's address in the certificates of its peers' apiservers: a host that they no longer name is no master any more")
 	vip := flag.String("vip", "", "the virtual IP, to tell whether this host holds it")
 	iface := flag.String("interface", "", "interface that carries the virtual IP: open connections then outlive its move from an apiserver that stops gracefully")
 	flag.DurationVar(&cfg.Interval, "interval", cfg.Interval, "time between probes")
@@ -54,6 +55,13 @@ func run() error {
 		return fmt.Errorf("%d -etcd for %d -peer", len(members), len(peers))
 	}
 
+	if *self != "" {
+		addr, err := netip.ParseAddr(*self)
+		if err != nil {
+			return fmt.Errorf("-self: %w", err)
+		}
+		cfg.Self = addr
+	}
 	if *vip != "" {
 		addr, err := netip.ParseAddr(*vip)
 		if err != nil {

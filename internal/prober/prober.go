@@ -12,9 +12,11 @@ package prober
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/netip"
@@ -34,7 +36,10 @@ type Config struct {
 	Etcd  []string
 	Dial  func(ctx context.Context, network, addr string) (net.Conn, error)
 	Reset func(ctx context.Context, addr string) error
-	File  string // the track file: 1 is unfit
+	// Self is this host's address in the certificates of its peers' apiservers, which name
+	// every master; see leftOut. The zero Addr: nothing is concluded from them.
+	Self netip.Addr
+	File string // the track file: 1 is unfit
 	// Minority is a second track file, unless empty: 1 while no majority of
 	// the apiservers answers here. keepalived only lowers its priority then: an
 	// owner that was cut off keeps the address, and yields when the others are
@@ -87,6 +92,7 @@ type Prober struct {
 	whole map[*target]*target // by peer: its apiserver asked again, etcd included
 	wrote map[string]int      // last value written, by file
 	parts chan struct{}       // poked when an apiserver begins to leave, or is back
+	first bool                // the track file was not there: the host has just booted
 	work  work                // of the local apiserver while it is late; only Run touches it
 	many  time.Time           // since when a majority answers; zero: it does not
 }
@@ -118,6 +124,8 @@ func New(cfg Config) *Prober {
 	// prober that was started anew must not move the address for nothing.
 	p.local.quiet.Store(true)
 	p.local.well.set(time.Now())
+	_, err := os.Stat(cfg.File)
+	p.first = errors.Is(err, fs.ErrNotExist)
 	return p
 }
 
@@ -199,6 +207,9 @@ func (p *Prober) answersBeside(t *target) bool {
 // An owner's apiserver that is leaving still serves: its peers hear of it first.
 func (p *Prober) verdict(now time.Time) (unfit int, why string) {
 	p.watchWork(now)
+	if why := p.leftOut(); why != "" {
+		return 1, why
+	}
 	if p.local.healthy() {
 		return 0, ""
 	}
@@ -294,13 +305,16 @@ type target struct {
 	etcd    string        // of the same host; "" when nobody looks after it
 	changed chan struct{} // poked when the state changes
 	ok      atomic.Bool
-	since   instant         // start of the probe that is running; zero: none
-	took    atomic.Int64    // how long the last answer took, in nanoseconds
-	well    instant         // when it last answered as a healthy one; at first: when it was first looked at
-	quiet   atomic.Bool     // the last probe that failed ended without any answer
-	leaving instant         // since when it has said that it stops; zero: it has not
-	parts   chan<- struct{} // poked when leaving changes, unless nil
-	good    int             // answers in a row; only watch touches it
+	since   instant                          // start of the probe that is running; zero: none
+	took    atomic.Int64                     // how long the last answer took, in nanoseconds
+	well    instant                          // when it last answered as a healthy one; at first: when it was first looked at
+	quiet   atomic.Bool                      // the last probe that failed ended without any answer
+	leaving instant                          // since when it has said that it stops; zero: it has not
+	parts   chan<- struct{}                  // poked when leaving changes, unless nil
+	good    int                              // answers in a row; only watch touches it
+	asked   atomic.Bool                      // a probe has ended
+	cert    atomic.Pointer[x509.Certificate] // of the last answer; nil after a probe without one
+	closed  time.Time                        // when a connection was ended for its certificate; only watch touches it
 }
 
 // instant is a point in time that goroutines share, on the monotonic clock: a
@@ -366,6 +380,7 @@ func (t *target) watch(ctx context.Context, every time.Duration, lost <-chan str
 		if ctx.Err() != nil {
 			return // it says nothing about the apiserver
 		}
+		t.asked.Store(true)
 		took := time.Since(start)
 		t.took.Store(int64(took))
 		if err == nil && took >= t.cfg.Slow {
@@ -441,9 +456,18 @@ func (t *target) probe(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	// A certificate that does not name this host may be renewed meanwhile: only a new
+	// connection shows it.
+	if c := t.cert.Load(); t.cfg.Self.IsValid() && c != nil && !names(c, t.cfg.Self) && time.Since(t.closed) > lookAgain {
+		req.Close, t.closed = true, time.Now()
+	}
 	res, err := t.cfg.Client.Do(req)
 	if err != nil {
+		t.cert.Store(nil)
 		return err
+	}
+	if res.TLS != nil && len(res.TLS.PeerCertificates) > 0 {
+		t.cert.Store(res.TLS.PeerCertificates[0])
 	}
 	defer func() { _ = res.Body.Close() }()
 	// Only an answer that was read to its end leaves the connection open for the
