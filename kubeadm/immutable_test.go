@@ -163,7 +163,9 @@ func said(t *testing.T, p *plan.Plan) string {
 		return ""
 	}
 	var coder interface{ ExitCode() int }
-	if !errors.As(err, &coder) || coder.ExitCode() != 7 || !strings.Contains(remote.HintOf(err), "put the old values back") {
+	hint := remote.HintOf(err)
+	told := strings.Contains(hint, "put the old values back") || strings.Contains(hint, "by leaving and coming in again")
+	if !errors.As(err, &coder) || coder.ExitCode() != 7 || !told {
 		t.Errorf("no exit code 7, or no hint: %v", err)
 	}
 	for _, secret := range []string{"c2VjcmV0", "PRIVATE"} {

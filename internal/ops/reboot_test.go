@@ -110,6 +110,14 @@ func (w *rebootWorld) change(what string) error {
 	return nil
 }
 
+// cutAt has the run cut after so many changes; 0: never. Requests of a run that was cut
+// may still be on their way.
+func (w *rebootWorld) cutAt(n int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.dieAt = n
+}
+
 func (w *rebootWorld) dead() bool { return w.dieAt > 0 && len(w.changes) >= w.dieAt }
 
 func (w *rebootWorld) serveAPI(rw http.ResponseWriter, r *http.Request) {
@@ -379,11 +387,11 @@ func TestRebootCutAnywhereIsCompletedByTheNext(t *testing.T) {
 		t.Run(fmt.Sprintf("%d after %s", cut, w.changes[cut-1]), func(t *testing.T) {
 			t.Parallel()
 			c := begin(t)
-			c.dieAt = cut
+			c.cutAt(cut)
 			if err := c.run(everyHostOnce); err == nil {
 				t.Fatal("the cut run succeeded")
 			}
-			c.dieAt = 0
+			c.cutAt(0)
 			if err := c.run(everyHostOnce); err != nil {
 				t.Fatalf("the next run fails: %v", err)
 			}

@@ -60,11 +60,11 @@ func TestHostThatLeavesIsEmptiedFirst(t *testing.T) {
 	for cut := 1; cut < len(want); cut++ {
 		c := first.anew(t)
 		c.pods["web-0"] = "master-1"
-		c.dieAt = cut
+		c.cutAt(cut)
 		if err := c.leave("master-1", o); err == nil {
 			t.Fatalf("cut after %s: it succeeded", want[cut-1])
 		}
-		c.dieAt = 0
+		c.cutAt(0)
 		if err := c.leave("master-1", o); err != nil || !c.hosts["master-1"].out || c.owner == "master-1" || !slices.Equal(c.changes, want) {
 			t.Errorf("cut after %s: %v; done is %q", want[cut-1], err, c.changes)
 		}

@@ -421,12 +421,12 @@ func TestMasterThatLivesIsTakenOutBeforeItsMemberGoes(t *testing.T) {
 	want := []string{"patch /api/v1/nodes/master-1", "evict web-0", "etcd: master-3 leads", "master-1: stop the apiserver", "master-1: shut out", "etcd: master-1 leaves", "delete /api/v1/nodes/master-1"}
 	for cut := range want {
 		w := begin(t)
-		if w.dieAt = cut; cut > 0 {
+		if w.cutAt(cut); cut > 0 {
 			if err := run(w); err == nil {
 				t.Fatalf("cut after %s: it succeeded", want[cut-1])
 			}
 		}
-		w.dieAt = 0
+		w.cutAt(0)
 		if err := run(w); err != nil || !slices.Equal(w.changes, want) || w.owner == "master-1" || w.wrong != nil {
 			t.Errorf("cut after %d changes: %v; done is %q, wrong %v, the VIP is on %s", cut, err, w.changes, w.wrong, w.owner)
 		}

@@ -321,11 +321,11 @@ func TestRestoreCutAnywhereIsCompletedByTheNext(t *testing.T) {
 		t.Run(fmt.Sprintf("%d after %s", cut, w.changes[cut-1]), func(t *testing.T) {
 			t.Parallel()
 			c, of := begin(t)
-			c.dieAt = cut
+			c.cutAt(cut)
 			if err := c.run(of); err == nil {
 				t.Fatal("the cut run succeeded")
 			}
-			c.dieAt = 0
+			c.cutAt(0)
 			if err := c.run(of); err != nil {
 				t.Fatalf("the next run fails: %v", err)
 			}

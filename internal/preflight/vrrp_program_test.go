@@ -17,7 +17,8 @@ import (
 // hosts are two addresses of the loopback; PROGRAM is what hosts run.
 const onLoopback = `set -e
 ip link set lo up
-for a in 192.0.2.1/32 192.0.2.2/32 2001:db8::1/128 2001:db8::2/128; do ip addr add $a dev lo; done
+for a in 192.0.2.1/32 192.0.2.2/32; do ip addr add $a dev lo; done
+for a in 2001:db8::1/128 2001:db8::2/128; do ip addr add $a dev lo nodad; done # else they cannot be used at once
 run() { perl -e "$(cat "$PROGRAM")" lo "$@"; }
 # A host's adverts and rubbish, from when so many programs listen: PROGRAMS SOURCE HEX-OF-A-PACKET...
 # The last socket that each of them opens to listen is the one for IPv6.

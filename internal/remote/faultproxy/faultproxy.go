@@ -43,10 +43,10 @@ type Network struct {
 }
 
 // New listens on this machine's loopback and forwards to addr. On Linux each proxy
-// has a loopback address of its own: between Refuse and Restart its port would be
-// free for others on a shared one.
+// has a loopback address of its own, and a port that the kernel does not choose
+// for a listener on every address: between Refuse and Restart its port would be free for others.
 func New(to string) (*Proxy, error) {
-	return newIn(ownLoopback()+":0", Network{
+	return newIn(ownLoopback(), Network{
 		Listen: func(addr string) (net.Listener, error) { return net.Listen("tcp", addr) },
 		Dial:   func(addr string) (net.Conn, error) { return net.Dial("tcp", addr) },
 	}, to)
@@ -56,10 +56,10 @@ var proxies atomic.Int64
 
 func ownLoopback() string {
 	if runtime.GOOS != "linux" {
-		return "127.0.0.1"
+		return "127.0.0.1:0"
 	}
 	n := proxies.Add(1)
-	return fmt.Sprintf("127.%d.%d.%d", 1+os.Getpid()%250, n/250%250, 1+n%250)
+	return fmt.Sprintf("127.%d.%d.%d:%d", 1+os.Getpid()%250, n/250%250, 1+n%250, 10000+os.Getpid()%20000)
 }
 
 // NewIn is New in another network than this machine's.
