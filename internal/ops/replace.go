@@ -141,6 +141,12 @@ func (rp *replacement) prepare(ctx context.Context, s *session) (*plan.Plan, err
 		return p, err
 	}
 	if len(p.Pending()) > 0 {
+		if rp.answers(s) { // it may hold the VIP
+			s.inv = rp.file
+			s.preflight = s.preflightOf()
+			s.preflight.Leaving = []string{rp.old.Name}
+			s.inv = rp.want
+		}
 		if err := s.mayStart(ctx, rp.Ignore); err != nil {
 			return nil, err
 		}

@@ -452,6 +452,23 @@ func TestAdvertsOfTheMastersAreNoCollision(t *testing.T) {
 	}
 }
 
+// A master that is about to leave is no stranger, and what is wrong with it is no reason
+// not to replace it.
+func TestHostThatLeavesIsKnownAndNotJudged(t *testing.T) {
+	c := converged(t)
+	c.Facts["master-2"].CPUs = 1
+	if res := judge(t, c)["cpus"]; res.State != Failed {
+		t.Fatalf("one that stays: %s", res.State)
+	}
+	c.Leaving = []string{"master-2"}
+	c.probes["master-1"].VRRP.Adverts = []vrrpAdvert{advert(c.Inv.Host("master-2").PrivateAddress, 51)}
+	for id, res := range judge(t, c) {
+		if res.State == Failed {
+			t.Errorf("%s: %+v", id, res.Findings)
+		}
+	}
+}
+
 // A stranger that all hear is one finding; two strangers on one host are two.
 func TestEveryStrangerIsNamedOnce(t *testing.T) {
 	c := bare(t)

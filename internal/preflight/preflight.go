@@ -64,6 +64,9 @@ type Cluster struct {
 
 	// Ask is what others may have on a host; nil: nothing is asked. See internal/others.
 	Ask func(*inventory.Host) others.Ask
+	// Leaving are hosts of Inv that are about to leave the cluster: they are known, and what
+	// is found on them does not count.
+	Leaving []string
 	// TakeOver are the words by which the operator permits to take something over.
 	TakeOver []string
 
@@ -83,11 +86,18 @@ func Run(ctx context.Context, c *Cluster, ignore []string) *Report {
 	defer cancel()
 	began := time.Now()
 	c.look(ctx)
+	r := c.judge(ctx, ignore)
+	r.Took = time.Since(began)
+	return r
+}
+
+// judge runs every check on what was seen.
+func (c *Cluster) judge(ctx context.Context, ignore []string) *Report {
 	r := &Report{Cluster: c.Inv.Cluster}
 	for _, k := range All {
-		r.add(k, k.Run(ctx, c), slices.Contains(ignore, k.ID))
+		found := slices.DeleteFunc(k.Run(ctx, c), func(f Finding) bool { return slices.Contains(c.Leaving, f.Host) })
+		r.add(k, found, slices.Contains(ignore, k.ID))
 	}
-	r.Took = time.Since(began)
 	return r
 }
 
