@@ -217,8 +217,8 @@ var crashShapes = []struct {
 	memory, real     int // how many cuts are resumed
 	raced            int // both, with the race detector, which is for what the engine does side by side
 }{
-	{"a master and a worker", 1, 1, math.MaxInt, 33, 10},
-	{"three masters and a worker", 3, 1, math.MaxInt, 7, 4},
+	{"a master and a worker", 1, 1, math.MaxInt, 33, 5},
+	{"three masters and a worker", 3, 1, math.MaxInt, 7, 3},
 }
 
 // A run that is cut after any command, which is also before the next one, and
@@ -281,6 +281,15 @@ func spread(points []cutPoint, sample int) []cutPoint {
 		chosen[n*len(points)/others] = true
 	}
 	return slices.DeleteFunc(slices.Clone(points), func(p cutPoint) bool { return !chosen[p.number] })
+}
+
+// resumed are the points of an operation at which it is cut: all, or with the race
+// detector some, since that is for what the engine does side by side.
+func resumed(points []cutPoint) []cutPoint {
+	if testneeds.RaceDetector && os.Getenv("HACTL_SWEEP") == "" {
+		return spread(points, 6)
+	}
+	return points
 }
 
 // recordUncutRun brings a fresh world up and gives the points at which that can

@@ -367,7 +367,7 @@ func TestReplaceAndRemoveCutAnywhereAreCompletedByTheNext(t *testing.T) {
 			if os.Getenv("HACTL_SWEEP") == "" {
 				points = slices.DeleteFunc(points, func(p cutPoint) bool { return p.number < until && p.number%max(until/preparing, 1) != 0 })
 			}
-			for _, at := range points {
+			for _, at := range resumed(points) {
 				t.Run(fmt.Sprintf("cut %d after %s", at.number, at.after), func(t *testing.T) {
 					t.Parallel()
 					again := w.at(t, mem, at.disks, nil)
