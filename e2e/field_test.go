@@ -16,6 +16,9 @@ import (
 // each removes something that pods need, without a word. healed is what
 // hactl-network has to say about it; "" when nothing may be lost.
 var losses = []struct{ what, script, healed string }{
+	{"kube-proxy started again", `old=$(pgrep -x kube-proxy); kill $old; i=0
+until new=$(pgrep -x kube-proxy) && [ "$new" != "$old" ] && curl --silent --fail --max-time 1 http://127.0.0.1:10256/healthz >/dev/null; do i=$((i+1)); [ $i -lt 300 ] || break; sleep 0.2; done
+sleep 3 # it may remove what it finds a moment later`, ""},
 	{"a link that was down and up", `d=$(ip route show default); ip link set eth0 down; ip link set eth0 up; ip route replace $d`, "set the route"},
 	{"nft flush ruleset", "nft flush ruleset", "set masquerading"},
 	{"kube-proxy's table flushed", "nft flush table ip kube-proxy", "kube-proxy has lost its tables"},

@@ -144,7 +144,8 @@ func TestUpgradeThatDoesNotComeUpIsPutBack(t *testing.T) {
 	inTurn(t)
 	r := olderRig(t, "kubernetes: v1.36.3")
 	r.inventory(t, "inventory.yaml", func(s string) string {
-		return s + "versions:\n  kubernetes: v1.37.2\nkubernetes:\n  apiServerExtraArgs:\n    no-such-flag: \"1\"\n"
+		s = strings.Replace(s, "kubernetes:\n", "kubernetes:\n  apiServerExtraArgs:\n    no-such-flag: \"1\"\n", 1)
+		return s + "versions:\n  kubernetes: v1.37.2\n"
 	})
 	then(t, "the try refuses, before anything is changed", func(t *testing.T) {
 		if res := r.hactl(t, "upgrade", "--yes"); res.code != 7 || !strings.Contains(res.err, "no-such-flag") {

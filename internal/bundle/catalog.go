@@ -45,16 +45,23 @@ func catalog(set versions.Set) []Artifact {
 	return []Artifact{
 		k8s("kubelet"), k8s("kubeadm"), kubectl,
 		master("kube-apiserver"), master("kube-controller-manager"), master("kube-scheduler"),
-		image("kube-proxy", set.Kubernetes, versions.ImageRepository+"/kube-proxy:"+set.Kubernetes),
+		withTools(image("kube-proxy", set.Kubernetes, versions.ImageRepository+"/kube-proxy:"+set.Kubernetes)),
 		etcd("etcd"), etcd("etcdctl"), etcd("etcdutl"),
 		containerd("containerd"), containerd("containerd-shim-runc-v2"), containerd("ctr"),
 		cni("bridge"), cni("loopback"), cni("host-local"), cni("portmap"),
 		image("coredns", set.CoreDNS, set.CoreDNSImage()),
 		image("pause", set.Pause, set.PauseImage()),
-		image("flannel", set.Flannel, set.FlannelImage()),
+		withTools(image("flannel", set.Flannel, set.FlannelImage())),
 		image("demo-v1", "v1", DemoImage),
 		image("demo-v2", "v2", DemoImageNext),
 	}
+}
+
+// withTools is an image with the network tools. Since its recipe 2 it has the names of
+// protocols.
+func withTools(a Artifact) Artifact {
+	a.Recipe = "2"
+	return a
 }
 
 func binary(name, version, folder string) Artifact {

@@ -155,7 +155,7 @@ func TestWhatCannotBeMadeHereIsRefusedWithAHint(t *testing.T) {
 func TestDefaultSetKeepsItsFolder(t *testing.T) {
 	t.Setenv("XDG_CACHE_HOME", "/cache")
 	t.Setenv("HOME", "/home")
-	if dir, err := DefaultDir(Source, "amd64"); err != nil || dir != "/cache/hactl/bundle/v1.36.3-amd64-source-0602d49b10" {
+	if dir, err := DefaultDir(Source, "amd64"); err != nil || dir != "/cache/hactl/bundle/v1.36.3-amd64-source-fb8d9a3e83" {
 		t.Errorf("the default bundle lies in %s, %v", dir, err)
 	}
 }

@@ -123,7 +123,7 @@ func (b *Bundle) satisfies(o Options, jobs []job) bool {
 // same says whether a, of a manifest, is what the job makes.
 func (j job) same(a Artifact) bool {
 	return a.Name == j.Name && a.Kind == j.Kind && a.Version == j.Version && a.File == j.File &&
-		a.Dest == j.Dest && a.Image == j.Image && slices.Equal(a.Roles, j.Roles)
+		a.Dest == j.Dest && a.Image == j.Image && a.Recipe == j.Recipe && slices.Equal(a.Roles, j.Roles)
 }
 
 // filler fills one folder.

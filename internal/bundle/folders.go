@@ -77,11 +77,25 @@ func holdsVersions(dir string, set versions.Set) bool {
 
 // key names the set's folder: a change of a version, of a build module or of the
 // recipe is another folder.
-func (o Options) key() (string, error) {
+func (o Options) key() (string, error) { return o.keyFor(catalog(o.Set)) }
+
+// formerKey is the key from before single artifacts had a recipe.
+func (o Options) formerKey() (string, error) {
+	all := catalog(o.Set)
+	for i := range all {
+		all[i].Recipe = ""
+	}
+	return o.keyFor(all)
+}
+
+func (o Options) keyFor(artifacts []Artifact) (string, error) {
 	h := sha256.New()
 	fmt.Fprintf(h, "recipe %s %s %s\n", recipe, o.origin(), o.Arch)
-	for _, a := range catalog(o.Set) {
+	for _, a := range artifacts {
 		fmt.Fprintf(h, "%s %s %s\n", a.Name, a.Version, a.File)
+		if a.Recipe != "" {
+			fmt.Fprintf(h, "recipe %s\n", a.Recipe)
+		}
 	}
 	for _, project := range projects(o.Set) {
 		if err := hashModule(h, project); err != nil {

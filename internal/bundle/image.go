@@ -52,6 +52,13 @@ func accounts() []entry {
 	}
 }
 
+// protocols are the names by which nft writes protocols. Without them it writes numbers,
+// and kube-proxy, which compares what it reads with names, takes every service that is
+// there when it starts for an old one and removes it.
+func protocols() entry {
+	return entry{Path: "/etc/protocols", Content: "icmp\t1\tICMP\ntcp\t6\tTCP\nudp\t17\tUDP\nipv6-icmp\t58\tIPv6-ICMP\nsctp\t132\tSCTP\n", Mode: 0o644}
+}
+
 // writeImage writes a docker-archive to out and returns the image's ID. work is
 // a folder for the layers.
 func writeImage(out, work string, spec imageSpec, layers [][]entry) (id string, err error) {

@@ -25,6 +25,7 @@ type Artifact struct {
 	Roles   []string `json:"roles,omitempty"`   // inventory roles that need it; empty: all
 	Image   string   `json:"image,omitempty"`   // full reference: "registry.k8s.io/kube-apiserver:v1.36.3"
 	ImageID string   `json:"imageID,omitempty"` // digest of the image's config, "sha256:…"
+	Recipe  string   `json:"recipe,omitempty"`  // how it is made, where that has changed since the recipe of all
 }
 
 // Demo reports whether it is an image of the demo workload, which a cluster runs

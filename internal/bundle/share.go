@@ -19,12 +19,14 @@ func (o Options) siblings() []string {
 	for _, set := range variants() {
 		other := o
 		other.Set = set
-		key, err := other.key()
-		if err != nil {
-			continue
-		}
-		if dir := filepath.Join(root, key); dir != o.Dir && (isFile(filepath.Join(dir, manifestName)) || isFile(filepath.Join(dir, partialName))) {
-			out = append(out, dir)
+		for _, name := range []func() (string, error){other.key, other.formerKey} {
+			key, err := name()
+			if err != nil {
+				continue
+			}
+			if dir := filepath.Join(root, key); dir != o.Dir && (isFile(filepath.Join(dir, manifestName)) || isFile(filepath.Join(dir, partialName))) {
+				out = append(out, dir)
+			}
 		}
 	}
 	return out

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -56,6 +57,31 @@ func sameFile(t *testing.T, a, b *Bundle, name string) bool {
 		t.Fatal(name, okX, okY, err)
 	}
 	return os.SameFile(left, right)
+}
+
+// A folder from before an image got a recipe of its own gives everything but that image.
+func TestChangedRecipeMakesOnlyItsImagesAnew(t *testing.T) {
+	root := t.TempDir()
+	before, _ := fillSet(t, root, "v1.36.3")
+	set, _ := versions.For("v1.36.3")
+	former, err := Options{Set: set, Arch: "amd64", From: Source}.formerKey()
+	if err != nil || former == filepath.Base(before.Dir) {
+		t.Fatal(former, err)
+	}
+	if err = os.Rename(before.Dir, filepath.Join(root, former)); err != nil {
+		t.Fatal(err)
+	}
+	manifest := filepath.Join(root, former, manifestName)
+	raw, err := os.ReadFile(manifest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err = os.WriteFile(manifest, regexp.MustCompile(`,\s*"recipe": "2"`).ReplaceAll(raw, nil), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, made := fillSet(t, root, "v1.36.3"); made != 2 {
+		t.Errorf("%d made, expected kube-proxy and flannel", made)
+	}
 }
 
 func TestSetsStoreWhatTheyHaveInCommonOnce(t *testing.T) {

@@ -66,8 +66,8 @@ func (t *toolbox) collect(ctx context.Context, note func(string)) ([]entry, erro
 	if err != nil {
 		return nil, fmt.Errorf("collect network tools: %w", err)
 	}
-	t.files = files
-	return files, nil
+	t.files = append(files, protocols())
+	return t.files, nil
 }
 
 func hasAll(root string, paths []string) bool {

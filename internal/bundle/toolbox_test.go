@@ -89,3 +89,20 @@ func TestToolsThatCannotBeFetchedNameThePackages(t *testing.T) {
 		t.Errorf("error %v, hint %q", err, remote.HintOf(err))
 	}
 }
+
+// nft reads the names of protocols from a file that is in no package of the tools.
+func TestToolsHaveTheNamesOfProtocols(t *testing.T) {
+	if !hasAll("/", toolPrograms) {
+		testneeds.Missing(t, "nft, conntrack or iptables is not here")
+	}
+	files, err := (&toolbox{root: "/"}).collect(t.Context(), func(string) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		if f.Path == "/etc/protocols" && strings.Contains(f.Content, "tcp\t6\t") && strings.Contains(f.Content, "udp\t17\t") {
+			return
+		}
+	}
+	t.Error("/etc/protocols is not among them, or lacks tcp or udp")
+}
