@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"hactl/internal/remote"
+	"hactl/internal/testneeds"
 )
 
 // sh runs a script as a host would.
@@ -28,12 +29,12 @@ var targets atomic.Int32
 func target(t *testing.T) (name, mark string, cmd *exec.Cmd) {
 	t.Helper()
 	if _, err := os.Stat("/proc/self/stat"); err != nil {
-		t.Skip("needs /proc")
+		testneeds.Missing(t, "no /proc here: %v", err)
 	}
 	name = fmt.Sprintf("drill%d.%d", os.Getpid()%100000, targets.Add(1))
 	self, err := exec.LookPath("sleep")
 	if err != nil {
-		t.Skip("needs sleep")
+		testneeds.Missing(t, "no sleep here: %v", err)
 	}
 	path := filepath.Join(t.TempDir(), name)
 	// By another process: a program that this one writes cannot be started while a
@@ -169,7 +170,7 @@ func TestEveryFaultCanBeUndoneAndProved(t *testing.T) {
 func TestCutRulesLoadAndUndo(t *testing.T) {
 	t.Parallel()
 	if _, err := sh(t, "command -v nft unshare && unshare -n nft list tables"); err != nil {
-		t.Skip("needs root, nft and network namespaces")
+		testneeds.Missing(t, "nft does not run in a network namespace here: %v", err)
 	}
 	for _, vip := range []string{"10.0.0.100", "fd00::100"} {
 		friend := netip.MustParseAddr(strings.TrimSuffix(vip, "0"))

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"hactl/internal/remote"
+	"hactl/internal/testneeds"
 )
 
 func TestWatchLineKnowsItsTwoFormsAndIgnoresTheRest(t *testing.T) {
@@ -101,7 +102,7 @@ func TestStateThatIsOlderThanAnEventIsDropped(t *testing.T) {
 func TestWatchScriptTellsAnAddressComingAndGoing(t *testing.T) {
 	t.Parallel()
 	if _, err := sh(t, "command -v ip unshare && unshare -n ip link"); err != nil {
-		t.Skip("needs root, ip and network namespaces")
+		testneeds.Missing(t, "ip does not run in a network namespace here: %v", err)
 	}
 	cmd := exec.Command("unshare", "-n", "sh", "-c", "ip link set lo up\n( sleep 0.3; ip addr add 10.9.9.9/32 dev lo; sleep 0.3; ip addr del 10.9.9.9/32 dev lo ) &\n"+watchScript("10.9.9.9", 1))
 	out, err := cmd.Output()
