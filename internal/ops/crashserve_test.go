@@ -252,17 +252,12 @@ func serveEtcd(t *testing.T, inv *inventory.Inventory, m *pki.Material) string {
 	return addr
 }
 
-func serveMembers(t *testing.T, inv *inventory.Inventory, m *pki.Material) (string, *members) {
-	t.Helper()
-	all := &members{leader: 1}
-	for i, h := range inv.Masters() {
-		all.list = append(all.list, &pb.Member{ID: uint64(i + 1), Name: h.Name, PeerURLs: []string{etcd.PeerURL(h)}})
-	}
+// memberServer is a server that shows the certificate of the member that is asked, and
+// takes only clients of the members' CA.
+func memberServer(m *pki.Material) *grpc.Server {
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM(m.EtcdCA.CertPEM)
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	srv := grpc.NewServer(grpc.Creds(credentials.NewTLS(&tls.Config{
+	return grpc.NewServer(grpc.Creds(credentials.NewTLS(&tls.Config{
 		MinVersion: tls.VersionTLS12, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: pool, NextProtos: []string{"h2"},
 		GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 			pair, err := m.EtcdServer(hello.ServerName)
@@ -273,6 +268,17 @@ func serveMembers(t *testing.T, inv *inventory.Inventory, m *pki.Material) (stri
 			return &c, err
 		},
 	})))
+}
+
+func serveMembers(t *testing.T, inv *inventory.Inventory, m *pki.Material) (string, *members) {
+	t.Helper()
+	all := &members{leader: 1}
+	for i, h := range inv.Masters() {
+		all.list = append(all.list, &pb.Member{ID: uint64(i + 1), Name: h.Name, PeerURLs: []string{etcd.PeerURL(h)}})
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	srv := memberServer(m)
 	pb.RegisterClusterServer(srv, all)
 	pb.RegisterMaintenanceServer(srv, all)
 	store := &keys{content: map[string][]byte{}}

@@ -2,8 +2,6 @@ package ops
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -16,7 +14,6 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/peer"
 
@@ -144,21 +141,9 @@ func (v *voters) MemberPromote(_ context.Context, r *pb.MemberPromoteRequest) (*
 // serve starts the members of a world.
 func (v *voters) serve(t *testing.T, m *pki.Material) {
 	t.Helper()
-	pool := x509.NewCertPool()
-	pool.AppendCertsFromPEM(m.EtcdCA.CertPEM)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
-	srv := grpc.NewServer(grpc.Creds(credentials.NewTLS(&tls.Config{
-		MinVersion: tls.VersionTLS12, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: pool, NextProtos: []string{"h2"},
-		GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-			pair, err := m.EtcdServer(hello.ServerName)
-			if err != nil {
-				return nil, err
-			}
-			c, err := tls.X509KeyPair(pair.CertPEM, pair.KeyPEM)
-			return &c, err
-		},
-	})))
+	srv := memberServer(m)
 	pb.RegisterClusterServer(srv, v)
 	pb.RegisterMaintenanceServer(srv, v)
 	go func() { _ = srv.Serve(ln) }()
