@@ -86,7 +86,7 @@ func (x *restore) fence(ctx context.Context, s *session) (*plan.Plan, error) {
 			return nil, err
 		}
 	}
-	if err := x.choose(ctx, s, begun); err != nil {
+	if err := x.choose(s, begun); err != nil {
 		return nil, err
 	}
 	if x.DryRun {
@@ -163,7 +163,7 @@ func (x *restore) look(ctx context.Context, s *session) error {
 
 // choose verifies the snapshot and decides the generation: the next one, or that of a
 // restore which was begun from the same snapshot.
-func (x *restore) choose(ctx context.Context, s *session, begun map[string][2]string) error {
+func (x *restore) choose(s *session, begun map[string][2]string) error {
 	id := s.material.Identity
 	if x.File == "" {
 		return exitcode.With(exitcode.Unsafe, remote.Hint(fmt.Errorf("a restore is under way, and which snapshot it is from is not known"), "name the snapshot: hactl restore FILE"))

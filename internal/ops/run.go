@@ -125,7 +125,7 @@ func (op operation) run(ctx context.Context, r Request, o Options) (*Result, err
 		res.LeftOut, res.Trips = s.leftOut, s.trips()
 		return res, nil
 	}
-	return res, s.verify(ctx, op, o, res)
+	return res, s.verify(ctx, op, res)
 }
 
 // phase plans, shows, confirms and applies one phase, whose look began at the time
@@ -208,7 +208,7 @@ func (s *session) confirm(ctx context.Context, p *plan.Plan, o Options, kept str
 }
 
 // verify waits until the cluster is healthy, without the hosts that were left out.
-func (s *session) verify(ctx context.Context, op operation, o Options, res *Result) error {
+func (s *session) verify(ctx context.Context, op operation, res *Result) error {
 	start := time.Now()
 	defer func() { res.Path = append(res.Path, plan.Timing{Stage: "verify", Start: start, End: time.Now()}) }()
 	res.LeftOut = s.leftOut
