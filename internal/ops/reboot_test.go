@@ -237,7 +237,7 @@ func (w *rebootWorld) call(name string, c remote.Call) (*remote.Result, error) {
 				out += "\nmark " + mark + "\nrun " + run
 			}
 			return plan.Answer{Out: out}
-		case shutOut(&inventory.Host{}).Look[0].Script:
+		case shutOut(&inventory.Host{Role: inventory.Worker}).Look[0].Script, shutOut(&inventory.Host{Role: inventory.ControlPlane}).Look[0].Script:
 			return plan.Answer{Out: map[bool]string{true: "ok", false: "run: etcd kubelet"}[h.out]}
 		case look:
 			return plan.Answer{Out: map[bool]string{true: "it runs", false: "ok"}[h.api]}

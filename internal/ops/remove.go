@@ -122,9 +122,18 @@ func (s *session) mayLeave(ctx context.Context, h *inventory.Host, rest *invento
 	return nil
 }
 
+// unitsOf are the units that hactl runs on a host of the role. A worker may have an etcd
+// or a keepalived of another's.
+func unitsOf(r inventory.Role) string {
+	if r == inventory.ControlPlane {
+		return "kubelet keepalived hactl-prober hactl-network hactl-snapshot.timer etcd"
+	}
+	return "kubelet hactl-network"
+}
+
 // shutOut stops what hactl runs on a host, now and at its next boot. Files stay.
 func shutOut(h *inventory.Host) plan.Step {
-	const units = "kubelet keepalived hactl-prober hactl-network etcd"
+	units := unitsOf(h.Role)
 	return plan.Script{
 		ID: plan.ID("remove/" + h.Name + "/programs"), Host: h.Name, Title: "programs", Op: plan.Delete,
 		Look: `r=
