@@ -110,6 +110,7 @@ func buildImage(ctx context.Context, p program, spec imageSpec, tools *toolbox, 
 		}
 		layers = append(layers, files)
 	}
+	note("compiling")
 	bin := filepath.Join(work, "binary")
 	if err := p.build(ctx, spec.Arch, bin, note); err != nil {
 		return "", err
