@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"hactl/internal/lab"
+	"hactl/internal/versions"
 )
 
 // olderCommit is the last one before clusters had an identity of their own.
@@ -43,12 +44,16 @@ func olderHactl(t *testing.T) string {
 	return filepath.Join(dir, "bin", "hactl")
 }
 
-// TestClusterOfAnOlderHactlIsTakenOver brings a cluster up with a hactl that knows no
-// identity, and goes on with this one.
-func TestClusterOfAnOlderHactlIsTakenOver(t *testing.T) {
-	inTurn(t)
+// olderCluster is a cluster of three masters and a worker that an older hactl brought up,
+// which this one goes on with. before is what its hosts were made of before that.
+func olderCluster(t *testing.T) (r *rig, before map[string][]string, members []memberStart) {
+	t.Helper()
 	older := olderHactl(t)
-	r := newRig(t, lab.Config{Name: nextName("older"), Masters: 3, Workers: 1})
+	r = newRig(t, lab.Config{Name: nextName("older"), Masters: 3, Workers: 1})
+	before = map[string][]string{}
+	for _, h := range r.everyHost() {
+		before[h] = r.image(t, h)
+	}
 	ours := r.bin
 	r.bin = older
 	r.inventory(t, "inventory.yaml", func(s string) string {
@@ -57,9 +62,44 @@ func TestClusterOfAnOlderHactlIsTakenOver(t *testing.T) {
 	})
 	r.must(t, 0, "up", "--yes")
 	r.nodesReady(t, 4)
-	r.kubectlDoes(t, "create", "configmap", "kept", "--from-literal=written=before")
-	members := r.etcdStarts(t)
+	members = r.etcdStarts(t)
 	r.bin = ours
+	return r, before, members
+}
+
+// TestOlderClusterIsUpgradedAndReset takes a cluster of an older hactl over, upgrades it by
+// a patch, and resets every host: each is as it was before the older hactl.
+func TestOlderClusterIsUpgradedAndReset(t *testing.T) {
+	inTurn(t)
+	r, before, _ := olderCluster(t)
+	r.must(t, 0, "up", "--yes")
+	r.converges(t, 4)
+	then(t, "every host gets a newer patch", func(t *testing.T) {
+		newer := strings.TrimSuffix(versions.Default, "3") + "4"
+		dir := t.TempDir()
+		stamped(t, dir, newer)
+		r.withBundle(t, dir, newer)
+		took(t, "upgrade of a cluster that was taken over", r.measured(t, "upgrade").took)
+		r.nodesReady(t, 4)
+		r.runsOnly(t, newer, "v3.6.16", "v2.2.1")
+		r.inSync(t)
+	})
+	then(t, "every host is as it was, but for logs and hactl's own folder", func(t *testing.T) {
+		took(t, "reset of four hosts that were taken over", r.must(t, 0, "reset", "--all", "--packages", "--cluster", r.Name()).took)
+		for _, h := range r.everyHost() {
+			if d := imageDiffers(before[h], r.image(t, h)); len(d) > 0 {
+				t.Errorf("%s differs in %d lines:\n%s", h, len(d), strings.Join(d, "\n"))
+			}
+		}
+	})
+}
+
+// TestClusterOfAnOlderHactlIsTakenOver brings a cluster up with a hactl that knows no
+// identity, and goes on with this one.
+func TestClusterOfAnOlderHactlIsTakenOver(t *testing.T) {
+	inTurn(t)
+	r, _, members := olderCluster(t)
+	r.kubectlDoes(t, "create", "configmap", "kept", "--from-literal=written=before")
 
 	then(t, "the plan names what changes and nothing else", func(t *testing.T) {
 		allowed := []string{

@@ -18,6 +18,7 @@ import (
 var core = []string{
 	"TestUpGoesOnAfterKillsAndALostHost",
 	"TestBringUp",
+	"TestPatchUpgradeThenAWorkerLeaves",
 	"TestDrillOfThreeFaults",
 	"TestFirstMasterPoweredOff",
 	"TestRebootOfEveryHost",
@@ -94,6 +95,8 @@ var extended = []string{
 	"TestUpgradeKilledAgainAndAgainIsCompleted",
 	"TestUpgradeThatDoesNotComeUpIsPutBack",
 	"TestUpgradeIsAborted",
+	"TestUpgradeOfFiveMastersStopsAtAPowerCut",
+	"TestOlderClusterIsUpgradedAndReset",
 	// Other hosts, logins, networks.
 	"TestDebMakesAHostTheOperatorsMachine",
 	"TestOneMasterByEveryLoginThenGrownToThree",

@@ -3,11 +3,13 @@
 package e2e
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
 
 	"hactl/internal/lab"
+	"hactl/internal/versions"
 )
 
 // versioned writes an inventory that names these versions: "kubernetes: v1.36.3".
@@ -16,6 +18,17 @@ func (r *rig) versioned(t *testing.T, versions ...string) {
 	r.inventory(t, "inventory.yaml", func(s string) string {
 		return s + "versions:\n  " + strings.Join(versions, "\n  ") + "\n"
 	})
+}
+
+// withBundle writes an inventory that names this version of Kubernetes and the folder of
+// its bundle.
+func (r *rig) withBundle(t *testing.T, dir, kubernetes string) {
+	t.Helper()
+	r.inventory(t, "inventory.yaml", func(s string) string { return bundled(s, dir, kubernetes) })
+}
+
+func bundled(inventory, dir, kubernetes string) string {
+	return strings.Replace(inventory, "artifacts:\n", "artifacts:\n  bundle: "+dir+"\n", 1) + "versions:\n  kubernetes: " + kubernetes + "\n"
 }
 
 // olderRig is a cluster of three masters and a worker that runs these versions.
@@ -58,7 +71,7 @@ func (r *rig) runsOnly(t *testing.T, kubernetes, etcd, containerd string) {
 			t.Errorf("%s runs only %s", h, out)
 		}
 	}
-	if got := r.kubectlSays(t, "get", "nodes", "-o", "jsonpath={.items[*].status.nodeInfo.kubeletVersion}"); strings.ReplaceAll(got, kubernetes, "") != "   " {
+	if got := r.kubectlSays(t, "get", "nodes", "-o", "jsonpath={.items[*].status.nodeInfo.kubeletVersion}"); strings.TrimSpace(strings.ReplaceAll(got, kubernetes, "")) != "" || got == "" {
 		t.Errorf("the nodes are of %s, want %s", got, kubernetes)
 	}
 	if got := r.kubectlSays(t, "get", "-n", "kube-system", "cm", "kubeadm-config", "-o", "jsonpath={.data.ClusterConfiguration}"); !strings.Contains(got, "kubernetesVersion: "+kubernetes+"\n") {
@@ -81,6 +94,37 @@ func (r *rig) upgradesTo(t *testing.T, what string, versions ...string) {
 		t.Errorf("a second upgrade has something to do: %s", res)
 	}
 	r.inSync(t)
+}
+
+// TestPatchUpgradeThenAWorkerLeaves is the way of a cluster in the core: it comes up with an
+// older patch, is upgraded, and a worker is removed and reset. The older patch is the
+// default one under another name, so that nothing else has to be built.
+func TestPatchUpgradeThenAWorkerLeaves(t *testing.T) {
+	inTurn(t)
+	older := strings.TrimSuffix(versions.Default, "3") + "2"
+	dir := t.TempDir()
+	stamped(t, dir, older)
+	r := newRig(t, lab.Config{Name: nextName("patch"), Masters: 3, Workers: 1})
+	before := r.image(t, "worker-1")
+	r.withBundle(t, dir, older)
+	took(t, "up of the older patch", r.must(t, 0, "up", "--yes").took)
+	r.nodesReady(t, 4)
+	r.runsOnly(t, older, "v3.6.16", "v2.2.1")
+	then(t, "every host gets the newer patch", func(t *testing.T) {
+		r.upgradesTo(t, "upgrade of a patch", "kubernetes: "+versions.Default)
+		r.runsOnly(t, versions.Default, "v3.6.16", "v2.2.1")
+	})
+	then(t, "a worker leaves, and is as it was before", func(t *testing.T) {
+		r.must(t, 7, "reset", "worker-1", "--yes")
+		took(t, "removal of a worker", r.measured(t, "remove", "worker-1").took)
+		r.nodesReady(t, 3)
+		took(t, "reset of a worker", r.must(t, 0, "reset", "worker-1", "--yes", "--packages").took)
+		if d := imageDiffers(before, r.image(t, "worker-1")); len(d) > 0 {
+			t.Errorf("worker-1 differs in %d lines:\n%s", len(d), strings.Join(d, "\n"))
+		}
+		r.forgets(t, "worker-1")
+		r.inSync(t)
+	})
 }
 
 // TestUpgradeOfAPatch is the usual upgrade: a patch of Kubernetes.
@@ -166,4 +210,70 @@ func TestUpgradeIsAborted(t *testing.T) {
 	r.runsOnly(t, "v1.36.3", "v3.6.16", "v2.2.1")
 	r.versioned(t, "kubernetes: v1.36.3", "etcd: v3.6.16")
 	r.inSync(t)
+}
+
+// TestUpgradeOfFiveMastersStopsAtAPowerCut upgrades five masters that have IPv6 addresses
+// only, as a user with sudo and through a bastion. When another master than the one at work
+// loses power, no further one is begun; the next run completes it. In the end all are reset.
+func TestUpgradeOfFiveMastersStopsAtAPowerCut(t *testing.T) {
+	inTurn(t)
+	newer := strings.TrimSuffix(versions.Default, "3") + "4"
+	dir := t.TempDir()
+	stamped(t, dir, newer)
+	r := newRig(t, lab.Config{Name: nextName("five"), Masters: 5, IPv6: true, Bastion: true})
+	masters := r.names(lab.Master)
+	before := map[string][]string{}
+	for _, m := range masters {
+		before[m] = r.image(t, m)
+	}
+	asOps := func(s string) string { return strings.Replace(s, "  user: root\n", "  user: ops\n", 1) }
+	r.inventory(t, "inventory-bastion.yaml", asOps)
+	took(t, "up of five masters through a bastion", r.must(t, 0, "up", "--yes").took)
+	r.nodesReady(t, 5)
+	r.inventory(t, "inventory-bastion.yaml", func(s string) string { return bundled(asOps(s), dir, newer) })
+	upgraded := func() (new, old []string) {
+		for _, m := range masters {
+			if out, err := r.Output(t.Context(), m, "ctr -n k8s.io containers ls | grep -c kube-apiserver:"+newer); err == nil && strings.TrimSpace(out) != "0" {
+				new = append(new, m)
+			} else {
+				old = append(old, m)
+			}
+		}
+		return new, old
+	}
+	then(t, "another master loses power: no further one is begun", func(t *testing.T) {
+		x := r.start(t, nil, "upgrade", "--yes")
+		var lost string
+		eventually(t, "a first apiserver of the newer version", func() error {
+			new, old := upgraded()
+			if len(new) == 0 {
+				return errors.New("none yet")
+			}
+			lost = old[len(old)-1]
+			return nil
+		})
+		labInject(t, r.Lab, lab.Off, lost)
+		res := x.wait(t)
+		if res.code == 0 || !strings.Contains(res.err, "hint: ") {
+			t.Errorf("%s is without power: %s", lost, res)
+		}
+		if new, _ := upgraded(); len(new) > 2 {
+			t.Errorf("%s went on with %s after %s had lost power", "upgrade", new, lost)
+		}
+		labInject(t, r.Lab, lab.Boot, lost)
+		r.nodesReady(t, 5)
+	})
+	then(t, "the next run completes it", func(t *testing.T) {
+		took(t, "upgrade of five masters that goes on", r.measured(t, "upgrade").took)
+		r.runsOnly(t, newer, "v3.6.16", "v2.2.1")
+		r.inSync(t)
+	})
+	then(t, "every host is as it was", func(t *testing.T) {
+		took(t, "reset of five masters", r.must(t, 0, "reset", "--all", "--packages", "--cluster", r.Name()).took)
+		for _, m := range masters {
+			if d := imageDiffers(before[m], r.image(t, m)); len(d) > 0 {
+				t.Errorf("%s differs in %d lines:\n%s", m, len(d), strings.Join(d, "\n"))
+			}
+		}
+	})
 }
