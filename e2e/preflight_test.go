@@ -120,6 +120,16 @@ func TestPreflightOfARunningClusterPasses(t *testing.T) {
 	r.owner(t)
 }
 
+// hardenHosts makes hosts without perl, and with a /run from which nothing can be
+// started, as Debian's initramfs mounts it.
+func (r *rig) hardenHosts(t *testing.T) {
+	t.Helper()
+	for _, h := range r.everyHost() {
+		labOutput(t, r.Lab, h, `rm -f /usr/bin/perl*; mount -o remount,noexec /run; ! command -v perl
+cp /bin/true /run/e2e-true; ! /run/e2e-true 2>/dev/null; rm /run/e2e-true`)
+	}
+}
+
 // TestPreflightHearsVRRP has bare hosts, a firewall in each place where one can
 // be, and a stranger's keepalived.
 func TestPreflightHearsVRRP(t *testing.T) {
@@ -133,10 +143,16 @@ func TestPreflightHearsVRRP(t *testing.T) {
 					a.addr[h.Name] = h.Address6
 				}
 			}
+			r.hardenHosts(t)
 			then(t, "bare hosts pass", r.preflight)
 			a.firewalls(t, six)
 			a.strangers(t, six)
 			then(t, "nothing is left of it", r.preflight)
+			for _, h := range r.everyHost() {
+				if left := labOutput(t, r.Lab, h, "ls -d /run/hactl* /opt/hactl* 2>/dev/null || :"); left != "" {
+					t.Errorf("left on %s: %s", h, left)
+				}
+			}
 		})
 	}
 }
@@ -175,7 +191,7 @@ func (a vrrpLab) firewalls(t *testing.T, six bool) {
 		{"all that comes to a host", "inet", "input", "meta l4proto 112", "master-2",
 			"VRRP (IP protocol 112) from " + who("master-1") + ", " + who("master-3") + " arrives, and a firewall on this host drops it", preflight.Weak},
 		{"what a host sends to one other", "inet", "output", fmt.Sprintf(to, a.addr["master-1"]), "master-2",
-			"VRRP (IP protocol 112) cannot be sent to " + who("master-1") + ": Operation not permitted", preflight.Passed},
+			"VRRP (IP protocol 112) cannot be sent to " + who("master-1") + ": operation not permitted", preflight.Passed},
 		{"the wire between two hosts", "netdev", "ingress device eth0", fmt.Sprintf(from, a.addr["master-2"]), "master-3",
 			"VRRP (IP protocol 112) from " + who("master-2") + " does not arrive", preflight.Passed},
 	} {

@@ -26,6 +26,9 @@ func run() error {
 	inPod := flag.Bool("probe", false, "be the probe of this host, in a pod")
 	ask := flag.Bool("ask", false, "put the question on stdin to the probe of this host")
 	flag.Parse()
+	if known, err := preflight(flag.Args()); known {
+		return err
+	}
 	switch {
 	case *inPod:
 		return probe()

@@ -50,9 +50,18 @@ func Preflight(ctx context.Context, r Request, ignore []string) (*preflight.Repo
 		return nil, err
 	}
 	s.secrets(m)
-	in := &preflight.Cluster{Inv: s.inv, Hosts: s.hosts, Down: s.down, TakeOver: s.takeOver, Ask: askOthers(s.inv)}
+	in := &preflight.Cluster{Inv: s.inv, Hosts: s.hosts, Down: s.down, TakeOver: s.takeOver, Ask: askOthers(s.inv), Helper: preflightHelper()}
 	s.addKnown(in)
 	return preflight.Run(ctx, in, ignore), nil
+}
+
+// preflightHelper is the hactl-network that preflight runs on masters.
+func preflightHelper() preflight.Helper {
+	p, err := networkProgram()
+	if err != nil {
+		return preflight.Helper{Absent: err}
+	}
+	return preflight.Helper{Local: p.Path, SHA256: p.SHA256, Installed: p.On()}
 }
 
 // addKnown gives a preflight what this machine knows: the store's CAs, where there

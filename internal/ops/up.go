@@ -178,7 +178,7 @@ func (s *session) look(ctx context.Context) (*plan.Plan, error) {
 func (s *session) preflightOf() *preflight.Cluster {
 	there := *s.inv
 	there.Hosts = slices.DeleteFunc(slices.Clone(there.Hosts), func(h inventory.Host) bool { return s.hosts[h.Name] == nil })
-	return &preflight.Cluster{Inv: &there, Hosts: s.hosts, TakeOver: s.takeOver, Ask: askOthers(&there)}
+	return &preflight.Cluster{Inv: &there, Hosts: s.hosts, TakeOver: s.takeOver, Ask: askOthers(&there), Helper: preflightHelper()}
 }
 
 // mayStart runs preflight on what is connected: errors stop, the rest is noted.

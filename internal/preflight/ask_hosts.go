@@ -44,7 +44,7 @@ func (c *Cluster) takes(hosts []*inventory.Host) func(context.Context) probed {
 		var mu sync.Mutex
 		p := probed{map[string]*probe{}, map[string]error{}}
 		everyHost(hosts, func(i int, h *inventory.Host) {
-			got, err := takeProbe(ctx, c.Hosts[h.Name], preludes[i])
+			got, err := c.Helper.probe(ctx, c.Hosts[h.Name], preludes[i])
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {
@@ -136,18 +136,19 @@ func everyHost(hosts []*inventory.Host, f func(int, *inventory.Host)) {
 // prelude sets the variables of the probe for a host. Workers have no etcd and
 // no VIP.
 func (c *Cluster) prelude(h *inventory.Host) string {
-	var dir, vip, iface, own, peers, vrrp string
+	var dir, vip, iface, own, peers string
 	if h.Role == inventory.ControlPlane {
 		dir, vip = c.Inv.Etcd.DataDir, c.Inv.VIP.Address.String()
 		if h.PrivateAddress.IsValid() {
-			iface, own, peers, vrrp = cmp.Or(h.Interface, c.Inv.VIP.Interface), h.PrivateAddress.String(), c.vrrpPeers(h), vrrpProgram
+			iface, own, peers = cmp.Or(h.Interface, c.Inv.VIP.Interface), h.PrivateAddress.String(), c.vrrpPeers(h)
 		}
 	}
 	foreign := ""
 	if c.Ask != nil {
 		foreign = c.Ask(h).Script()
 	}
-	vars := []string{"DIR", dir, "VIP", vip, "IFACE", iface, "OWN", own, "PEERS", peers, "LISTEN", listenFor, "MOST", listenMost, "VRRP", vrrp, "PODS", c.Inv.Network.PodSubnet.String(), "OTHERS", foreign}
+	vars := []string{"DIR", dir, "VIP", vip, "IFACE", iface, "OWN", own, "PEERS", peers, "LISTEN", listenFor, "MOST", listenMost, "PODS", c.Inv.Network.PodSubnet.String(), "OTHERS", foreign}
+	vars = append(vars, c.Helper.vars()...)
 	var b strings.Builder
 	for v := range slices.Chunk(vars, 2) {
 		fmt.Fprintf(&b, "%s=%s\n", v[0], remote.Quote(v[1]))

@@ -192,7 +192,7 @@ var broken = []struct {
 		c.dials = nil
 		c.probes["master-1"].VRRP.Adverts = []vrrpAdvert{advert(stranger, 51)}
 	}, Error, "master-1", "192.0.2.200"},
-	{"vrid", "no ears", func(c *Cluster) { deaf(c, "master-2") }, Unknown, "master-2", "no perl"},
+	{"vrid", "no ears", func(c *Cluster) { deaf(c, "master-2") }, Unknown, "master-2", "does not run"},
 	{"vrid", "no interface", func(c *Cluster) { c.probes["master-2"].VRRP = heard{} }, Unknown, "master-2", "interface"},
 	{"vrrp", "a firewall on the way", func(c *Cluster) { notLetIn(c, "master-1", "master-3", false) }, Error, "master-3", "from master-1 (192.0.2.11) does not arrive"},
 	{"vrrp", "a firewall on the host", func(c *Cluster) { notLetIn(c, "master-1", "master-3", true) }, Error, "master-3", "from master-1 (192.0.2.11) arrives, and a firewall on this host"},
@@ -208,7 +208,7 @@ var broken = []struct {
 		deaf(c, "master-1")
 		c.Facts["master-1"].Firewall.Nft = nftDrop
 	}, Warning, "master-1", "112"},
-	{"vrrp", "nothing can be sent", func(c *Cluster) { deaf(c, "master-1") }, Unknown, "master-1", "no perl"},
+	{"vrrp", "nothing can be sent", func(c *Cluster) { deaf(c, "master-1") }, Unknown, "master-1", "does not run"},
 	{"vrrp", "two owners, and nothing can be sent", func(c *Cluster) {
 		deaf(c, "master-1")
 		for _, m := range c.Inv.Masters() {
@@ -297,7 +297,7 @@ func run(c *Cluster) {
 
 // deaf is a host on which nothing could be sent or heard.
 func deaf(c *Cluster, name string) {
-	c.probes[name].VRRP = heard{Why: "there is no perl on the host"}
+	c.probes[name].VRRP = heard{Why: "hactl-network does not run on the host"}
 }
 
 // notLetIn takes the probes of one host to another away: on the wire, or past it.
@@ -531,7 +531,7 @@ func TestProbeIsToldWhatTheHostHasPartIn(t *testing.T) {
 	if p := c.prelude(&c.Inv.Hosts[1]); !strings.Contains(p, "IFACE=eth7\n") {
 		t.Errorf("with an interface:\n%s", p)
 	}
-	if p := c.prelude(&c.Inv.Hosts[3]); !strings.Contains(p, "DIR=''\n") || !strings.Contains(p, "OWN=''\n") || !strings.Contains(p, "VIP=''\n") || !strings.Contains(p, "VRRP=''\n") || !strings.Contains(p, "MASTER=") {
+	if p := c.prelude(&c.Inv.Hosts[3]); !strings.Contains(p, "DIR=''\n") || !strings.Contains(p, "OWN=''\n") || !strings.Contains(p, "VIP=''\n") || !strings.Contains(p, "MASTER=") {
 		t.Errorf("worker:\n%s", p)
 	}
 }

@@ -1,6 +1,7 @@
 // Package preflight looks at the hosts before anything is changed: whether each
 // can carry its part, and whether they can work together. It is read-only but
-// for one scratch file beside etcd's data, removed again.
+// for one scratch file beside etcd's data and a program in /run of masters that do
+// not have it yet; both are removed again.
 //
 // The checks are in list.go. A check that could not look says unknown, which is
 // never the same as passed.
@@ -62,6 +63,8 @@ type Cluster struct {
 	// is no store yet.
 	EtcdCluster string
 
+	// Helper is sent to masters that lack it.
+	Helper Helper
 	// Ask is what others may have on a host; nil: nothing is asked. See internal/others.
 	Ask func(*inventory.Host) others.Ask
 	// Leaving are hosts of Inv that are about to leave the cluster: they are known, and what

@@ -24,8 +24,8 @@ const (
 	probeTimeout = 10 * time.Second
 	maxProbe     = 256 << 10
 	maxWord      = 128
-	listenFor    = "1.1" // seconds; adverts come every second or more often with the settings that most people keep
-	listenMost   = "3"   // seconds, for masters that do not hear one another: they may have begun seconds apart
+	listenFor    = "1.1s" // adverts come every second or more often with the settings that most people keep
+	listenMost   = "3s"   // for masters that do not hear one another: they may have begun seconds apart
 )
 
 // probe is what the second look at a host found.
@@ -38,6 +38,8 @@ type probe struct {
 	Clock    clock
 	Others   *others.Found // nil when it was not asked
 	Forward  []string      // chains that drop what is forwarded
+	// LacksHelper: nothing was looked at yet, because hactl-network has to be sent first.
+	LacksHelper bool
 }
 
 // clock is a host's clock against the operator's.
@@ -108,6 +110,8 @@ func parseProbe(out string, sent, received time.Time) (*probe, error) {
 			if v, ok := parseVersion(text); ok && len(name) < maxWord {
 				p.Versions[remote.Clean(name)] = v
 			}
+		case "helper":
+			p.LacksHelper = rest == "missing"
 		case "vip":
 			p.AskedVIP = rest == "asked"
 		case "vip-neighbour":

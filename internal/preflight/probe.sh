@@ -1,28 +1,48 @@
 # The second look at a host: what takes time to find out. The caller sets DIR
 # (etcd's data folder or "", made or not), VIP, OWN (this host's address for VRRP, ""
 # when it has no part in that), IFACE (the interface of the VIP, "" for the one with
-# that address), PEERS (the addresses of the other masters), LISTEN and MOST (seconds), VRRP (vrrp.pl),
-# OTHERS (the script of internal/others, or "") and PODS (the pod network).
+# that address), PEERS (the addresses of the other masters), LISTEN and MOST (Go durations), OTHERS (the
+# script of internal/others, or "") and PODS (the pod network). HELPER is hactl-network where hactl up
+# puts it, SENT where preflight sends it, which is removed again, MACHINE what uname -m says on hosts
+# that can run it, WITHOUT why it is not to be used, or "".
 LC_ALL=C; export LC_ALL
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin; export PATH
 exec 2>/dev/null
 T=$(mktemp -d /run/hactl-preflight.XXXXXX || mktemp -d) || exit 1
 scratch=
-trap 'rm -rf "$T"; [ -z "$scratch" ] || rm -f "$scratch"' EXIT
+trap 'rm -rf "$T"; [ "$HELPER" != "$SENT" ] || rm -f "$SENT"; [ -z "$scratch" ] || rm -f "$scratch"' EXIT
 trap 'exit 1' HUP INT TERM
 
 echo "clock $(date +%s%N)"
 
+# The program that listens for VRRP on masters. It is sent when this says that it is missing.
+if [ -n "$VIP" ] && [ -z "$WITHOUT" ]; then
+	if [ "$(uname -m)" != "$MACHINE" ]; then
+		WITHOUT="the hactl-network that is here runs on $MACHINE, the host is $(uname -m)"
+	elif [ ! -x "$HELPER" ]; then
+		HELPER=$SENT
+		[ -e "$SENT" ] || { echo "helper missing"; echo "clock-after $(date +%s%N)"; echo end; exit 0; }
+	fi
+fi
+# /run may be mounted noexec: then the program runs where it alone sees the mount without that option.
+# shellcheck disable=SC2016
+helper() {
+	"$HELPER" "$@"
+	[ $? = 126 ] && unshare -m sh -c 'mount --bind "$0" "$0" && mount -o remount,bind,exec "$0" && exec "$0" "$@"' "$HELPER" "$@"
+}
+
 # Who sends VRRP adverts on the wire, and whether VRRP passes between the masters.
-# Raw sockets, and nothing to install: perl is part of every Debian and Ubuntu.
 if [ -n "$OWN" ]; then
 	[ -n "$IFACE" ] || IFACE=$(ip -o address show to "$OWN" | { read -r _ i _ && echo "${i%%@*}"; })
-	if [ -z "$IFACE" ]; then
+	if [ -n "$WITHOUT" ]; then
+		echo "vrrp none $WITHOUT"
+	elif [ -z "$IFACE" ]; then
 		echo "vrrp none no interface has $OWN"
-	elif command -v perl >/dev/null; then
-		{ perl -e "$VRRP" "$IFACE" "$OWN" "$LISTEN" "$MOST" "$PEERS" || echo "vrrp none perl could not do it"; } >"$T/vrrp" &
 	else
-		echo "vrrp none there is no perl on the host"
+		{
+			helper vrrp "$IFACE" "$OWN" "$LISTEN" "$MOST" "$PEERS" >"$T/vrrp"
+			grep -q '^vrrp [hn]' "$T/vrrp" || echo "vrrp none hactl-network does not run on the host" >>"$T/vrrp"
+		} &
 	fi
 fi
 
@@ -30,8 +50,8 @@ fi
 # open port. Only the neighbour table tells, whatever became of the connection; what
 # it remembers of a former owner says nothing, so it is made to ask anew.
 if [ -n "$VIP" ] && [ -z "$(ip -o address show to "$VIP")" ]; then
-	if command -v bash >/dev/null; then
-		{ ip neigh flush to "$VIP"; timeout 1 bash -c ": </dev/tcp/$VIP/9"; ip neigh show to "$VIP" >"$T/vip"; } &
+	if [ -z "$WITHOUT" ]; then
+		{ ip neigh flush to "$VIP"; helper knock "$VIP"; ip neigh show to "$VIP" >"$T/vip"; } &
 	else
 		echo "vip none"
 	fi

@@ -17,7 +17,7 @@ import (
 func TestProbeMeasuresThisMachineAndLeavesNothing(t *testing.T) {
 	t.Parallel()
 	testneeds.Linux(t)
-	testneeds.Tool(t, "dd", "ip", "perl")
+	testneeds.Tool(t, "dd", "ip")
 	dir, tmp := t.TempDir(), t.TempDir()
 	h := remote.NewFake("here", func(c remote.Call) (*remote.Result, error) {
 		var out bytes.Buffer
@@ -28,7 +28,7 @@ func TestProbeMeasuresThisMachineAndLeavesNothing(t *testing.T) {
 		}
 		return &remote.Result{Stdout: out.Bytes()}, nil
 	})
-	p, err := takeProbe(t.Context(), h, "DIR="+remote.Quote(dir+"/not/made yet")+" VIP= OWN= IFACE= LISTEN=1\n")
+	p, err := takeProbe(t.Context(), h, "DIR="+remote.Quote(dir+"/not/made yet")+" VIP= OWN= IFACE=\n")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -148,7 +148,7 @@ func TestP99LeavesOutTheSlowestOfAHundred(t *testing.T) {
 
 func FuzzParseProbe(f *testing.F) {
 	f.Add(goodProbe)
-	f.Add("clock 1\nvrrp none \x1b[31mno perl\nclock-after 3\nend\n")
+	f.Add("clock 1\nvrrp none \x1b[31mno program\nclock-after 3\nend\n")
 	f.Add("clock 1\nversion \x1b[31m v1.2.3\nclock-after 3\nend\n")
 	f.Fuzz(func(t *testing.T, s string) {
 		p, err := parseProbe(s, time.Unix(0, 0), time.Unix(1, 0))

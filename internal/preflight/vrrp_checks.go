@@ -54,7 +54,7 @@ func (c *Cluster) vrrpTo(to *inventory.Host) (found, blind []Finding) {
 		return nil, one(says("the host could not be looked at").as(Unknown).on(to.Name))
 	case !t.VRRP.Heard:
 		return nil, one(says("VRRP was not tried: %s", t.VRRP.why()).as(Unknown).on(to.Name).
-			do("install perl there to have it tried, or see for yourself that IP protocol 112 passes between the masters"))
+			do("see for yourself that IP protocol 112 passes between the masters"))
 	}
 	var dropped, lost []string
 	for _, from := range c.Inv.Masters() {

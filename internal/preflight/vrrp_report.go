@@ -1,21 +1,12 @@
 package preflight
 
 import (
-	_ "embed"
 	"net/netip"
 	"strconv"
 	"strings"
 
 	"hactl/internal/remote"
 )
-
-// vrrpProgram is a few raw sockets in Perl, which Debian and Ubuntu cannot be
-// without: 3 KB in the script that runs on the host anyway, where the prober
-// would be 8.7 MB to send and to remove again. Enterprise Linux need not have
-// it; there the checks say unknown.
-//
-//go:embed vrrp.pl
-var vrrpProgram string
 
 const maxHeard = 1000 // adverts and probes that one host may report
 
