@@ -86,6 +86,7 @@ type Route struct {
 	Dest      netip.Prefix // 0.0.0.0/0 or ::/0 for the default route
 	Interface string
 	Kernel    bool // made by the kernel for an address of the interface
+	RA        bool // made by the kernel of a router advertisement
 	Pods      bool // made by hactl for the pods of another node, see PodRoutes
 }
 

@@ -92,10 +92,12 @@ has vxlan CONFIG_VXLAN
 s sysctls
 # grep, not the shell's read: that reads by the byte, and an integer of the kernel
 # gives one byte and then ends.
+# shellcheck disable=SC2046 # names of interfaces
 (cd /proc/sys && grep -Hs . net/ipv4/ip_forward net/bridge/bridge-nf-call-iptables net/bridge/bridge-nf-call-ip6tables \
 	net/ipv6/conf/all/forwarding net/ipv6/conf/all/disable_ipv6 net/ipv4/conf/all/rp_filter \
 	kernel/pid_max kernel/threads-max vm/panic_on_oom vm/overcommit_memory vm/max_map_count \
-	fs/inotify/max_user_instances fs/inotify/max_user_watches fs/file-max |
+	fs/inotify/max_user_instances fs/inotify/max_user_watches fs/file-max \
+	$(ip -o -6 route show default | sed -n 's#.* dev \([a-zA-Z0-9_.-]*\) proto ra .*#net/ipv6/conf/\1/accept_ra#p' | sort -u) |
 	while IFS=: read -r k v; do
 		[ -w "$k" ] && w=rw || w=ro
 		echo "$k $w $v"

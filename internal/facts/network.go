@@ -90,7 +90,7 @@ func (a *answer) address(f *Brief, l string) {
 // kernel ...". Kinds without a destination of that form do not count.
 func (a *answer) route(f *Facts, l string) {
 	w := strings.Fields(l)
-	r := Route{Kernel: strings.Contains(l, " proto kernel "), Pods: strings.Contains(l+" ", " proto "+PodRoutes+" ")}
+	r := Route{Kernel: strings.Contains(l, " proto kernel "), RA: strings.Contains(l+" ", " proto ra "), Pods: strings.Contains(l+" ", " proto "+PodRoutes+" ")}
 	for n, word := range w[:max(len(w)-1, 0)] {
 		if word == "dev" && interfaceForm.MatchString(w[n+1]) {
 			r.Interface = w[n+1]

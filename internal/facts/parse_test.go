@@ -30,7 +30,7 @@ func sections() map[string]string {
 			"2: eth0    inet 192.0.2.77 peer 192.0.2.78/32 scope global eth0\\       valid_lft forever\n" +
 			"2: eth0    inet6 2001:db8::11/64 scope global \\       valid_lft forever\n",
 		"routes": "default via 192.0.2.1 dev eth0 \n192.0.2.0/24 dev eth0 proto kernel scope link src 192.0.2.11 \n" +
-			"192.0.2.200 dev eth0 scope link \n10.244.1.0/24 via 192.0.2.12 dev eth0 proto 104 \nunreachable 203.0.113.0/24\ndefault via fe80::1 dev eth0 metric 1024\n",
+			"192.0.2.200 dev eth0 scope link \n10.244.1.0/24 via 192.0.2.12 dev eth0 proto 104 \nunreachable 203.0.113.0/24\ndefault via fe80::1 dev eth0 proto ra metric 1024\n",
 		"resolv-conf": "present\n# comment\nnameserver 192.0.2.1\nnameserver nonsense\nsearch example.com\n",
 		"proxies":     "https_proxy=http://***@proxy:3128\nNO_PROXY=localhost,10.0.0.0/8\n",
 		"disks": "41000000 30000000 ext4 rw,relatime / on /var/lib/etcd\n" +
@@ -72,7 +72,7 @@ func TestAnswerIsRead(t *testing.T) {
 		{"memory", fmt.Sprint(f.MemoryBytes), "8388608000"},
 		{"cgroup, swap, AppArmor", fmt.Sprint(f.CgroupV2, f.Swap, f.AppArmor), "true false true"},
 		{"interface", fmt.Sprint(f.Interfaces[1]), "{eth0 02:00:00:00:00:01 1500 true [192.0.2.11/24 192.0.2.77/32 2001:db8::11/64]}"},
-		{"routes", fmt.Sprint(f.Routes), "[{0.0.0.0/0 eth0 false false} {192.0.2.0/24 eth0 true false} {192.0.2.200/32 eth0 false false} {10.244.1.0/24 eth0 false true} {::/0 eth0 false false}]"},
+		{"routes", fmt.Sprint(f.Routes), "[{0.0.0.0/0 eth0 false false false} {192.0.2.0/24 eth0 true false false} {192.0.2.200/32 eth0 false false false} {10.244.1.0/24 eth0 false false true} {::/0 eth0 false true false}]"},
 		{"resolver", fmt.Sprint(f.ResolvConf, f.Nameservers), "true [192.0.2.1]"},
 		{"proxies", fmt.Sprint(f.Proxies), "map[https_proxy:http://***@proxy:3128 no_proxy:localhost,10.0.0.0/8]"},
 		{"disk", fmt.Sprintln(f.Disk("/var/lib/etcd").FreeBytes, f.Disk("/srv/with space").Mount, f.Disk("/srv/with space").Has("noexec")), "30720000000 /mnt/a disk true\n"},

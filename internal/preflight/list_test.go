@@ -126,6 +126,11 @@ var broken = []struct {
 	{"one-segment", "no address to compare", func(c *Cluster) { c.Facts["master-1"].Interfaces = nil }, Unknown, "master-1", "not known"},
 	{"mtu", "different", func(c *Cluster) { c.Facts["worker-1"].Interfaces[1].MTU = 9000 }, Warning, "worker-1", "9000"},
 	{"default-route", "none", func(c *Cluster) { c.Facts["master-1"].Routes = c.Facts["master-1"].Routes[1:] }, Warning, "master-1", "no default route"},
+	{"default-route", "one that forwarding loses", func(c *Cluster) {
+		c.Inv.VIP.Address = netip.MustParseAddr("2001:db8::10")
+		c.Facts["master-1"].Routes = append(c.Facts["master-1"].Routes, facts.Route{Dest: netip.MustParsePrefix("::/0"), Interface: "eth0", RA: true})
+		c.Facts["master-1"].Sysctls["net.ipv6.conf.eth0.accept_ra"] = facts.Sysctl{Value: "1", Writable: true}
+	}, Warning, "master-1", "net.ipv6.conf.eth0.accept_ra is 1"},
 	{"networks", "hosts inside the service network", func(c *Cluster) { c.Inv.Network.ServiceSubnet = netip.MustParsePrefix("192.0.0.0/14") }, Error, "master-1", "192.0.2.0/24"},
 	{"networks", "a route into the service network", func(c *Cluster) {
 		c.Facts["worker-1"].Routes = append(c.Facts["worker-1"].Routes, facts.Route{Dest: netip.MustParsePrefix("10.96.5.0/24"), Interface: "wg0"})

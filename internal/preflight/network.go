@@ -93,12 +93,23 @@ func mtu(_ context.Context, c *Cluster) []Finding {
 
 func defaultRoute(_ context.Context, c *Cluster) []Finding {
 	return c.each(func(h host) []Finding {
-		for _, r := range h.Facts.Routes {
-			if r.Dest.Bits() == 0 && r.Dest.Addr().Is6() == c.Inv.IPv6() {
-				return nil
+		var found *facts.Route
+		for i, r := range h.Facts.Routes {
+			if r.Dest.Bits() == 0 && r.Dest.Addr().Is6() == c.Inv.IPv6() && (found == nil || found.RA) {
+				found = &h.Facts.Routes[i] // one that stays is better
 			}
 		}
-		return one(says("there is no default route"))
+		if found == nil {
+			return one(says("there is no default route"))
+		}
+		// With forwarding the kernel takes advertisements only where accept_ra is 2. At 0
+		// systemd-networkd or another program takes them.
+		key := "net.ipv6.conf." + found.Interface + ".accept_ra"
+		if found.RA && h.Facts.Sysctls[key].Value == "1" {
+			return one(says("the default route comes by router advertisement, and is lost soon after hactl up turns forwarding on: %s is 1", key).
+				do("echo %s=2 >/etc/sysctl.d/80-accept-ra.conf; sysctl -p /etc/sysctl.d/80-accept-ra.conf", key))
+		}
+		return nil
 	})
 }
 
