@@ -11,6 +11,11 @@ NFPM     := github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2
 PACKAGES := bc busybox-static ca-certificates conntrack curl debootstrap dpkg gcc hostname iproute2 iptables jq keepalived kmod \
             libc6-dev mount nftables openssh-client openssl procps shellcheck systemd util-linux
 
+# Hosts as they are: what belongs to others, networks that lose something, logins and surroundings, names, settings, hints.
+FIELD := TestWhatBelongsToOthersIsNotTouched TestWhatIsPermittedIsTakenOver TestNetworkOfAHostHeals TestStatusNamesTheHostWhosePodsReachNothing \
+         TestFlannelConnectsPodsOfTwoHosts TestPreflightNamesHostsAsTheyAre TestPreflightHearsVRRP TestBringUpOnHostsAsTheyAre TestTrixie \
+         TestRefusedFlagIsKnownBefore TestApiserverThatRefusesAFlagIsPutBack TestKubeletThatRefusesItsSettingsIsPutBack
+
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 20
 
@@ -47,7 +52,7 @@ e2e-all: deps bundle ## every scenario on real local hosts, run before a release
 	sh e2e/run.sh all '$(RUN)'
 
 e2e-field: deps bundle ## of these the scenarios of hosts as they are (root)
-	sh e2e/run.sh all '^(TestNetworkOfAHostHeals|TestStatusNamesTheHostWhosePodsReachNothing|TestRefusedFlagIsKnownBefore|TestApiserverThatRefusesAFlagIsPutBack|TestWhatBelongsToOthersIsNotTouched|TestWhatIsPermittedIsTakenOver)$$'
+	sh e2e/run.sh all "^($$(echo $(FIELD) | tr ' ' '|'))$$"
 
 sweep: deps bundle ## hactl cut at every call it makes, and killed at 100 random instants; hours (root)
 	HACTL_SWEEP=1 $(GO) test -count=1 -timeout 1h -v -run '^TestRunCutAtAnyCommand' ./internal/ops

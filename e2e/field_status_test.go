@@ -101,3 +101,46 @@ func TestApiserverThatRefusesAFlagIsPutBack(t *testing.T) {
 		t.Errorf("before:\n%s\nat the end:\n%s", before, now)
 	}
 }
+
+// TestKubeletThatRefusesItsSettingsIsPutBack: the first host's kubelet does not come up
+// with a feature gate that it does not know; its old configuration comes back by itself,
+// the error says why, and no other host was touched.
+func TestKubeletThatRefusesItsSettingsIsPutBack(t *testing.T) {
+	inTurn(t)
+	r := cluster(t)
+	files, processes := map[string]string{}, map[string]string{}
+	look := func(host string) (string, string) {
+		return labOutput(t, r.Lab, host, "cd /etc; sha256sum systemd/system/kubelet.service kubernetes/kubelet.conf.d/*; ls kubernetes"),
+			labOutput(t, r.Lab, host, "systemctl show -p MainPID kubelet")
+	}
+	for _, h := range r.everyHost() {
+		files[h], processes[h] = look(h)
+	}
+	usual := r.inv
+	r.inventory(t, "inventory.yaml", func(s string) string {
+		return strings.Replace(s, "  kubelet:\n", "  kubelet:\n    featureGates: {NoSuchGate: true}\n", 1)
+	})
+	res := r.must(t, 1, "up", "--yes")
+	took(t, "settings that the kubelet refuses, until the old ones work again", res.took)
+	for _, want := range []string{"does not come up with its new configuration", "NoSuchGate", "its old configuration is back, and works"} {
+		if !strings.Contains(res.err+res.out, want) {
+			t.Errorf("%q is not in %s", want, res)
+		}
+	}
+	restarted := 0
+	for _, h := range r.everyHost() {
+		f, p := look(h)
+		if f != files[h] {
+			t.Errorf("%s: before:\n%s\nnow:\n%s", h, files[h], f)
+		}
+		if p != processes[h] {
+			restarted++
+		}
+	}
+	if restarted != 1 {
+		t.Errorf("the kubelets of %d hosts were restarted, want 1", restarted)
+	}
+	r.inv = usual
+	r.healthy(t)
+	r.comesInSync(t)
+}

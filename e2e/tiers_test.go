@@ -46,6 +46,9 @@ var core = []string{
 var extended = []string{
 	"TestStatusNamesTheHostWhosePodsReachNothing",
 	"TestApiserverThatRefusesAFlagIsPutBack",
+	"TestKubeletThatRefusesItsSettingsIsPutBack",
+	"TestBringUpOnHostsAsTheyAre",
+	"TestPreflightNamesHostsAsTheyAre",
 	"TestResetLeavesAHostAsItWas",
 	// The lab itself.
 	"TestLabHostsAreRealAndDownLeavesNothing",
@@ -132,6 +135,26 @@ func TestEveryScenarioIsInOneTier(t *testing.T) {
 	}
 	for name := range seen {
 		t.Errorf("%s is in a tier, and there is no such test", name)
+	}
+}
+
+// TestFieldScenariosExist holds the list of make e2e-field.
+func TestFieldScenariosExist(t *testing.T) {
+	makefile, err := os.ReadFile("../Makefile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, list, _ := strings.Cut(string(makefile), "\nFIELD :=")
+	list, _, _ = strings.Cut(strings.ReplaceAll(list, "\\\n", " "), "\n")
+	named := strings.Fields(list)
+	if len(named) < 10 {
+		t.Fatalf("FIELD has %d scenarios: this test reads the wrong place", len(named))
+	}
+	there := scenarios(t)
+	for _, name := range named {
+		if !slices.Contains(there, name) {
+			t.Errorf("FIELD of the Makefile names %s, and there is no such test", name)
+		}
 	}
 }
 

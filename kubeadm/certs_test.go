@@ -57,7 +57,7 @@ func newDisk(t *testing.T) *disk {
 
 // in has a script work on the disk's files.
 func (d *disk) in(script string) string {
-	return strings.NewReplacer(kubeDir, d.dir+kubeDir, "/var/lib/kubelet", d.dir+"/var/lib/kubelet", "/proc/", d.dir+"/proc/", "/var/log/pods", d.dir+"/var/log/pods").Replace(script)
+	return strings.NewReplacer(kubeDir, d.dir+kubeDir, "/var/lib/kubelet", d.dir+"/var/lib/kubelet", "/proc/", d.dir+"/proc/", "/var/log/pods", d.dir+"/var/log/pods", "/etc/systemd/system", d.dir+"/etc/systemd/system").Replace(script)
 }
 
 func (d *disk) run(ctx context.Context, script string) (*remote.Result, error) {

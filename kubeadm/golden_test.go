@@ -59,6 +59,11 @@ func nodeFiles(t *testing.T, c Cluster, h *inventory.Host) map[string]goldentest
 	if err != nil {
 		t.Fatal(err)
 	}
+	kubelet, err := c.KubeletFiles(h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	steps = append(steps, kubelet...)
 	if h.Role == inventory.ControlPlane {
 		certs, err := c.Certificates(h)
 		if err != nil {

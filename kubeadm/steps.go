@@ -15,27 +15,31 @@ import (
 )
 
 // Files returns the steps that lay down what a node needs before kubeadm runs,
-// beside its [Cluster.Certificates]: the kubelet's unit and pair and, on masters,
-// kubeadm's configuration. The first step compares with a node that is there.
+// beside its [Cluster.Certificates] and [Cluster.KubeletFiles]: the kubelet's pair and,
+// on masters, kubeadm's configuration. The first step compares with a node that is there.
 func (c Cluster) Files(h *inventory.Host) ([]plan.Step, error) {
-	unit, err := c.KubeletUnit(h)
-	if err != nil {
-		return nil, err
-	}
+	steps := []plan.Step{c.Fixed(h)}
 	pair, err := c.ServingPair(h)
 	if err != nil {
 		return nil, err
 	}
-	settings, err := c.KubeletSettings(h)
-	steps := append([]plan.Step{c.Fixed(h), settings, unit}, pair...)
-	if err != nil {
-		return nil, err
-	}
+	steps = append(steps, pair...)
 	if h.Role != inventory.ControlPlane {
 		return steps, nil
 	}
 	conf, err := c.Configuration(h)
 	return append(steps, conf...), err
+}
+
+// KubeletFiles returns the steps of the files by which the kubelet of a new node starts.
+// On a node that is there they come with its process, see [Cluster.KubeletTurn].
+func (c Cluster) KubeletFiles(h *inventory.Host) ([]plan.Step, error) {
+	settings, err := c.KubeletSettings(h)
+	if err != nil {
+		return nil, err
+	}
+	unit, err := c.KubeletUnit(h)
+	return []plan.Step{settings, unit}, err
 }
 
 // KubeletUnit returns the step for the kubelet's unit, which names its build.

@@ -268,6 +268,13 @@ func (c *cluster) nodeFiles(h *inventory.Host) ([]plan.Step, error) {
 	if err != nil {
 		return nil, err
 	}
+	if !c.isNode(h) {
+		kubelet, err := c.nodes().KubeletFiles(h)
+		if err != nil {
+			return nil, err
+		}
+		steps = append(steps, kubelet...)
+	}
 	network, err := c.nodes().PodNetwork(h, c.subnets)
 	return append(steps, network...), err
 }
@@ -335,8 +342,7 @@ func (c *cluster) initMaster(h *inventory.Host) ([]plan.Step, error) {
 
 // kubelet is that of a node that is there.
 func (c *cluster) kubelet(h *inventory.Host) ([]plan.Step, error) {
-	st, err := c.nodes().Kubelet(h)
-	return []plan.Step{c.nodes().KubeletRenewal(h, nil), c.nodes().KeepNodeReady(h, c.control, st)}, err
+	return c.nodes().KubeletTurn(h, c.control)
 }
 
 func (c *cluster) manifests(h *inventory.Host) ([]plan.Step, error) {

@@ -1,0 +1,101 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"strings"
+	"testing"
+
+	"hactl/internal/lab"
+)
+
+// surroundings are what a login, an image or a site gives every command on a host, and
+// what comes back by itself.
+var surroundings = []struct{ what, make string }{
+	{"sudo that finds nothing in /usr/local and keeps what the login has", `printf 'Defaults secure_path="/sbin:/bin:/usr/sbin:/usr/bin"\nDefaults env_keep += "http_proxy https_proxy HTTPS_PROXY LANG LC_ALL ENV BASH_ENV TMPDIR HOME CDPATH"\n' >/etc/sudoers.d/zz-site; chmod 440 /etc/sudoers.d/zz-site`},
+	{"a umask of 077", `sed -i 's/^UMASK.*/UMASK 077/' /etc/login.defs; for f in /root/.bashrc /home/ops/.bashrc /root/.profile /home/ops/.profile; do touch $f; { echo 'umask 077'; cat $f; } >$f.new && cat $f.new >$f; rm $f.new; done`},
+	{"proxies, another language and start-up files for everybody", `cat >>/etc/environment <<'X'
+http_proxy=http://127.0.0.1:1
+https_proxy=http://127.0.0.1:1
+HTTPS_PROXY=http://127.0.0.1:1
+no_proxy=10.77.0.0/24,10.96.0.0/12,10.244.0.0/16
+LANG=de_DE.UTF-8
+LC_ALL=de_DE.UTF-8
+ENV=/usr/local/share/evil.sh
+BASH_ENV=/usr/local/share/evil.sh
+TMPDIR=/nonexistent
+CDPATH=/
+POSIXLY_CORRECT=1
+X
+printf 'echo from a start-up file; set -o noclobber; alias ls=false\ngrep() { false; }\n' >/usr/local/share/evil.sh`},
+	{"a home folder that is not there", `usermod -d /nonexistent/root root 2>/dev/null || sed -i 's#^\(root:.*\):/root:#\1:/nonexistent:#' /etc/passwd`},
+	{"a package source that does not answer", `printf 'deb [trusted=yes] http://127.0.0.1:9/site stable main\n' >/etc/apt/sources.list.d/site.list`},
+	{"swap of a unit and of zram", `printf '[Swap]\nWhat=/swapfile\n[Install]\nWantedBy=swap.target\n' >/etc/systemd/system/swapfile.swap; printf '[Service]\nExecStart=true\n[Install]\nWantedBy=multi-user.target\n' >/etc/systemd/system/zramswap.service; systemctl enable --quiet swapfile.swap zramswap.service`},
+	{"cloud-init that owns the hostname and /etc/hosts", `mkdir -p /etc/cloud/cloud.cfg.d; printf 'preserve_hostname: false\nmanage_etc_hosts: true\n' >/etc/cloud/cloud.cfg; echo '127.0.1.1 template.example template' >>/etc/hosts; printf template >/proc/sys/kernel/hostname; echo template >/etc/hostname`},
+}
+
+// TestBringUpOnHostsAsTheyAre brings up a master and a worker by sudo where nothing is
+// as hactl would have it, then has a worker leave and another come in one edit.
+func TestBringUpOnHostsAsTheyAre(t *testing.T) {
+	inTurn(t)
+	r := newRig(t, lab.Config{Name: nextName("people"), Masters: 1, Workers: 2, Bare: true})
+	for _, h := range r.everyHost() {
+		for _, s := range surroundings {
+			labOutput(t, r.Lab, h, "set -e\n"+s.make)
+		}
+	}
+	nested := func(s string) string {
+		return strings.Replace(s, "hosts:\n", "etcd:\n  dataDir: /srv/disk1/a/etcd\nhosts:\n", 1)
+	}
+	first := func(s string) string { return nested(without("worker-2")(s)) }
+	second := func(s string) string { return nested(without("worker-1")(s)) }
+	r.inventory(t, "inventory-sudo.yaml", first)
+
+	then(t, "up", func(t *testing.T) {
+		took(t, "up of a master and a worker that are as people have them", r.must(t, 0, "up", "--yes").took)
+		r.nodesReady(t, 2)
+		r.inSync(t)
+	})
+	then(t, "nothing of the surroundings came in", func(t *testing.T) {
+		for _, q := range []struct{ what, host, ask, want string }{
+			{"parents of etcd's folder can be entered", "master-1", "stat -c %a /srv/disk1 /srv/disk1/a | sort -u", "755"},
+			{"no static pod has a proxy", "master-1", "grep -il proxy= /etc/kubernetes/manifests/*.yaml; grep -l 127.0.0.1:1$ /etc/kubernetes/manifests/*.yaml || :", ""},
+			{"no process of the cluster has one", "master-1", `for p in $(pgrep -x 'kube-apiserver|kubelet|containerd|etcd'); do tr '\0' '\n' </proc/$p/environ | grep -i '^https*_proxy' || :; done`, ""},
+			{"cloud-init leaves the name alone", "worker-1", "cat /etc/cloud/cloud.cfg.d/99-hactl.cfg | sed 1d", "preserve_hostname: true\nmanage_etc_hosts: false"},
+			{"the host knows its own name", "worker-1", "getent hosts worker-1 | awk '{print $1}' | head -n 1 | grep -c .; cat /etc/hostname", "1\nworker-1"},
+			{"swap does not come back", "worker-1", "systemctl is-enabled swapfile.swap zramswap.service | sort -u", "masked"},
+		} {
+			if got := labOutput(t, r.Lab, q.host, q.ask); got != q.want {
+				t.Errorf("%s: %q, want %q", q.what, got, q.want)
+			}
+		}
+	})
+	then(t, "the name of a host changes, and the node stays", func(t *testing.T) {
+		labOutput(t, r.Lab, "worker-1", "printf w.corp.example >/proc/sys/kernel/hostname; systemctl restart kubelet")
+		r.nodesReady(t, 2)
+		r.must(t, 0, "up", "--yes")
+		r.inSync(t)
+	})
+	subnet := func(node string) string {
+		return strings.TrimSpace(r.kubectlSays(t, "get", "node", node, "-o", "jsonpath={.spec.podCIDR}")) + " " +
+			labOutput(t, r.Lab, node, "cat /etc/cni/net.d/10-hactl.conflist | grep -o '\"subnet\": *\"[^\"]*\"'")
+	}
+	then(t, "a worker leaves the inventory and another one comes, in one edit", func(t *testing.T) {
+		before := subnet("worker-1")
+		r.inventory(t, "inventory-sudo.yaml", second)
+		named := func(res result) {
+			t.Helper()
+			said := strings.Join(strings.Fields(res.out+res.err), " ")
+			if !strings.Contains(said, "worker-1") || !strings.Contains(said, "hactl remove worker-1") {
+				t.Errorf("the node that is in no inventory is not named with the command: %s", res)
+			}
+		}
+		named(r.must(t, 2, "plan"))
+		r.must(t, 0, "up", "--yes")
+		r.nodesReady(t, 3)
+		named(r.must(t, 0, "status"))
+		if a, b := subnet("worker-1"), subnet("worker-2"); a != before || a == b {
+			t.Errorf("worker-1 had %s, has %s; worker-2 has %s", before, a, b)
+		}
+	})
+}
