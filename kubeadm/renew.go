@@ -318,8 +318,13 @@ func (r *renewal) ready(ctx context.Context, env plan.Env) error {
 	return err
 }
 
+// kubeletRenewing is there from before the kubelet's pair is exchanged until the kubelet
+// was started with it.
+const kubeletRenewing = kubeletDir + "/hactl-renewing"
+
 // kubeletLook prints the kubelet's own certificate, once it has one.
-const kubeletLook = `[ ! -e ` + kubeletPair + ` ] || sed -n '/^-----BEGIN CERTIFICATE-/,/^-----END CERTIFICATE-/p' ` + kubeletPair
+const kubeletLook = `[ ! -e ` + kubeletRenewing + ` ] || echo renewing
+[ ! -e ` + kubeletPair + ` ] || sed -n '/^-----BEGIN CERTIFICATE-/,/^-----END CERTIFICATE-/p' ` + kubeletPair
 
 // KubeletRenewal returns the step that signs a kubelet's own client certificate, by
 // which it is a node. A kubelet renews it at 70 to 90 % of its life by itself: this is
@@ -355,6 +360,9 @@ func kubeletDue(a plan.Answer, asked bool, now time.Time) (string, error) {
 	if a.Out == "" {
 		return "", nil // not joined
 	}
+	if strings.HasPrefix(a.Out, "renewing") {
+		return "a renewal was cut off", nil
+	}
 	certs, err := pki.ParseCertificates([]byte(a.Out))
 	if err != nil {
 		return "", remote.Hint(fmt.Errorf("read %s: %w", kubeletPair, err), "hactl certs renew --only kubelet signs another one")
@@ -380,12 +388,15 @@ func (c Cluster) renewKubelet(ctx context.Context, env plan.Env, h *inventory.Ho
 	}
 	name := "kubelet-client-" + time.Now().UTC().Format("2006-01-02-15-04-05") + ".pem"
 	both := append(slices.Clone(pair.CertPEM), pair.KeyPEM...)
-	if err := env.Host.Put(ctx, remote.File{Path: kubeletDir + "/" + name, Content: both, Mode: 0o600}); err != nil {
+	mark := remote.File{Path: kubeletRenewing, Mode: 0o600}
+	if err := env.Host.Put(ctx, mark, remote.File{Path: kubeletDir + "/" + name, Content: both, Mode: 0o600}); err != nil {
 		return err
 	}
 	env.Say("waiting up to 60s for the kubelet")
 	_, err = env.Host.Run(ctx, remote.Cmd{Title: "restart the kubelet", Timeout: 90 * time.Second, Script: `set -e
 ln -sf ` + name + ` ` + kubeletDir + `/.current.new && mv -T ` + kubeletDir + `/.current.new ` + kubeletPair + ` && sync ` + kubeletDir + `
-systemctl restart kubelet.service`})
+systemctl restart kubelet.service
+rm -f ` + kubeletRenewing + ` && sync ` + kubeletDir + `
+`})
 	return err
 }
