@@ -102,6 +102,12 @@ func (a *app) printCerts(rep *expiry.Report, full bool) error {
 	for _, r := range rep.Rows {
 		found += len(r.Findings)
 	}
+	for _, w := range rep.Waiting {
+		fmt.Fprintf(a.stdout, "waits for a signature: %s\n", w)
+	}
+	if rep.Next != "" {
+		fmt.Fprintln(a.stdout, "next: "+rep.Next)
+	}
 	fmt.Fprintf(a.stdout, "\n%s, %s\n", ui.Count(len(rep.Rows), "certificate"), ui.Count(found, "finding"))
 	return nil
 }

@@ -68,6 +68,7 @@ the lock.`,
 	f.DurationVar(&o.Drain, "drain-timeout", kubeadm.DrainTimeout, "how long the pods of OLD may take to leave it, if it answers")
 	f.StringSliceVar(&o.Ignore, "ignore", nil, "`id` of a preflight check whose findings do not count; repeat for more")
 	takeOverFlag(c, &takeOver)
+	a.certsFlag(c)
 	_ = c.RegisterFlagCompletionFunc("ignore", completeChecks)
 	a.operationFlags(c, &o.Options)
 	return c

@@ -19,6 +19,9 @@ verified first. Then all masters are stopped, each gets the data of the snapshot
 the next generation of the cluster, and they start again. The data of before is moved
 aside and kept. Objects that are newer than the snapshot are gone.
 
+Where the key of an authority is not here, and a certificate is missing or has expired,
+it ends before anything stops: see hactl certs renew.
+
 Hosts that do not answer have to be named with --dead. --survivor, in place of FILE,
 takes the snapshot from a member that still answers.
 
@@ -47,6 +50,7 @@ not in order; 8: another run holds the lock.`,
 	f.StringVar(&o.Word, "yes-restore", "", "the cluster's `name`: do not ask for it")
 	f.BoolVar(&o.DryRun, "dry-run", false, "only verify the snapshot, and show what would be stopped and what would be lost")
 	fullFlag(c, &o.Full)
+	a.certsFlag(c)
 	f.BoolVar(&o.Force, "force-unlock", false, "break the lock of another run, saying whose it was")
 	_ = c.RegisterFlagCompletionFunc("dead", a.completeHosts())
 	return c

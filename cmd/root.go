@@ -36,6 +36,8 @@ type app struct {
 	logFile   string // --log-file
 	verbose   bool   // -v
 
+	signedCerts string // --certs
+
 	extra  func(root *cobra.Command) // further commands, for tests; may be nil
 	began  bool                      // a command's own code has started: no mistake of usage any more
 	signal *interrupt

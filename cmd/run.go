@@ -78,7 +78,14 @@ func (r *verbRun) Stop() <-chan struct{} { return r.app.signal.Stop() }
 
 // request is what an operation on the inventory is called with.
 func (r *verbRun) request(inv *inventory.Inventory) ops.Request {
-	return ops.Request{Inv: inv, Console: r, Started: r.Started}
+	return ops.Request{Inv: inv, Console: r, Started: r.Started, Certs: r.app.signedCerts}
+}
+
+// certsFlag is --certs of every verb that may need a certificate of an authority whose key is
+// not here.
+func (a *app) certsFlag(c *cobra.Command) {
+	c.Flags().StringVar(&a.signedCerts, "certs", "", "`folder` of certificates that an authority signed whose key is not here")
+	_ = c.MarkFlagDirname("certs")
 }
 
 // commandBegan is for remote.Options.Began: the script of every command on a host

@@ -62,6 +62,7 @@ nothing.`,
 	f.BoolVar(&o.Force, "force-unlock", false, "break the lock of another run, saying whose it was")
 	f.BoolVar(&o.NoTry, "no-try", false, "do not try other flags and files of the apiservers, apart from the cluster, before they get them")
 	f.StringSliceVar(&o.BringBack, "bring-back", nil, "bring in this `host` again, which hactl remove took out")
+	a.certsFlag(c)
 	measureFlag(c, &o.Measure)
 	_ = c.RegisterFlagCompletionFunc("skip", a.completeHosts())
 	_ = c.RegisterFlagCompletionFunc("ignore", completeChecks)

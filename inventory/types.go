@@ -114,17 +114,18 @@ type PKI struct {
 	ExternalCA ExternalCA `yaml:"externalCA,omitempty" doc:"Existing CAs to sign with instead of making new ones."`
 }
 
-// ExternalCA names CAs that already exist. Each needs both files.
+// ExternalCA names CAs that already exist.
 type ExternalCA struct {
 	Etcd       *CAFiles `yaml:"etcd,omitempty" doc:"CA of etcd." example:"{cert: etcd-ca.pem, key: etcd-ca-key.pem}"`
 	Kubernetes *CAFiles `yaml:"kubernetes,omitempty" doc:"CA of Kubernetes." example:"{cert: ca.pem, key: ca-key.pem}"`
 	FrontProxy *CAFiles `yaml:"frontProxy,omitempty" doc:"Front-proxy CA of Kubernetes." example:"{cert: front-proxy-ca.pem, key: front-proxy-ca-key.pem}"`
 }
 
-// CAFiles are a CA certificate and its private key, PEM.
+// CAFiles are a CA certificate and its private key, PEM. Without the key, certificates are
+// signed elsewhere.
 type CAFiles struct {
 	Cert string `yaml:"cert" format:"file" doc:"Certificate file, relative to this file."`
-	Key  string `yaml:"key" format:"file" doc:"Private key file, relative to this file."`
+	Key  string `yaml:"key,omitempty" format:"file" doc:"Private key file, relative to this file. Without it hactl writes signing requests and takes signed certificates (docs/certificates.md); kubernetes needs it."`
 }
 
 // Etcd configures the etcd cluster.

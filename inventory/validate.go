@@ -129,6 +129,9 @@ func validateTaints(h *Host, path string, d *decoder) {
 }
 
 func validatePKI(inv *Inventory, d *decoder) {
+	if ca := inv.PKI.ExternalCA.Kubernetes; ca != nil && ca.Key == "" {
+		d.report("pki.externalCA.kubernetes.key", "is missing", "name the key: the controller manager signs the certificates of kubelets with it; only etcd and frontProxy can be signed elsewhere")
+	}
 	if inv.PKI.CAExpiry < inv.PKI.Expiry && !d.known("pki.expiry") {
 		path := "pki.caExpiry"
 		if _, ok := d.at[path]; !ok {

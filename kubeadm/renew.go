@@ -89,6 +89,9 @@ for name in $( ( ` + staleLook + `) | sed -n 's/^stale //p' | sort -u); do again
 func (c Cluster) Renewal(h *inventory.Host, also func(Group) bool) plan.Step {
 	const key = "certificates of kubeadm"
 	renewal := &renewal{c: c, h: h, also: also}
+	if c.PKI != nil {
+		renewal.elsewhere = len(c.PKI.FrontProxyCA.KeyPEM) == 0
+	}
 	return plan.Step{
 		ID: id(h, "certificates"), Host: h.Name, Title: "certificates of kubeadm",
 		Look: []plan.Look{{Key: key, Script: pidsOf + `[ -e ` + markerFile + ` ] || { [ -z "$(pids_of kube-controller)$(pids_of kube-scheduler)" ] || echo ` + remade + `; exit 0; }
@@ -111,7 +114,18 @@ type renewal struct {
 	c    Cluster
 	h    *inventory.Host
 	also func(Group) bool
+	// elsewhere: the front-proxy CA's key is, and the store has its pair.
+	elsewhere bool
+
 	done bool // what was asked for is there: the step has been applied
+}
+
+// ours drops the certificates that the store has: they are files like others.
+func (r *renewal) ours(certs []Certificate) []Certificate {
+	if !r.elsewhere {
+		return certs
+	}
+	return slices.DeleteFunc(certs, func(c Certificate) bool { return strings.HasPrefix(c.Name, "front-proxy-") })
 }
 
 func (r *renewal) wants(file string) bool { return !r.done && r.also != nil && r.also(groupOf(file)) }
@@ -131,6 +145,7 @@ func (r *renewal) check(a plan.Answer, now time.Time) (*plan.Change, error) {
 	if err != nil {
 		return nil, err
 	}
+	certs = r.ours(certs)
 	var why []string
 	if d := due(certs, now); d != "" {
 		why = append(why, d)
@@ -201,7 +216,7 @@ func (r *renewal) apply(ctx context.Context, env plan.Env) error {
 	}
 	now := time.Now()
 	var files []remote.File
-	for _, cert := range certs {
+	for _, cert := range r.ours(certs) {
 		if !cut && cert.NotAfter.Sub(now) >= pki.RenewBefore && !r.wants(cert.file) {
 			continue
 		}

@@ -2,6 +2,7 @@ package kubeadm
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"regexp"
@@ -112,7 +113,7 @@ func (c Cluster) Certificates(h *inventory.Host) ([]plan.Step, error) {
 		return plan.File{ID: id(h, what), Host: h.Name, Path: pkiDir + "/" + name, Content: content, Mode: mode, Secret: mode == 0o600, Keep: keep, Lane: Lane}.Step()
 	}
 	m := c.PKI
-	return []plan.Step{
+	steps := []plan.Step{
 		file("ca-cert", "ca.crt", m.KubernetesCA.CertPEM, 0o644, keep),
 		file("ca-key", "ca.key", m.KubernetesCA.KeyPEM, 0o600, keep),
 		// The controller manager signs with a pair of its own: its signer takes one
@@ -120,7 +121,6 @@ func (c Cluster) Certificates(h *inventory.Host) ([]plan.Step, error) {
 		file("signing-cert", "signing/ca.crt", m.KubernetesCA.IssuerPEM(), 0o644, keep),
 		file("signing-key", "signing/ca.key", m.KubernetesCA.KeyPEM, 0o600, keep),
 		file("front-proxy-ca-cert", "front-proxy-ca.crt", m.FrontProxyCA.CertPEM, 0o644, keep),
-		file("front-proxy-ca-key", "front-proxy-ca.key", m.FrontProxyCA.KeyPEM, 0o600, keep),
 		file("sa-key", "sa.key", m.ServiceAccount.KeyPEM, 0o600, keep),
 		file("sa-pub", "sa.pub", m.ServiceAccount.PubPEM, 0o644, keep),
 		file("etcd-ca-cert", "etcd/ca.crt", m.EtcdCA.CertPEM, 0o644, keep),
@@ -128,7 +128,18 @@ func (c Cluster) Certificates(h *inventory.Host) ([]plan.Step, error) {
 		file("etcd-client-key", "apiserver-etcd-client.key", m.EtcdClient().KeyPEM, 0o600, ""),
 		file("serving-cert", "serving/server.crt", serving.CertPEM, 0o644, ""),
 		file("serving-key", "serving/server.key", serving.KeyPEM, 0o600, ""),
-	}, nil
+	}
+	if len(m.FrontProxyCA.KeyPEM) > 0 {
+		return append(steps, file("front-proxy-ca-key", "front-proxy-ca.key", m.FrontProxyCA.KeyPEM, 0o600, keep)), nil
+	}
+	// It signs elsewhere: kubeadm takes the pair that is there.
+	client, ok := m.FrontProxyClient()
+	if !ok {
+		return nil, errors.New("the front proxy's certificate waits for a signature")
+	}
+	return append(steps,
+		file("front-proxy-client-key", "front-proxy-client.key", client.KeyPEM, 0o600, ""),
+		file("front-proxy-client-cert", "front-proxy-client.crt", client.CertPEM, 0o644, "")), nil
 }
 
 // Kubelet returns the step that keeps the kubelet running with this binary and

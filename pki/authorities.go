@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"strings"
 
 	"hactl/internal/remote"
 	"hactl/inventory"
@@ -63,7 +64,7 @@ func (w *work) fresh() (bool, error) {
 		return false, fmt.Errorf("read PKI store: %w", err)
 	}
 	for _, e := range entries {
-		if e.IsDir() && e.Name()[0] != '.' {
+		if e.IsDir() && e.Name()[0] != '.' && !strings.HasPrefix(e.Name(), requestPrefix) {
 			return false, w.lost(fmt.Errorf("PKI store %s holds %s but its folder %s is gone", w.store.dir, e.Name(), authorities))
 		}
 	}

@@ -21,6 +21,15 @@ const (
 	nameEtcdClient = "etcd-client-apiserver"
 	nameOperator   = "etcd-client-hactl"
 	nameAdmin      = "admin"
+	// nameFrontProxy is a pair of the store where the front-proxy CA's key is elsewhere;
+	// kubeadm makes one on each master where it is not.
+	nameFrontProxy = "front-proxy-client"
+)
+
+// Reasons to issue a pair again that serves still.
+const (
+	toBeRenewed = "is to be renewed"
+	expiresIn   = "expires in "
 )
 
 // adminLifetime bounds the operator's Kubernetes certificate: unlike etcd's it
@@ -48,6 +57,9 @@ func requests(inv *inventory.Inventory) ([]request, error) {
 		}
 		out = append(out, request{name: nameNodeServer + h.Name, cn: h.Name, sans: sans, profile: profileServing, lifetime: life})
 	}
+	if keyless(inv.PKI.ExternalCA.FrontProxy) {
+		out = append(out, request{name: nameFrontProxy, cn: nameFrontProxy, profile: profileClient, lifetime: life})
+	}
 	return append(out,
 		request{name: nameEtcdClient, cn: "kube-apiserver-etcd-client", profile: profileClient, lifetime: life},
 		request{name: nameOperator, cn: "hactl", profile: profileClient, lifetime: life},
@@ -57,9 +69,15 @@ func requests(inv *inventory.Inventory) ([]request, error) {
 	), nil
 }
 
-// ofKubernetes reports whether the Kubernetes CA signs the request, not etcd's.
-func (r request) ofKubernetes() bool {
-	return r.name == nameAdmin || r.profile == profileServing
+// authority is the one that signs the request.
+func (m *Material) authority(r request) *CA {
+	switch {
+	case r.name == nameAdmin, r.profile == profileServing:
+		return m.KubernetesCA
+	case r.name == nameFrontProxy:
+		return m.FrontProxyCA
+	}
+	return m.EtcdCA
 }
 
 // names are the SANs of a host's server certificates.
@@ -85,6 +103,9 @@ func (w *work) pair(ca *CA, r request) (Pair, error) {
 	}
 	if reason == "" {
 		return have, nil
+	}
+	if ca.key == nil {
+		return w.elsewhere(ca, r, have, reason)
 	}
 	pair, err := ca.replace(r, have)
 	if err != nil {
@@ -131,7 +152,7 @@ func (w *work) stored(ca *CA, r request) (Pair, string, error) {
 	pair := Pair{Name: r.name, CertPEM: cert, KeyPEM: key}
 	reason := ca.outdated(pair, r)
 	if reason == "" && w.store.anew != nil && w.store.anew(r.name) {
-		reason = "is to be renewed"
+		reason = toBeRenewed
 	}
 	return pair, reason, nil
 }
@@ -147,7 +168,7 @@ func (ca *CA) outdated(pair Pair, r request) string {
 	if err != nil || !sameKey(key, cert.PublicKey) {
 		return "key did not belong to the certificate"
 	}
-	if cert.CheckSignatureFrom(ca.certs[0]) != nil {
+	if !ca.signedBy(certs) {
 		return "was signed by another CA"
 	}
 	if cert.Subject.CommonName != r.cn || !sameSet(cert.Subject.Organization, r.orgs) {
@@ -170,7 +191,7 @@ func (ca *CA) ending(cert *x509.Certificate, lifetime time.Duration) string {
 	if left >= min(RenewBefore, lifetime/3) || ca.until(lifetime).Sub(cert.NotAfter) < time.Hour {
 		return ""
 	}
-	return fmt.Sprintf("expires in %d days", int(left.Hours()/24))
+	return fmt.Sprintf(expiresIn+"%d days", int(left.Hours()/24))
 }
 
 func sans(c *x509.Certificate) []string {

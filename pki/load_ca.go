@@ -1,6 +1,7 @@
 package pki
 
 import (
+	"crypto"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -19,12 +20,14 @@ func loadCA(name string, certPEM []byte, keyPEM Secret, now time.Time) (*CA, err
 	if err != nil {
 		return nil, fmt.Errorf("read certificate: %w", err)
 	}
-	key, err := parseKey(keyPEM)
-	if err != nil {
-		return nil, fmt.Errorf("read key: %w", err)
-	}
-	if !sameKey(key, certs[0].PublicKey) {
-		return nil, errors.New("the private key does not belong to the certificate")
+	var key crypto.Signer
+	if keyPEM != nil { // else it signs elsewhere
+		if key, err = parseKey(keyPEM); err != nil {
+			return nil, fmt.Errorf("read key: %w", err)
+		}
+		if !sameKey(key, certs[0].PublicKey) {
+			return nil, errors.New("the private key does not belong to the certificate")
+		}
 	}
 	for i, c := range certs {
 		if err := checkCA(c, now); err != nil {
@@ -69,14 +72,16 @@ func loadExternal(name, field string, files *inventory.CAFiles, now time.Time) (
 		}
 		return os.ReadFile(path) //nolint:gosec // the operator names this file in the inventory
 	}
-	hint := fmt.Sprintf("pki.externalCA.%s in the inventory must name a valid CA certificate and its unencrypted private key, both PEM", field)
+	hint := fmt.Sprintf("pki.externalCA.%s in the inventory must name a valid CA certificate and its unencrypted private key, both PEM; without a key, certificates are signed elsewhere", field)
 	certPEM, err := read(files.Cert, false)
 	if err != nil {
 		return nil, hinted(fmt.Errorf("read external %s: %w", name, err), hint)
 	}
-	keyPEM, err := read(files.Key, true)
-	if err != nil {
-		return nil, hinted(fmt.Errorf("read key of external %s: %w", name, err), hint)
+	var keyPEM Secret
+	if !keyless(files) {
+		if keyPEM, err = read(files.Key, true); err != nil {
+			return nil, hinted(fmt.Errorf("read key of external %s: %w", name, err), hint)
+		}
 	}
 	ca, err := loadCA(name, certPEM, keyPEM, now)
 	if err != nil {

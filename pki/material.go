@@ -20,6 +20,10 @@ type Material struct {
 
 	Identity Identity
 
+	// Waiting are the certificates that an authority has to sign whose key is elsewhere; of
+	// a Preview.
+	Waiting []Request
+
 	pairs           map[string]Pair
 	unsaved         []folder // of a preview
 	unsavedIdentity bool     // of a preview
@@ -96,6 +100,14 @@ func (m *Material) pair(name string) (Pair, error) {
 	return p, nil
 }
 
+// FrontProxyClient is the pair with which apiservers talk to extension apiservers. It is
+// in the store only where the key of the front-proxy CA is elsewhere; else kubeadm makes one
+// on each master.
+func (m *Material) FrontProxyClient() (p Pair, inStore bool) {
+	p, inStore = m.pairs[nameFrontProxy]
+	return p, inStore
+}
+
 // EtcdClient is the pair with which the apiservers talk to etcd.
 func (m *Material) EtcdClient() Pair { return m.pairs[nameEtcdClient] }
 
@@ -131,9 +143,14 @@ func (m *Material) Secrets() [][]byte {
 	for _, p := range m.pairs {
 		keys = append(keys, p.KeyPEM)
 	}
+	for _, q := range m.Waiting {
+		keys = append(keys, q.keyPEM)
+	}
 	var out [][]byte
 	for _, k := range keys {
-		out = append(out, k.traces()...)
+		if len(k) > 0 { // that of an authority may be elsewhere
+			out = append(out, k.traces()...)
+		}
 	}
 	// Public keys share a long prefix with their private keys' RSA headers; a
 	// line that any certificate has as well is no secret.

@@ -76,8 +76,9 @@ func (s *Store) Keep(ctx context.Context, m *Material) error {
 				return hinted(fmt.Errorf("publish %s in PKI store: %w", f.name, err), otherRun)
 			}
 		}
+		err := d.forgetRequests(m.unsaved)
 		m.unsaved = nil
-		return nil
+		return err
 	})
 }
 
@@ -87,7 +88,19 @@ type work struct {
 	disk    *disk
 	publish func(name string, files map[string][]byte) error
 	created []string
+	waiting []Request
+	refused []error // certificates that were signed elsewhere and do not serve
 }
+
+// RefusedError says which certificates that were signed elsewhere do not serve, and why. The
+// store is as it was.
+type RefusedError struct{ Err error }
+
+// Error implements error.
+func (e *RefusedError) Error() string { return e.Err.Error() }
+
+// Unwrap gives the errors of the single certificates.
+func (e *RefusedError) Unwrap() error { return e.Err }
 
 func (w *work) run(ctx context.Context) (*Material, error) {
 	pki := w.store.inv.PKI
@@ -109,15 +122,17 @@ func (w *work) run(ctx context.Context) (*Material, error) {
 		if err := ctx.Err(); err != nil {
 			return nil, fmt.Errorf("issue certificates: %w", err)
 		}
-		ca := m.EtcdCA
-		if r.ofKubernetes() {
-			ca = m.KubernetesCA
-		}
-		pair, err := w.pair(ca, r)
+		pair, err := w.pair(m.authority(r), r)
 		if err != nil {
 			return nil, err
 		}
-		m.pairs[r.name] = pair
+		if pair.CertPEM != nil { // else it waits for a signature
+			m.pairs[r.name] = pair
+		}
+	}
+	m.Waiting = w.waiting
+	if w.refused != nil {
+		return nil, &RefusedError{errors.Join(w.refused...)}
 	}
 	return m, nil
 }

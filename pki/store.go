@@ -24,6 +24,7 @@ import (
 //	  service-account/key.pem pub.pem
 //	cluster.json                which cluster this is, see Identity; replaced by a rename
 //	etcd-server-HOST/cert.pem key.pem      and so on, each pair published by one rename
+//	request-NAME/key.pem        key of a pair that waits for a signature from elsewhere
 //	.lock                       held while the store is read or changed
 const (
 	authorities = "authorities"
@@ -46,6 +47,7 @@ type Store struct {
 	now    func() time.Time
 	before func(op, name string) error // see disk
 	anew   func(name string) bool      // see RenewAlso
+	signed string                      // see SignedIn
 	fsync  func(*os.File) error        // (*os.File).Sync, but for tests that make hundreds of stores
 }
 

@@ -62,6 +62,10 @@ type Report struct {
 	Within     string            `json:"within"`
 	Rows       []Row             `json:"certificates"`
 	Unseen     map[string]string `json:"unseen,omitempty"` // what could not be looked at, with the reason
+	// Waiting are certificates that an authority has to sign whose key is not here, each with
+	// the authority and the reason; Next is the command that goes on.
+	Waiting []string `json:"waiting,omitempty"`
+	Next    string   `json:"next,omitempty"`
 }
 
 // Rules are what evidence is judged by.

@@ -24,7 +24,14 @@ func Certs(ctx context.Context, r Request, within time.Duration) (*expiry.Report
 		return nil, err
 	}
 	defer s.close()
-	return s.certs(ctx, within), nil
+	rep := s.certs(ctx, within)
+	if rep.Waiting, err = s.waiting(ctx); err != nil {
+		return nil, err
+	}
+	if len(rep.Waiting) > 0 {
+		rep.Next = "hactl certs renew writes the requests to " + RequestsDir(s.inv)
+	}
+	return rep, nil
 }
 
 // certs gathers from all places at the same time, and judges.

@@ -47,5 +47,7 @@ type Request struct {
 	// TakeOver are the words by which the operator permits to take over what was not
 	// made by hactl. See internal/others.
 	TakeOver []string
-	Started  time.Time // of the process: durations are counted from it
+	// Certs is a folder of certificates that an authority has signed whose key is not here.
+	Certs   string
+	Started time.Time // of the process: durations are counted from it
 }

@@ -56,12 +56,24 @@ func (n *renewal) group(name string) bool { return n.All || slices.Contains(n.On
 
 func (n *renewal) also(g kubeadm.Group) bool { return n.group(string(g)) }
 
+// command is the one that goes on with this renewal.
+func (n *renewal) command() string {
+	out := "certs renew"
+	if n.All {
+		out += " --all"
+	}
+	for _, g := range n.Only {
+		out += " --only " + g
+	}
+	return out
+}
+
 // groupOf is the group of a pair of the store.
 func groupOf(pair string) string {
 	switch {
 	case strings.HasPrefix(pair, "etcd-server-"), strings.HasPrefix(pair, "etcd-peer-"):
 		return "etcd"
-	case pair == "etcd-client-apiserver":
+	case pair == "etcd-client-apiserver", pair == "front-proxy-client":
 		return "apiserver"
 	case strings.HasPrefix(pair, "node-server-"):
 		return "kubelet"
@@ -73,7 +85,7 @@ func groupOf(pair string) string {
 func (n *renewal) plan(ctx context.Context, s *session) (*plan.Plan, error) {
 	n.began = time.Now()
 	s.store.RenewAlso(func(pair string) bool { return n.group(groupOf(pair)) })
-	m, created, err := s.store.Preview(ctx)
+	m, created, err := s.preview(ctx, signing{verb: n.command(), all: true, dry: n.DryRun})
 	if err != nil {
 		return nil, err
 	}

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
 
 	"hactl/etcd"
@@ -111,7 +112,7 @@ func (rp *replacement) answers(s *session) bool { return rp.listed && s.hosts[rp
 // programs, certificates, containerd and all images. For a dry run it plans the rest, too.
 func (rp *replacement) prepare(ctx context.Context, s *session) (*plan.Plan, error) {
 	s.inv = rp.want
-	m, created, err := s.store.Preview(ctx)
+	m, created, err := s.preview(ctx, signing{verb: "replace " + strings.Join(slices.Compact([]string{rp.old.Name, rp.new.Name}), " "), dry: rp.DryRun})
 	if err != nil {
 		return nil, err
 	}

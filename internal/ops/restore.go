@@ -73,6 +73,10 @@ func (x *restore) fence(ctx context.Context, s *session) (*plan.Plan, error) {
 	if err := s.loadStore(ctx); err != nil {
 		return nil, err
 	}
+	// Before anything stops: what later phases would miss.
+	if _, _, err := s.preview(ctx, signing{verb: x.command(), dry: x.DryRun}); err != nil {
+		return nil, err
+	}
 	var err error
 	if s.disks, err = etcd.Observe(ctx, s.inv, s.hosts); err != nil {
 		return nil, err
@@ -95,6 +99,14 @@ func (x *restore) fence(ctx context.Context, s *session) (*plan.Plan, error) {
 		s.Note(text.String() + "after the masters are stopped: the data is exchanged, etcd and the control plane start, the kubelets of workers restart; then what hactl up would do")
 	}
 	return x.stop(ctx, s)
+}
+
+// command is the one that goes on with this restore.
+func (x *restore) command() string {
+	if x.Survivor {
+		return "restore --survivor"
+	}
+	return "restore " + x.File
 }
 
 // stop stops every master, and keeps etcd from starting there.
@@ -291,7 +303,7 @@ func (x *restore) prepare(ctx context.Context, s *session) (*plan.Plan, error) {
 // cluster looks at the hosts as up does, and accepts that no master may have data of this
 // generation yet.
 func (x *restore) cluster(ctx context.Context, s *session) (*cluster, error) {
-	m, _, err := s.store.Preview(ctx)
+	m, _, err := s.preview(ctx, signing{verb: x.command()})
 	if err != nil {
 		return nil, err
 	}
@@ -369,7 +381,7 @@ func (x *restore) quorum(m *inventory.Host, dial func(context.Context) (*etcd.Cl
 
 // up is what is left: empty masters join, and whatever differs from the inventory.
 func (x *restore) up(ctx context.Context, s *session) (*plan.Plan, error) {
-	m, _, err := s.store.Preview(ctx)
+	m, _, err := s.preview(ctx, signing{verb: x.command()})
 	if err != nil {
 		return nil, err
 	}

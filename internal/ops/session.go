@@ -75,6 +75,7 @@ func open(ctx context.Context, r Request) (*session, error) {
 	if s.store, err = pki.Open(s.inv); err != nil {
 		return nil, err
 	}
+	s.store.SignedIn(r.Certs)
 	s.down = map[string]error{}
 	all := make([]*inventory.Host, len(s.inv.Hosts))
 	for i := range s.inv.Hosts {

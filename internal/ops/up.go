@@ -111,7 +111,7 @@ func Plan(ctx context.Context, r Request, skip []string) (*plan.Plan, error) {
 // asked: before keys are kept in the store, and before a plan with changes is
 // returned. A nil mayStart only looks: missing keys are previewed.
 func (s *session) makePlan(ctx context.Context, mayStart func(context.Context) error) (*plan.Plan, error) {
-	m, created, err := s.store.Preview(ctx)
+	m, created, err := s.preview(ctx, signing{verb: "up", dry: mayStart == nil})
 	if err != nil {
 		return nil, err
 	}
