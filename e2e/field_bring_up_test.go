@@ -29,7 +29,6 @@ POSIXLY_CORRECT=1
 X
 printf 'echo from a start-up file; set -o noclobber; alias ls=false\ngrep() { false; }\n' >/usr/local/share/evil.sh`},
 	{"a home folder that is not there", `usermod -d /nonexistent/root root 2>/dev/null || sed -i 's#^\(root:.*\):/root:#\1:/nonexistent:#' /etc/passwd`},
-	{"a package source that does not answer", `printf 'deb [trusted=yes] http://127.0.0.1:9/site stable main\n' >/etc/apt/sources.list.d/site.list`},
 	{"swap of a unit and of zram", `printf '[Swap]\nWhat=/swapfile\n[Install]\nWantedBy=swap.target\n' >/etc/systemd/system/swapfile.swap; printf '[Service]\nExecStart=true\n[Install]\nWantedBy=multi-user.target\n' >/etc/systemd/system/zramswap.service; systemctl enable --quiet swapfile.swap zramswap.service`},
 	{"cloud-init that owns the hostname and /etc/hosts", `mkdir -p /etc/cloud/cloud.cfg.d; printf 'preserve_hostname: false\nmanage_etc_hosts: true\n' >/etc/cloud/cloud.cfg; echo '127.0.1.1 template.example template' >>/etc/hosts; printf template >/proc/sys/kernel/hostname; echo template >/etc/hostname`},
 }
@@ -38,7 +37,7 @@ printf 'echo from a start-up file; set -o noclobber; alias ls=false\ngrep() { fa
 // as hactl would have it, then has a worker leave and another come in one edit.
 func TestBringUpOnHostsAsTheyAre(t *testing.T) {
 	inTurn(t)
-	r := newRig(t, lab.Config{Name: nextName("people"), Masters: 1, Workers: 2, Bare: true})
+	r := newRig(t, lab.Config{Name: nextName("people"), Masters: 1, Workers: 2})
 	for _, h := range r.everyHost() {
 		for _, s := range surroundings {
 			labOutput(t, r.Lab, h, "set -e\n"+s.make)

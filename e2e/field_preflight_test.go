@@ -39,11 +39,11 @@ var conditions = []struct {
 	{"clocks ten minutes behind this machine's", "", `printf '#!/bin/sh\n[ "$#" = 1 ] && [ "$1" = +%%s%%N ] || exec /bin/date "$@"\nexec /bin/date -d @$(($(/bin/date +%%s) - 600)).$(/bin/date +%%N) "$@"\n' >/usr/local/sbin/date; chmod 755 /usr/local/sbin/date`, "clock-skew", preflight.Error, "off that of this machine, which makes the certificates"},
 }
 
-// TestPreflightNamesHostsAsTheyAre: one look at hosts that have everything at once
+// TestPreflightNamesHostsAsTheyAre: one look at hosts of Debian 13 that have everything at once
 // names each thing on its host, with a hint.
 func TestPreflightNamesHostsAsTheyAre(t *testing.T) {
 	inTurn(t)
-	r := newRig(t, lab.Config{Name: nextName("asis"), Masters: 1, Workers: 1})
+	r := newRig(t, lab.Config{Name: nextName("asis"), Masters: 1, Workers: 1, OS: "trixie"})
 	then(t, "logins", r.logins)
 	then(t, "the VIP is in another network than the masters", r.vipElsewhere)
 	then(t, "all conditions at once", func(t *testing.T) {
@@ -127,7 +127,11 @@ func (r *rig) logins(t *testing.T) {
 		}
 		return s
 	})
-	r.env = []string{"HOME=" + home}
+	cache, err := os.UserCacheDir() // with the bundle
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.env = []string{"HOME=" + home, "XDG_CACHE_HOME=" + cache}
 	r.must(t, 2, "plan")
 	r.reset()
 }
