@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"os"
 	"strings"
 	"testing"
 
@@ -33,6 +34,46 @@ printf 'echo from a start-up file; set -o noclobber; alias ls=false\ngrep() { fa
 	{"cloud-init that owns the hostname and /etc/hosts", `mkdir -p /etc/cloud/cloud.cfg.d; printf 'preserve_hostname: false\nmanage_etc_hosts: true\n' >/etc/cloud/cloud.cfg; echo '127.0.1.1 template.example template' >>/etc/hosts; printf template >/proc/sys/kernel/hostname; echo template >/etc/hostname`},
 }
 
+// clientVIP is in the clients' network: hosts have a second address there, and so has this
+// machine.
+const clientVIP = "10.99.0.100"
+
+// site is what the inventory of these hosts says: a folder of etcd's below folders that
+// are not there, a VIP that is not in the masters' private network, files for the
+// apiserver, and anonymous requests for its health alone.
+func (r *rig) site(t *testing.T) func(string) string {
+	t.Helper()
+	for name, content := range map[string]string{
+		"audit-policy.yaml": "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules: [{level: Metadata}]\n",
+		"authentication.yaml": "apiVersion: apiserver.config.k8s.io/v1\nkind: AuthenticationConfiguration\n" +
+			"anonymous: {enabled: true, conditions: [{path: /livez}, {path: /readyz}, {path: /healthz}]}\n",
+	} {
+		if err := os.WriteFile(r.Path(name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, h := range r.everyHost() {
+		a := addressOf(t, r, h)
+		labOutput(t, r.Lab, h, "ip address add 10.99.0."+a[strings.LastIndex(a, ".")+1:]+"/24 dev eth0")
+	}
+	cmd, err := r.HubExec(t.Context(), "sh", "-ec", "d=$(ip -o -4 address show to 10.77.0.0/24 | sed -n '1s/^[0-9]*: *\\([^ @]*\\).*/\\1/p'); ip address add 10.99.0.1/24 dev $d")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("give the hub an address: %v: %s", err, out)
+	}
+	return strings.NewReplacer(
+		"hosts:\n", "etcd:\n  dataDir: /srv/disk1/a/etcd\nhosts:\n", `"`+r.VIP()+`"`, clientVIP,
+		"kubernetes:\n", `kubernetes:
+  files: {audit-policy.yaml: audit-policy.yaml, authentication.yaml: authentication.yaml}
+  apiServerExtraArgs:
+    audit-policy-file: /etc/kubernetes/hactl-files/audit-policy.yaml
+    audit-log-path: "-"
+    authentication-config: /etc/kubernetes/hactl-files/authentication.yaml
+`).Replace
+}
+
 // TestBringUpOnHostsAsTheyAre brings up a master and a worker by sudo where nothing is
 // as hactl would have it, then has a worker leave and another come in one edit.
 func TestBringUpOnHostsAsTheyAre(t *testing.T) {
@@ -60,6 +101,9 @@ func TestBringUpOnHostsAsTheyAre(t *testing.T) {
 			{"parents of etcd's folder can be entered", "master-1", "stat -c %a /srv/disk1 /srv/disk1/a | sort -u", "755"},
 			{"no static pod has a proxy", "master-1", "grep -il proxy= /etc/kubernetes/manifests/*.yaml; grep -l 127.0.0.1:1$ /etc/kubernetes/manifests/*.yaml || :", ""},
 			{"no process of the cluster has one", "master-1", `for p in $(pgrep -x 'kube-apiserver|kubelet|containerd|etcd'); do tr '\0' '\n' </proc/$p/environ | grep -i '^https*_proxy' || :; done`, ""},
+			{"the VIP is in the clients' network", "master-1", "ip -o -4 address show to " + clientVIP + " | wc -l", "1"},
+			{"the audit policy is in force", "master-1", `grep -q '"kind":"Event"' /var/log/pods/kube-system_kube-apiserver-*/kube-apiserver/*.log && echo yes`, "yes"},
+			{"health needs no login, everything else does", "worker-1", "for p in livez api; do curl --silent --insecure --output /dev/null --write-out '%{http_code} ' https://" + clientVIP + ":6443/$p; done", "200 401"},
 			{"cloud-init leaves the name alone", "worker-1", "cat /etc/cloud/cloud.cfg.d/99-hactl.cfg | sed 1d", "preserve_hostname: true\nmanage_etc_hosts: false"},
 			{"the host knows its own name", "worker-1", "getent hosts worker-1 | awk '{print $1}' | head -n 1 | grep -c .; cat /etc/hostname", "1\nworker-1"},
 			{"swap does not come back", "worker-1", "systemctl is-enabled swapfile.swap zramswap.service | sort -u", "masked"},

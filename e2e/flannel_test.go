@@ -17,6 +17,10 @@ func TestFlannelConnectsPodsOfTwoHosts(t *testing.T) {
 	r.inventory(t, "inventory.yaml", func(s string) string {
 		return strings.Replace(s, "hosts:\n", "network:\n  preset: flannel\nhosts:\n", 1)
 	})
+	// The default route is another interface's; the hosts' private addresses are on eth0.
+	for _, h := range r.everyHost() {
+		labOutput(t, r.Lab, h, "ip link add ext type dummy; ip link set ext up; ip address add 192.0.2.9/24 dev ext; ip route replace default via 192.0.2.1 dev ext")
+	}
 	then(t, "up, healthy, in sync", func(t *testing.T) {
 		r.must(t, 0, "up", "--yes")
 		r.nodesReady(t, 2)
@@ -24,6 +28,16 @@ func TestFlannelConnectsPodsOfTwoHosts(t *testing.T) {
 	})
 	// From the master to pods on the worker, which alone runs ordinary pods.
 	then(t, "pods on the worker answer the master", func(t *testing.T) { r.deploy(t, "web", "master-1") })
+	then(t, "status names the hosts between which UDP 8472 is dropped", func(t *testing.T) {
+		labOutput(t, r.Lab, "worker-1", "nft add table inet field; nft 'add chain inet field i { type filter hook input priority 0; }'; nft add rule inet field i udp dport 8472 drop")
+		res := r.must(t, 5, "status")
+		labOutput(t, r.Lab, "worker-1", "nft delete table inet field")
+		said := strings.Join(strings.Fields(res.out), " ")
+		if !strings.Contains(said, "traffic") || !strings.Contains(said, "UDP 8472 between the hosts") || !strings.Contains(said, "worker-1") {
+			t.Errorf("%s", res)
+		}
+		r.healthy(t)
+	})
 	then(t, "the pods answer again after both hosts were powered off", func(t *testing.T) {
 		if err := r.InjectAll(t.Context(), lab.Off, r.everyHost()); err != nil {
 			t.Fatal(err)

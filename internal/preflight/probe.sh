@@ -51,10 +51,15 @@ fi
 # it remembers of a former owner says nothing, so it is made to ask anew.
 if [ -n "$VIP" ] && [ -z "$(ip -o address show to "$VIP")" ]; then
 	if [ -z "$WITHOUT" ]; then
-		{ ip neigh flush to "$VIP"; helper knock "$VIP"; ip neigh show to "$VIP" >"$T/vip"; } &
+		knock() { helper knock "$VIP"; }
+	elif command -v bash >/dev/null; then # over a slow line the program may not be there
+		knock() { timeout 1 bash -c ": </dev/tcp/$VIP/9"; }
 	else
+		knock() { :; }
 		echo "vip none"
+		VIP=
 	fi
+	[ -z "$VIP" ] || { ip neigh flush to "$VIP"; knock; ip neigh show to "$VIP" >"$T/vip"; } &
 fi
 
 # What belongs to others (internal/others).
