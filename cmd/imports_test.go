@@ -37,6 +37,7 @@ var allowed = map[string]struct{ imports, because string }{
 	"internal/host":                {"internal/bundle internal/facts internal/others internal/plan internal/remote inventory templates", "prepares hosts, knows no component"},
 	"internal/expiry":              {"internal/remote pki", "what is seen of certificates, and rules; knows no component"},
 	"internal/cage":                {"internal/remote", "runs programs on a host, apart from its cluster; knows no component"},
+	"internal/backup/backuptest":   {"", "snapshots for tests"},
 	"internal/backup":              {"", "files on this machine; knows no host and no store"},
 	"internal/others":              {"internal/remote", "a table of kinds and a script; who asks is elsewhere"},
 	"internal/reset":               {"internal/host internal/plan internal/remote", "takes back what the record of a host says"},

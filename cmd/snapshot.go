@@ -13,6 +13,7 @@ import (
 	"hactl/internal/backup"
 	"hactl/internal/ops"
 	"hactl/internal/ui"
+	"hactl/inventory"
 )
 
 // passphraseEnv has the passphrase of encrypted copies of the store.
@@ -149,20 +150,27 @@ func storeCell(m *backup.Manifest) string {
 }
 
 func (a *app) snapshotVerifyCommand() *cobra.Command {
-	return &cobra.Command{
+	identity := ""
+	c := &cobra.Command{
 		Use:   "verify FILE",
 		Short: "Read all of a snapshot and say whether this cluster can be restored from it",
 		Long: `Read all of a snapshot: its checksum, the structure of the database, every key.
 Compare it with its manifest, with the PKI store and with the etcd version of the
-inventory. No host is connected to.
+inventory. No host is connected to. Of an encrypted copy of the PKI store all is
+decrypted and read, with the key file in --identity or the passphrase in
+` + passphraseEnv + `; nothing is written.
 Exit code 0: in order; 7: refused, with the reason: not-a-snapshot, truncated,
-damaged, foreign, wrong-minor or stale-store.`,
-		Example: "  hactl snapshot verify snapshots-prod/prod-20270101T000000Z.db",
-		Args:    everyWord,
+damaged, foreign, wrong-minor, stale-store or wrong-key.`,
+		Example: `  hactl snapshot verify snapshots-prod/prod-20270101T000000Z.db
+  hactl snapshot verify snapshots-prod/prod-20270101T000000Z.store.age --identity key.txt`,
+		Args: everyWord,
 		RunE: func(c *cobra.Command, args []string) error {
 			inv, err := a.loadInventory()
 			if err != nil {
 				return err
+			}
+			if strings.HasSuffix(args[0], ".age") {
+				return a.verifyStore(inv, args[0], identity)
 			}
 			content, m, note, err := ops.VerifySnapshot(c.Context(), inv, args[0])
 			if err != nil {
@@ -182,6 +190,22 @@ damaged, foreign, wrong-minor or stale-store.`,
 			return nil
 		},
 	}
+	c.Flags().StringVar(&identity, "identity", "", "key `file` of age, for an encrypted copy of the store")
+	_ = c.MarkFlagFilename("identity")
+	return c
+}
+
+// verifyStore reads an encrypted copy of a store.
+func (a *app) verifyStore(inv *inventory.Inventory, file, identity string) error {
+	got, err := ops.VerifyStore(inv, file, identity, a.getenv(passphraseEnv))
+	if err != nil {
+		return err
+	}
+	if a.json() {
+		return a.printJSON(map[string]any{"kind": "verified", "file": file, "store": got})
+	}
+	fmt.Fprintf(a.stdout, "%s is in order: %s of the store %s, and the inventory %s\n", file, ui.Count(got.Files-1, "file"), got.Store, got.Inventory)
+	return nil
 }
 
 func (a *app) snapshotFetchCommand() *cobra.Command {

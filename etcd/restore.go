@@ -2,6 +2,7 @@ package etcd
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path"
 	"strconv"
@@ -71,6 +72,33 @@ func UnderWay(ctx context.Context, masters []*inventory.Host, hosts plan.Hosts) 
 	return out, nil
 }
 
+// room is a part of a script that fails where the file system of the data has no room: for the
+// snapshot, for what is made of it, and for the log of writes.
+func (r *Restore) room() string {
+	return fmt.Sprintf(`d=%s; need=%d
+[ ! -d "$d" ] || { free=$(df -Pk -- "$d" | awk 'NR==2 {print $4}'); [ "$free" -gt "$need" ] || { echo "$d has $free KiB free, the restore takes $need" >&2; exit 1; }; }`,
+		remote.Quote(r.Inv.Etcd.DataDir), 3*r.Size/1024+1024)
+}
+
+// Room refuses where a master has no room for the restored data, before anything stops.
+func (r *Restore) Room(ctx context.Context, hosts plan.Hosts) error {
+	var errs []error
+	for _, m := range r.Masters {
+		_, err := hosts[m.Name].Run(ctx, remote.Cmd{Title: "look for room", Script: r.room()})
+		var exit *remote.ExitError
+		if errors.As(err, &exit) {
+			err = &RefusedError{err}
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", m.Name, err))
+		}
+	}
+	if errs == nil {
+		return nil
+	}
+	return remote.Hint(errors.Join(errs...), "nothing was changed; make room on these masters, such as by removing what an earlier restore kept (%s/member.before-r*), then run the same command again", r.Inv.Etcd.DataDir)
+}
+
 // Fence returns the step that stops the member and keeps it from starting until the
 // restore is over. It comes after the host's apiserver has ended, which takes long
 // without etcd.
@@ -85,15 +113,14 @@ func (r *Restore) Fence(m *inventory.Host) plan.Step {
 case $(systemctl show -p ActiveState --value etcd.service) in inactive|failed) echo ok;; *) echo "etcd runs";; esac`,
 		Summary: "stop etcd, and keep it from starting until the restore is over",
 		Run: fmt.Sprintf(`set -e
-d=%s; need=%d
-[ ! -d "$d" ] || { free=$(df -Pk -- "$d" | awk 'NR==2 {print $4}'); [ "$free" -gt "$need" ] || { echo "$d has $free KiB free, the restore takes $need" >&2; exit 1; }; }
+%s
 mkdir -p /var/lib/hactl %s
 printf '%%s' %s >%s
 printf '%%s\n' %s >%s.new && mv %s.new %s
 sync %s %s /var/lib/hactl
 systemctl daemon-reload
 systemctl stop etcd.service 2>/dev/null || [ "$(systemctl show -p LoadState --value etcd.service)" = not-found ]
-`, remote.Quote(r.Inv.Etcd.DataDir), 3*r.Size/1024+1024, path.Dir(fenceFile), remote.Quote(unit), fenceFile,
+`, r.room(), path.Dir(fenceFile), remote.Quote(unit), fenceFile,
 			remote.Quote(r.mark()), restoringFile, restoringFile, restoringFile, fenceFile, restoringFile),
 		Acts: func(string) []string { return []string{"fence"} },
 	}.Step()

@@ -83,6 +83,20 @@ func (p *Plan) Validate() error {
 	return errors.Join(errs...)
 }
 
+// Ours is an error when a master holds a member of another cluster, or of a later generation
+// than the store: the store does not belong to these hosts, or is an old copy. Members of an
+// earlier generation are no error.
+func (p *Plan) Ours() error {
+	var errs []error
+	for _, m := range p.Inv.Masters() {
+		d := p.Disks[m.Name]
+		if n := p.PKI.Identity.GenerationOf(d.Established); d.Established != "" && (n == 0 || n > p.PKI.Identity.Generation) {
+			errs = append(errs, p.otherCluster(m, d))
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // emptied is an error when the cluster has run and no master has its data: the
 // bootstrap of an empty one would take its place. Three witnesses know that it
 // has run: a master, the store, and a worker that belongs to it.

@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"syscall"
+
+	"hactl/internal/remote"
 )
 
 // The authorities by name in the store, with the CN of each.
@@ -53,6 +56,18 @@ func (s *Store) Preview(ctx context.Context) (m *Material, created []string, err
 // otherRun is the hint where a store is no longer as it was previewed.
 const otherRun = "another hactl may have worked with this store; run the same command again"
 
+// unwritable says what to do where the store cannot be written to; other is the hint where the
+// cause is another one.
+func (s *Store) unwritable(err error, other string) error {
+	switch {
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return remote.Hint(err, "no host was changed; make room for the store %s on this machine, then run the same command again", s.dir)
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
+		return remote.Hint(err, "no host was changed; give this user the right to write to the store %s, then run the same command again", s.dir)
+	}
+	return hinted(err, other)
+}
+
 // folder is what one publication puts in place.
 type folder struct {
 	name  string
@@ -67,13 +82,13 @@ func (s *Store) Keep(ctx context.Context, m *Material) error {
 		// First: a run that is cut after it finds something to make, and goes on.
 		if m.unsavedIdentity {
 			if err := d.firstIdentity(m.Identity); err != nil {
-				return hinted(err, otherRun)
+				return s.unwritable(err, otherRun)
 			}
 			m.unsavedIdentity = false
 		}
 		for _, f := range m.unsaved {
 			if err := d.publish(f.name, f.files); err != nil {
-				return hinted(fmt.Errorf("publish %s in PKI store: %w", f.name, err), otherRun)
+				return s.unwritable(fmt.Errorf("publish %s in PKI store: %w", f.name, err), otherRun)
 			}
 		}
 		err := d.forgetRequests(m.unsaved)

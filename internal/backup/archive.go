@@ -52,6 +52,85 @@ func Archive(w io.Writer, to []age.Recipient, paths ...string) error {
 	return errors.Join(t.Close(), packed.Close(), sealed.Close())
 }
 
+// Archived is what an encrypted copy of a store holds.
+type Archived struct {
+	Files     int    `json:"files"`
+	Store     string `json:"store"`     // name of its folder
+	Inventory string `json:"inventory"` // name of the file
+}
+
+// Identities are by what a copy is decrypted: a key file of age, or else the passphrase.
+func Identities(keyFile, passphrase string) ([]age.Identity, error) {
+	if keyFile == "" {
+		id, err := age.NewScryptIdentity(passphrase)
+		if err != nil {
+			return nil, fmt.Errorf("use passphrase: %w", err)
+		}
+		return []age.Identity{id}, nil
+	}
+	f, err := os.Open(keyFile) //nolint:gosec // named by the operator
+	if err != nil {
+		return nil, fmt.Errorf("read key file: %w", err)
+	}
+	defer func() { _ = f.Close() }()
+	ids, err := age.ParseIdentities(f)
+	if err != nil {
+		return nil, fmt.Errorf("read key file %s: it is none of age", keyFile) // the error may quote it
+	}
+	return ids, nil
+}
+
+// ReadArchive decrypts a copy of a store and reads all of it. Nothing is written. What is wrong is
+// a [*RefusedError].
+func ReadArchive(file string, ids []age.Identity) (*Archived, error) {
+	f, err := os.Open(file) //nolint:gosec // named by the operator
+	if err != nil {
+		return nil, fmt.Errorf("open copy of the store: %w", err)
+	}
+	defer func() { _ = f.Close() }()
+	plain, err := age.Decrypt(f, ids...)
+	var other *age.NoIdentityMatchError
+	if errors.As(err, &other) {
+		return nil, refuse(file, WrongKey, "it is encrypted for another key, or with another passphrase")
+	}
+	if err != nil {
+		return nil, refuse(file, Damaged, "it is no file of age, or its beginning is damaged: %w", err)
+	}
+	packed, err := gzip.NewReader(plain)
+	if err != nil {
+		return nil, refuse(file, Damaged, "it cannot be unpacked: %w", err)
+	}
+	out := &Archived{}
+	key := false
+	for t := tar.NewReader(packed); ; {
+		h, err := t.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err == nil {
+			_, err = io.Copy(io.Discard, t) //nolint:gosec // nothing is kept
+		}
+		if err != nil {
+			return nil, refuse(file, Damaged, "it cannot be unpacked: %w", err)
+		}
+		store, rest, below := strings.Cut(h.Name, "/")
+		switch {
+		case h.Typeflag == tar.TypeDir:
+		case !below:
+			out.Inventory = h.Name
+			out.Files++
+		default:
+			out.Store = store
+			key = key || rest == "authorities/service-account/key.pem"
+			out.Files++
+		}
+	}
+	if !key || out.Inventory == "" {
+		return nil, refuse(file, Damaged, "it has %d files, and not the keys of a store and an inventory", out.Files)
+	}
+	return out, nil
+}
+
 func addTree(t *tar.Writer, root string) error {
 	base := filepath.Dir(root)
 	return filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {

@@ -3,8 +3,6 @@ package backup
 import (
 	"bytes"
 	"crypto/sha256"
-	"encoding/binary"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -17,64 +15,17 @@ import (
 	"go.etcd.io/etcd/api/v3/mvccpb"
 
 	"filippo.io/age"
+
+	"hactl/internal/backup/backuptest"
 )
 
 const caText = "the certificate of the CA"
 
-// database is a database as etcd keeps it: two keys that live, one that was deleted.
 func database(t *testing.T, version string) []byte {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "db")
-	db, err := bolt.Open(path, 0o600, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	put := func(tx *bolt.Tx, bucket, key string, value []byte) error {
-		b, err := tx.CreateBucketIfNotExists([]byte(bucket))
-		if err != nil {
-			return err
-		}
-		return b.Put([]byte(key), value)
-	}
-	err = db.Update(func(tx *bolt.Tx) error {
-		ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte(caText)})
-		revs := []struct{ key, value, end string }{
-			{"/registry/pods/default/a", "pod", ""}, {rootCA, "k8s\x00\x12" + string(ca), ""}, {"/registry/pods/default/a", "", "t"}, {"/registry/pods/default/b", "pod", ""},
-		}
-		for i, r := range revs {
-			kv := mvccpb.KeyValue{Key: []byte(r.key), Value: []byte(r.value)}
-			text, err := kv.Marshal()
-			if err != nil {
-				return err
-			}
-			if err := put(tx, "key", string(revision(i+2))+r.end, text); err != nil {
-				return err
-			}
-		}
-		return errors.Join(put(tx, "cluster", "clusterVersion", []byte(version)), put(tx, "meta", "term", []byte("1")),
-			put(tx, "members", "8e9e05c52164694d", []byte(`{"id":1,"name":"m1"}`)))
-	})
-	if err = errors.Join(err, db.Close()); err != nil {
-		t.Fatal(err)
-	}
-	text, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return text
+	return backuptest.Database(t, version, []byte(caText))
 }
 
-func revision(main int) []byte {
-	b := make([]byte, 17)
-	binary.BigEndian.PutUint64(b, uint64(main)) //nolint:gosec // small
-	b[8] = '_'
-	return b
-}
-
-func sealed(db []byte) []byte {
-	sum := sha256.Sum256(db)
-	return append(bytes.Clone(db), sum[:]...)
-}
+func sealed(db []byte) []byte { return backuptest.Sealed(db) }
 
 func file(t *testing.T, content []byte) string {
 	t.Helper()
@@ -281,7 +232,7 @@ func TestNewerListsWhatARestoreLoses(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			if err := tx.Bucket([]byte("key")).Put(revision(10+i), text); err != nil {
+			if err := tx.Bucket([]byte("key")).Put(backuptest.Revision(10+i), text); err != nil {
 				return err
 			}
 		}
@@ -293,5 +244,64 @@ func TestNewerListsWhatARestoreLoses(t *testing.T) {
 	got, err := Newer(old, now)
 	if err != nil || fmt.Sprint(got) != "[pods/default/c]" {
 		t.Errorf("%q: %v", got, err)
+	}
+}
+
+// A copy of a store is read as a whole by those who can decrypt it; everything else is refused
+// by name, and no key shows.
+func TestEncryptedCopyIsReadOrRefusedByName(t *testing.T) {
+	root := t.TempDir()
+	store, inv := filepath.Join(root, "pki-blue"), filepath.Join(root, "blue.yaml")
+	for _, f := range []string{inv, filepath.Join(store, "authorities", "service-account", "key.pem")} {
+		if err := os.MkdirAll(filepath.Dir(f), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(f, []byte("text"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	to, err := Recipients(nil, "a passphrase of some words")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var whole, part bytes.Buffer
+	if err := Archive(&whole, to, store, inv); err != nil {
+		t.Fatal(err)
+	}
+	if err := Archive(&part, to, inv); err != nil {
+		t.Fatal(err)
+	}
+	broken := bytes.Clone(whole.Bytes())
+	broken[len(broken)-20] ^= 1
+	for name, c := range map[string]struct {
+		content []byte
+		phrase  string
+		reason  Reason
+	}{
+		"in order":         {whole.Bytes(), "a passphrase of some words", ""},
+		"wrong passphrase": {whole.Bytes(), "another one", WrongKey},
+		"a bit is wrong":   {broken, "a passphrase of some words", Damaged},
+		"cut":              {whole.Bytes()[:whole.Len()/2], "a passphrase of some words", Damaged},
+		"text":             {[]byte("hello"), "a passphrase of some words", Damaged},
+		"without the keys": {part.Bytes(), "a passphrase of some words", Damaged},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := file(t, c.content)
+			ids, err := Identities("", c.phrase)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := ReadArchive(path, ids)
+			if ReasonOf(err) != c.reason || (err == nil) != (c.reason == "") {
+				t.Fatalf("want %q, got %v", c.reason, err)
+			}
+			if err == nil && (got.Store != "pki-blue" || got.Inventory != "blue.yaml" || got.Files != 2) {
+				t.Errorf("%+v", got)
+			}
+		})
+	}
+	keys := file(t, []byte("very secret"))
+	if _, err := Identities(keys, ""); err == nil || strings.Contains(err.Error(), "very secret") {
+		t.Errorf("got %v", err)
 	}
 }

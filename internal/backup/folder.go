@@ -15,6 +15,23 @@ import (
 // part ends the name of a file that is not complete yet.
 const part = ".part"
 
+// Writable makes a folder of snapshots, and looks whether a file can be written into it: it is
+// known before something that takes long has begun.
+func Writable(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("make folder of snapshots: %w", err)
+	}
+	f, err := os.CreateTemp(dir, ".writable-*")
+	if err != nil {
+		return fmt.Errorf("write to the folder of snapshots: %w", err)
+	}
+	_, err = f.Write(make([]byte, 4096))
+	if err = errors.Join(err, f.Close(), os.Remove(f.Name())); err != nil {
+		return fmt.Errorf("write to the folder of snapshots: %w", err)
+	}
+	return nil
+}
+
 // Write puts a file into dir, 0600, under name: what fill writes, once check has found
 // it in order. A run that is killed never leaves a part of it under that name.
 func Write(dir, name string, fill func(io.Writer) error, check func(path string) error) (path string, err error) {

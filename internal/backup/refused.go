@@ -16,9 +16,11 @@ const (
 	Foreign      Reason = "foreign"        // of another cluster
 	WrongMinor   Reason = "wrong-minor"    // of another minor version of etcd
 	StaleStore   Reason = "stale-store"    // of a later generation than the store
+	WrongKey     Reason = "wrong-key"      // encrypted for another key or passphrase
 )
 
-// RefusedError says that a file is no snapshot that this cluster can be restored from.
+// RefusedError says that a file is no snapshot, or no copy of a store, that this cluster can be
+// restored from.
 type RefusedError struct {
 	File   string
 	Reason Reason
@@ -27,7 +29,7 @@ type RefusedError struct {
 
 // Error names the file and the reason.
 func (e *RefusedError) Error() string {
-	return fmt.Sprintf("snapshot %s is refused (%s): %v", e.File, e.Reason, e.Err)
+	return fmt.Sprintf("%s is refused (%s): %v", e.File, e.Reason, e.Err)
 }
 
 // Unwrap returns the details.

@@ -29,7 +29,7 @@ func RehearseSnapshot(ctx context.Context, r Request, file string, o RehearseOpt
 		return nil, err
 	}
 	defer s.close()
-	content, m, err := backup.Verify(file, backup.Expected{ID: s.material.Identity.ID, Generation: s.material.Identity.Generation, CA: sumOfCA(s.material.KubernetesCA)})
+	content, m, err := verified(s.inv, file, backup.Expected{ID: s.material.Identity.ID, Generation: s.material.Identity.Generation, CA: sumOfCA(s.material.KubernetesCA)})
 	if err != nil {
 		return nil, err
 	}

@@ -99,6 +99,9 @@ func (n *renewal) plan(ctx context.Context, s *session) (*plan.Plan, error) {
 	if err := s.ask(ctx); err != nil {
 		return nil, err
 	}
+	if err := (&etcd.Plan{Inv: s.inv, PKI: s.material, Disks: s.disks}).Ours(); err != nil {
+		return nil, err
+	}
 	stages, err := n.stages(ctx, s)
 	if err != nil {
 		return nil, err

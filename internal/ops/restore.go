@@ -42,15 +42,16 @@ func Restore(ctx context.Context, r Request, o RestoreOptions) (*Result, error) 
 		defer func() { _ = os.RemoveAll(dir) }()
 		x.keepIn = dir
 	}
+	keep := func(ctx context.Context, s *session) error { return s.store.Keep(ctx, s.material) }
 	yes := func(context.Context, *session, *plan.Plan) error { return nil } // the typed word was for all of it
 	return operation{
 		verb: "restore", anyQuorum: true,
 		phases: []phase{
 			{make: x.fence, confirm: x.confirm, before: x.begin},
-			{name: "look at the masters", make: x.prepare, confirm: yes},
+			{name: "look at the masters", make: x.prepare, confirm: yes, before: keep},
 			{name: "look before the swap", make: x.swap, confirm: yes},
 			{name: "look before the start", make: x.start, confirm: yes},
-			{name: "look at the cluster", make: x.up, confirm: yes, before: func(ctx context.Context, s *session) error { return s.store.Keep(ctx, s.material) }},
+			{name: "look at the cluster", make: x.up, confirm: yes, before: keep},
 		},
 		finish: x.finish,
 	}.run(ctx, r, o.Options)
@@ -70,20 +71,30 @@ type restore struct {
 
 // fence chooses the snapshot and the generation, and lists what is stopped.
 func (x *restore) fence(ctx context.Context, s *session) (*plan.Plan, error) {
-	if err := s.loadStore(ctx); err != nil {
+	// What later phases would miss is known before anything stops.
+	m, _, err := s.preview(ctx, signing{verb: x.command(), dry: x.DryRun})
+	if err != nil {
 		return nil, err
 	}
-	// Before anything stops: what later phases would miss.
-	if _, _, err := s.preview(ctx, signing{verb: x.command(), dry: x.DryRun}); err != nil {
-		return nil, err
+	if m.KubernetesCA.New { // there is no store
+		return nil, s.loadStore(ctx)
 	}
-	var err error
+	s.secrets(m)
 	if s.disks, err = etcd.Observe(ctx, s.inv, s.hosts); err != nil {
 		return nil, err
 	}
 	begun, err := etcd.UnderWay(ctx, s.inv.Masters(), s.hosts)
 	if err != nil {
 		return nil, err
+	}
+	if err := (&etcd.Plan{Inv: s.inv, PKI: s.material, Disks: s.disks}).Ours(); err != nil {
+		return nil, err
+	}
+	if x.File != "" { // before what there is is saved, which takes time
+		if _, err := os.Stat(x.File); err != nil {
+			_, _, err := verified(s.inv, x.File, backup.Expected{})
+			return nil, err
+		}
 	}
 	if len(begun) == 0 {
 		if err := x.look(ctx, s); err != nil {
@@ -92,6 +103,11 @@ func (x *restore) fence(ctx context.Context, s *session) (*plan.Plan, error) {
 	}
 	if err := x.choose(s, begun); err != nil {
 		return nil, err
+	}
+	if !x.resumed {
+		if err := x.plan.Room(ctx, s.hosts); err != nil {
+			return nil, err
+		}
 	}
 	if x.DryRun {
 		var text strings.Builder
@@ -180,7 +196,7 @@ func (x *restore) choose(s *session, begun map[string][2]string) error {
 	if x.File == "" {
 		return exitcode.With(exitcode.Unsafe, remote.Hint(fmt.Errorf("a restore is under way, and which snapshot it is from is not known"), "name the snapshot: hactl restore FILE"))
 	}
-	content, m, err := backup.Verify(x.File, backup.Expected{ID: id.ID, Generation: id.Generation, CA: sumOfCA(s.material.KubernetesCA), Etcd: s.inv.Versions.Etcd})
+	content, m, err := verified(s.inv, x.File, backup.Expected{ID: id.ID, Generation: id.Generation, CA: sumOfCA(s.material.KubernetesCA), Etcd: s.inv.Versions.Etcd})
 	if err != nil {
 		return err
 	}

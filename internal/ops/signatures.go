@@ -37,8 +37,14 @@ func (s *session) preview(ctx context.Context, o signing) (*pki.Material, []stri
 		return nil, nil, exitcode.With(exitcode.Unsafe, remote.Hint(fmt.Errorf("signed certificates do not serve:\n%w", refused.Err),
 			"nothing was changed; have the requests in %s signed as they are, then run the same command again", RequestsDir(s.inv)))
 	}
-	if err != nil || len(m.Waiting) == 0 {
-		return m, created, err
+	if err == nil && len(created) > 0 { // something is signed
+		err = s.clocksAgree(ctx)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(m.Waiting) == 0 {
+		return m, created, nil
 	}
 	if !o.all && !slices.ContainsFunc(m.Waiting, func(q pki.Request) bool { return q.Needed }) {
 		for _, q := range m.Waiting {

@@ -64,12 +64,15 @@ func SaveSnapshot(ctx context.Context, r Request, o SnapshotOptions) (*SavedSnap
 				"name a public key of age under backup.recipients in %s, or set HACTL_BACKUP_PASSPHRASE", r.Inv.Path)
 		}
 	}
+	dir := cmp.Or(o.Dir, SnapshotDir(r.Inv))
+	if err := backup.Writable(dir); err != nil {
+		return nil, onThisMachine(err, dir)
+	}
 	s, err := load(ctx, r)
 	if err != nil {
 		return nil, err
 	}
 	defer s.close()
-	dir := cmp.Or(o.Dir, SnapshotDir(s.inv))
 	out, err := s.saveSnapshot(ctx, dir)
 	if err != nil || !o.WithStore {
 		return out, err
@@ -109,7 +112,7 @@ func (s *session) saveSnapshot(ctx context.Context, dir string) (*SavedSnapshot,
 			return err
 		})
 	if err != nil {
-		return nil, err
+		return nil, onThisMachine(err, dir)
 	}
 	m.Member, m.Etcd, m.Quorum = taken.Member, taken.Version, taken.Quorum
 	m.Kubernetes = <-versions
@@ -161,6 +164,10 @@ func sumOfCA(ca *pki.CA) string {
 // newest that the host's timer saved. All of it is read, and it has to be of this
 // cluster. Its generation is not known: the manifest has none.
 func FetchSnapshot(ctx context.Context, r Request, host, path, dir string) (*SavedSnapshot, error) {
+	dir = cmp.Or(dir, SnapshotDir(r.Inv))
+	if err := backup.Writable(dir); err != nil {
+		return nil, onThisMachine(err, dir)
+	}
 	s, err := load(ctx, r)
 	if err != nil {
 		return nil, err
@@ -179,20 +186,19 @@ func FetchSnapshot(ctx context.Context, r Request, host, path, dir string) (*Sav
 	var got remote.Got
 	m := s.manifest(begin)
 	m.Generation, m.SavedBy, m.CAs = 0, host+":"+path, nil
-	dir = cmp.Or(dir, SnapshotDir(s.inv))
 	name := strings.TrimSuffix(filepath.Base(path), ".db") + "-from-" + host + ".db"
 	want := backup.Expected{CA: sumOfCA(s.material.KubernetesCA)}
 	file, err := backup.Write(dir, name,
 		func(w io.Writer) (err error) { got, err = remote.Get(ctx, h, path, w); return err },
 		func(part string) error {
-			c, _, err := backup.Verify(part, want)
+			c, _, err := verified(s.inv, part, want)
 			if err == nil {
 				m.Content = *c
 			}
 			return err
 		})
 	if err != nil {
-		return nil, err
+		return nil, onThisMachine(err, dir)
 	}
 	m.Saved = got.Modified
 	out := &SavedSnapshot{File: file, Manifest: m, Took: time.Since(begin).Seconds()}
@@ -213,6 +219,6 @@ func VerifySnapshot(ctx context.Context, inv *inventory.Inventory, file string) 
 	} else {
 		want.ID, want.Generation, want.CA = known.Identity.ID, known.Identity.Generation, sumOfCA(known.KubernetesCA)
 	}
-	c, m, err = backup.Verify(file, want)
+	c, m, err = verified(inv, file, want)
 	return c, m, note, err
 }
