@@ -1,6 +1,8 @@
 package cmd
 
 import (
+	"bytes"
+	"fmt"
 	"go/scanner"
 	"go/token"
 	"io/fs"
@@ -153,6 +155,124 @@ func goTokens(t *testing.T, path string) []goToken {
 		}
 		if kind == token.COMMENT || kind == token.STRING {
 			out = append(out, goToken{kind, text, fset.Position(pos).Line})
+		}
+	}
+}
+
+// inText finds the commands that stand in backticks.
+var inText = regexp.MustCompile("`(hactl [^`]+)`")
+
+// docCommand is a command of a page.
+type docCommand struct {
+	words []string
+	block bool // a line of its own, which a person copies
+}
+
+// commandsOf are the commands of a page, without what a shell takes for itself. Of words with
+// alternatives it is the first.
+func commandsOf(page string) []docCommand {
+	var out []docCommand
+	fenced := false
+	add := func(line string, block bool) {
+		for _, end := range []string{" #", " | ", " && ", " > ", ";"} {
+			line, _, _ = strings.Cut(line, end)
+		}
+		words := strings.Fields(line)
+		for i, w := range words {
+			words[i], _, _ = strings.Cut(w, "|")
+		}
+		out = append(out, docCommand{words, block})
+	}
+	for line := range strings.Lines(page) {
+		fenced = fenced != strings.HasPrefix(line, "```")
+		for _, start := range []string{"    ", "$ ", ""} {
+			if text, is := strings.CutPrefix(line, start+"hactl "); is && (fenced || start == "    ") {
+				add("hactl "+text, true)
+			}
+		}
+		for _, m := range inText.FindAllStringSubmatch(line, -1) {
+			add(m[1], false)
+		}
+	}
+	return out
+}
+
+// Every command of every page is one that hactl has, with flags and arguments that it takes.
+func TestDocsNameCommandsThatParse(t *testing.T) {
+	found := map[string]int{}
+	for _, path := range treeFiles(t, ".md") {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range commandsOf(string(text)) {
+			found[filepath.Base(path)]++
+			if err := c.parses(); err != nil {
+				t.Errorf("%s: %s: %v", path, strings.Join(c.words, " "), err)
+			}
+		}
+	}
+	for page, least := range map[string]int{"certificates.md": 10, "backup.md": 15} {
+		if found[page] < least {
+			t.Errorf("%d commands in %s, want %d or more: is the pattern still right?", found[page], page, least)
+		}
+	}
+}
+
+// parses reports what is wrong with a command line, before anything runs. In the text a command
+// may be named without its arguments.
+func (d docCommand) parses() error {
+	c, rest, err := tree(&bytes.Buffer{}).Find(d.words[1:])
+	if err != nil {
+		return err
+	}
+	if err := c.ParseFlags(rest); err != nil {
+		return err
+	}
+	if c.HasSubCommands() && c.Flags().NArg() > 0 {
+		return fmt.Errorf("there is no command %q", c.Flags().Arg(0))
+	}
+	if d.block {
+		return c.ValidateArgs(c.Flags().Args())
+	}
+	return nil
+}
+
+// What the pages on certificates and backups tell an operator to run is run on hosts by a
+// scenario: the verb, and each of its flags.
+func TestCommandsOfCertificatesAndBackupsAreRunByScenarios(t *testing.T) {
+	var scenarios strings.Builder
+	for _, path := range treeFiles(t, "_test.go") {
+		if strings.HasPrefix(path, "../e2e/") {
+			text, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			scenarios.Write(text)
+		}
+	}
+	for _, page := range []string{"../docs/certificates.md", "../docs/backup.md"} {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range commandsOf(string(text)) {
+			if !c.block {
+				continue
+			}
+			verb, rest, err := tree(&bytes.Buffer{}).Find(c.words[1:])
+			if err != nil {
+				t.Fatal(err)
+			}
+			words := `"` + strings.Join(strings.Fields(verb.CommandPath())[1:], `", "`) + `"`
+			if !strings.Contains(scenarios.String(), words) {
+				t.Errorf("%s: no scenario runs %s", page, verb.CommandPath())
+			}
+			for _, w := range rest {
+				if strings.HasPrefix(w, "--") && !strings.Contains(scenarios.String(), `"`+w+`"`) {
+					t.Errorf("%s: no scenario runs %s with %s", page, verb.CommandPath(), w)
+				}
+			}
 		}
 	}
 }

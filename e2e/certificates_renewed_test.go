@@ -39,6 +39,9 @@ func TestCertificatesAreRenewedWithoutARestart(t *testing.T) {
 	inTurn(t)
 	r := cluster(t)
 	before, processes := r.must(t, 0, "certs", "-o", "json").certs(t).serials(), r.restarts(t)
+	if res := r.must(t, 2, "certs", "renew", "--only", "etcd", "--dry-run"); !strings.Contains(res.out, "/etc/etcd/pki/peer.crt") && !strings.Contains(res.out, "etcd") {
+		t.Errorf("%s", res)
+	}
 	then(t, "renew all", func(t *testing.T) {
 		took(t, "certs renew --all, measured", r.measured(t, "certs", "renew", "--all").took)
 	})

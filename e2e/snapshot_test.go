@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"filippo.io/age"
 )
 
 // savedSnapshot is hactl snapshot save -o json.
@@ -48,6 +50,22 @@ func TestSnapshotIsSavedVerifiedAndRefused(t *testing.T) {
 			if info, err := os.Stat(f); err != nil || info.Mode().Perm() != 0o600 || info.Size() == 0 {
 				t.Errorf("%s: %v, %v", f, info, err)
 			}
+		}
+	})
+	then(t, "the copy of the store opens with its passphrase alone", func(t *testing.T) {
+		if res := r.must(t, 0, "snapshot", "verify", s.Store); !strings.Contains(res.out, "is in order") {
+			t.Errorf("%s", res)
+		}
+		id, err := age.GenerateX25519Identity()
+		if err != nil {
+			t.Fatal(err)
+		}
+		other := filepath.Join(t.TempDir(), "key.txt")
+		if err := os.WriteFile(other, []byte(id.String()+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if res := r.must(t, 7, "snapshot", "verify", s.Store, "--identity", other); !strings.Contains(res.err, "(wrong-key)") {
+			t.Errorf("%s", res)
 		}
 	})
 	good := readText(t, s.File)
