@@ -304,7 +304,16 @@ func (w *restoreWorld) ended(token string) string {
 // run beside one another.
 func TestRestoreCutAnywhereIsCompletedByTheNext(t *testing.T) {
 	t.Parallel()
-	first := newRebootWorld(t, 3, 1)
+	for _, masters := range []int{1, 3} {
+		t.Run(fmt.Sprintf("masters %d", masters), func(t *testing.T) {
+			t.Parallel()
+			restoreCutAnywhere(t, masters)
+		})
+	}
+}
+
+func restoreCutAnywhere(t *testing.T, masters int) {
+	first := newRebootWorld(t, masters, 1)
 	begin := func(t *testing.T) (*restoreWorld, *etcd.Plan) {
 		m := *first.material
 		return first.toRestore(t), &etcd.Plan{PKI: &m}
