@@ -76,6 +76,7 @@ var extended = []string{
 	"TestConnectionOutlivesTheMoveOfTheVIP",
 	// Hosts that are replaced, missing, killed.
 	"TestClusterOfAnOlderHactlIsTakenOver",
+	"TestOneMasterWhoseAuthorityIsElsewhere",
 	"TestExpiredClusterIsBroughtBack",
 	"TestRestoreOnEmptyMasters",
 	"TestRenewalKilledAgainAndAgainIsCompleted",

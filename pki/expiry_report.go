@@ -49,6 +49,29 @@ func (m *Material) Certificates() map[string]*x509.Certificate {
 	return out
 }
 
+// Intermediates are the authorities between the store's CAs and its pairs: one whose key is
+// elsewhere may sign through another one.
+func (m *Material) Intermediates() []*x509.Certificate {
+	var out []*x509.Certificate
+	for _, p := range m.pairs {
+		certs, err := ParseCertificates(p.CertPEM)
+		if err != nil || len(certs) < 2 {
+			continue
+		}
+		for _, ca := range []*CA{m.EtcdCA, m.KubernetesCA, m.FrontProxyCA} {
+			if !ca.signs(certs) {
+				continue
+			}
+			for _, c := range certs[1:] {
+				if !slices.ContainsFunc(slices.Concat(out, ca.certs), c.Equal) {
+					out = append(out, c)
+				}
+			}
+		}
+	}
+	return out
+}
+
 // Authorities are the certificates of the store's CAs by name: the issuing one and its
 // chain.
 func (m *Material) Authorities() map[string][]*x509.Certificate {

@@ -1,10 +1,12 @@
 package pki
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path"
 	"syscall"
 
@@ -32,6 +34,11 @@ var commonNames = map[string]string{
 // no longer says what the inventory says; created names each with the reason, such
 // as "etcd-server-master-1: expires in 12 days". A key that is in order stays.
 func (s *Store) Preview(ctx context.Context) (m *Material, created []string, err error) {
+	if s.signed != "" {
+		if info, err := os.Stat(s.signed); err != nil || !info.IsDir() {
+			return nil, nil, remote.Hint(cmp.Or(err, fmt.Errorf("%s is no folder", s.signed)), "--certs names the folder of signed certificates, NAME.crt for each request")
+		}
+	}
 	looked := false
 	preview := func(d *disk) error {
 		looked = true

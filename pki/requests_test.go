@@ -273,6 +273,16 @@ func only(usages ...x509.ExtKeyUsage) func(*x509.Certificate) {
 	return func(c *x509.Certificate) { c.ExtraExtensions, c.ExtKeyUsage = nil, usages }
 }
 
+// A folder that is not there, as by a word that was mistyped, is not one without certificates.
+func TestFolderOfSignedCertificatesHasToBeThere(t *testing.T) {
+	inv, _ := withElsewhere(t)
+	s := open(t, inv)
+	s.SignedIn(filepath.Join(t.TempDir(), "none"))
+	if _, _, err := keep(s); err == nil || !strings.Contains(err.Error(), "no such file") || remote.HintOf(err) == "" {
+		t.Errorf("got %v", err)
+	}
+}
+
 // A copy of the certificate that was taken before does not replace a newer one.
 func TestOlderCertificateIsNotTakenAgain(t *testing.T) {
 	inv, e := withElsewhere(t)
@@ -306,6 +316,9 @@ func TestIntermediateAuthorityElsewhere(t *testing.T) {
 	}
 	client.ServerName = "m1"
 	p, err := m.EtcdServer("m2")
+	if between := m.Intermediates(); len(between) != 1 || !between[0].Equal(cert) {
+		t.Errorf("%d intermediate authorities", len(between))
+	}
 	if n, _ := ParseCertificates(p.CertPEM); err != nil || len(n) != 2 {
 		t.Errorf("%d certificates in the pair: %v", len(n), err)
 	}

@@ -40,6 +40,7 @@ func (s *session) certs(ctx context.Context, within time.Duration) *expiry.Repor
 	for _, certs := range s.material.Authorities() {
 		rules.CAs = append(rules.CAs, certs...)
 	}
+	rules.CAs = append(rules.CAs, s.material.Intermediates()...)
 	for i := range s.inv.Hosts {
 		h := &s.inv.Hosts[i]
 		rules.Serves[h.Name] = ports(s.inv, h)

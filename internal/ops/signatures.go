@@ -58,10 +58,7 @@ func (s *session) preview(ctx context.Context, o signing) (*pki.Material, []stri
 	} else if err := s.store.WriteRequests(ctx, m, RequestsDir(s.inv)); err != nil {
 		return nil, nil, err
 	}
-	var what []string
-	for _, q := range m.Waiting {
-		what = append(what, q.Name+" ("+q.CA+": "+q.Reason+")")
-	}
+	what := named(m.Waiting)
 	return nil, nil, exitcode.With(exitcode.Unsafe, remote.Hint(
 		fmt.Errorf("%s for a signature, and the key of the authority is not here: %s", waits(len(what)), strings.Join(what, ", ")), "%s", next))
 }
@@ -79,9 +76,13 @@ func (s *session) waiting(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	var out []string
-	for _, q := range m.Waiting {
+	return named(m.Waiting), nil
+}
+
+// named are requests as they are shown.
+func named(requests []pki.Request) (out []string) {
+	for _, q := range requests {
 		out = append(out, q.Name+" ("+q.CA+": "+q.Reason+")")
 	}
-	return out, nil
+	return out
 }
