@@ -151,6 +151,11 @@ func TestBadInputIsNamedBeforeAnythingIsTouched(t *testing.T) {
 			"nothing was changed; make room"},
 		"the clock here is behind": {func(b *badInput) error { b.clock = 48 * time.Hour; return b.sign() }, exitcode.Unsafe,
 			"behind master-1", "nothing was changed; set the clock"},
+		"the clock here is ahead, and no pair of the store is due": {func(b *badInput) error {
+			b.clock = -48 * time.Hour
+			_, err := (&renewal{}).plan(b.t.Context(), b.session())
+			return err
+		}, exitcode.Unsafe, "ahead of master-1", "nothing was changed; set the clock"},
 		"a host's clock jumped":   {func(b *badInput) error { b.clock = -time.Hour; return b.sign() }, exitcode.Unsafe, "ahead of master-1", "set the clock"},
 		"no folder for snapshots": {func(b *badInput) error { return b.save(b.file) }, exitcode.Error, "not a directory", "no host was changed; give this user a folder"},
 		"no key for the copy of the store": {func(b *badInput) error {

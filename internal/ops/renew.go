@@ -84,6 +84,9 @@ func groupOf(pair string) string {
 // plan signs what is due in the store, in memory, and lists what hosts take.
 func (n *renewal) plan(ctx context.Context, s *session) (*plan.Plan, error) {
 	n.began = time.Now()
+	if err := s.clocksAgree(ctx); err != nil {
+		return nil, err
+	}
 	s.store.RenewAlso(func(pair string) bool { return n.group(groupOf(pair)) })
 	m, created, err := s.preview(ctx, signing{verb: n.command(), all: true, dry: n.DryRun})
 	if err != nil {

@@ -170,7 +170,17 @@ func (s *session) look(ctx context.Context) (*plan.Plan, error) {
 		return nil, err
 	}
 	p.Record = s.recordMade
-	return p, kubeadm.Refused(p)
+	if err := kubeadm.Refused(p); err != nil || !renews(p) {
+		return p, err
+	}
+	return p, s.clocksAgree(ctx)
+}
+
+// renews reports whether certificates are signed that kubeadm or a kubelet made.
+func renews(p *plan.Plan) bool {
+	return slices.ContainsFunc(p.Pending(), func(it *plan.Item) bool {
+		return strings.HasSuffix(string(it.Step.ID), "/certificates") || strings.HasSuffix(string(it.Step.ID), "/kubelet-certificate")
+	})
 }
 
 // preflightOf is a preflight of what is connected. Hosts that are skipped on
