@@ -133,11 +133,7 @@ func (h Host) mayRemove() (out []string) {
 // packageScripts renders the look and the installation for a package manager.
 func packageScripts(manager, want string, mayRemove []string) (look, run string) {
 	if manager == "dnf" {
-		return `m=; for p in ` + want + `; do rpm -q --quiet "$p" || m="$m $p"; done; [ -z "$m" ] && echo ok || echo "missing:$m"`,
-			// A configuration that comes with the package is removed: it would count as
-			// a change since the plan was made.
-			`c=/etc/keepalived/keepalived.conf; had=; [ ! -e $c ] || had=1
-dnf install -y --setopt=install_weak_deps=False --setopt='*.skip_if_unavailable=True' ` + want + ` && { [ -n "$had" ] || rm -f $c; }`
+		return dnfScripts(want)
 	}
 	return `all=" $(dpkg-query -W -f='${Package}=${db:Status-Status} ' ` + want + ` 2>/dev/null)"
 m=; for p in ` + want + `; do case $all in *" $p=installed "*) ;; *) m="$m $p";; esac; done
@@ -172,6 +168,19 @@ patiently apt-get update || echo "not every package source answers: going on wit
 install && exit
 r=$(refused); [ -z "$r" ] || echo "apt would remove$r to install ` + want + `; permit it: $(for p in $r; do printf -- '--take-over package:%s ' "$p"; done)" >&2
 exit 1`
+}
+
+// dnfScripts are those for dnf. What another package provides is there: EL 9 has
+// curl-minimal, which conflicts with curl. So only what is missing is asked for.
+func dnfScripts(want string) (look, run string) {
+	missing := `m=; for p in ` + want + `; do rpm -q --quiet --whatprovides "$p" || m="$m $p"; done
+`
+	return missing + `[ -z "$m" ] && echo ok || echo "missing:$m"`,
+		// A configuration that comes with the package is removed: it would count as
+		// a change since the plan was made.
+		`c=/etc/keepalived/keepalived.conf; had=; [ ! -e $c ] || had=1
+` + missing + `# shellcheck disable=SC2086 # words are wanted
+dnf install -y --setopt=install_weak_deps=False --setopt='*.skip_if_unavailable=True' $m && { [ -n "$had" ] || rm -f $c; }`
 }
 
 func (h Host) modules() plan.Step {

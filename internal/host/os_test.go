@@ -108,13 +108,28 @@ func TestConfigurationThatComesWithAPackageGoes(t *testing.T) {
 	script = strings.ReplaceAll(script, "/etc/keepalived/keepalived.conf", "conf")
 	for before, want := range map[string]string{"": "gone", "ours": "ours"} {
 		out, err := run(t, `[ -z "`+before+`" ] || echo `+before+` >conf; `+script+`; r=$?; cat conf 2>/dev/null || echo gone; exit $r`,
-			map[string]string{"dnf": `[ -e conf ] || echo theirs >conf`})
+			map[string]string{"rpm": "exit 1", "dnf": `[ -e conf ] || echo theirs >conf`})
 		if err != nil || strings.TrimSpace(out) != want {
 			t.Errorf("before %q, after %q, want %q; %v", before, out, want, err)
 		}
 	}
-	if out, err := run(t, script, map[string]string{"dnf": "exit 1"}); err == nil {
+	if out, err := run(t, script, map[string]string{"rpm": "exit 1", "dnf": "exit 1"}); err == nil {
 		t.Errorf("dnf failed, and no error says so: %s", out)
+	}
+}
+
+// EL 9 has curl-minimal, which provides curl and conflicts with it: dnf install curl fails.
+func TestPackageThatAnotherProvidesIsNotAskedFor(t *testing.T) {
+	tools := map[string]string{
+		"rpm": `[ "$*" = '-q --quiet --whatprovides curl' ]`,
+		"dnf": `case "$*" in *curl*) echo "curl-minimal conflicts with curl" >&2; exit 1 ;; esac; echo "dnf $*"`,
+	}
+	look, script := packageScripts("dnf", "socat curl", nil)
+	if out, err := run(t, look, tools); err != nil || strings.TrimSpace(out) != "missing: socat" {
+		t.Errorf("seen: %q, %v", out, err)
+	}
+	if out, err := run(t, script, tools); err != nil || !strings.HasSuffix(strings.TrimSpace(out), " socat") {
+		t.Errorf("installed: %q, %v", out, err)
 	}
 }
 

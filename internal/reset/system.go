@@ -128,9 +128,26 @@ more=$(would purge $all | grep -vxF -e "$all")
 apt-get -y -q purge $all >/dev/null`
 	if h.PkgManager == "dnf" {
 		find = "own=" + remote.Quote(strings.Join(own, " ")) + "\nthere() { for p in $own; do rpm -q --quiet \"$p\" && echo \"$p\"; done; }\n"
-		run = "list=$(there)\n[ -n \"$list\" ] || exit 0\ndnf remove -y --noautoremove $list"
+		run = dnfRemove(noted)
 	}
 	st := h.script("packages", "remove packages", find+`m=$(there | tr '\n' ' ')
 [ -z "$m" ] && echo ok || echo "$m"`, find+run)
 	return st
+}
+
+// dnfRemove removes the packages that the shell function there prints, and what dnf
+// installed for them and nothing else needs, but nothing that was there before, according
+// to the file noted.
+func dnfRemove(noted string) string {
+	return `export LC_ALL=C
+list=$(there)
+[ -n "$list" ] || exit 0
+# dnf would remove those that need them, too.
+if ! more=$(rpm -e --test $list 2>&1); then
+case $more in *"is needed by"*) echo "they stay, since others need them: $(echo $more)"; exit 0 ;; esac
+echo "$more" >&2; exit 1
+fi
+# A row of dnf's table begins with one space, the rest of a long row with more.
+new=$(dnf remove --assumeno $list 2>/dev/null | awk '/^Removing/ { on = 1 } /^Transaction Summary/ { on = 0 } on && /^ [^ ]/ { print $1 }' | grep -vxF -f ` + noted + `)
+dnf remove -y --noautoremove $(printf '%s\n%s\n' "$list" "$new" | sort -u)`
 }
