@@ -132,6 +132,7 @@ type Sysctl struct {
 // Firewall is what may drop packets that reach the host.
 type Firewall struct {
 	Services []string // "firewalld", "ufw", "nftables" where active
+	Trusted  []string // sources and interfaces of firewalld's zone trusted; "all": it is the default zone
 	Nft      string   // the chains that are hooked into input, as nft prints them
 	NoNft    bool     // the host has no nft to ask
 	IPTables string   // iptables -S INPUT, where nft does not show it

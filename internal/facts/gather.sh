@@ -108,7 +108,11 @@ s apparmor; line /sys/module/apparmor/parameters/enabled
 s time-sync; [ -e /run/systemd/timesync/synchronized ] && echo systemd-timesyncd
 s firewall
 [ -d /run/systemd/system ] && systemctl is-active firewalld nftables | {
-	read -r f; [ "$f" = active ] && echo "service firewalld"
+	read -r f; [ "$f" = active ] && {
+		echo "service firewalld"
+		firewall-cmd --zone=trusted --list-all </dev/null | sed -n 's/^  \(interfaces\|sources\): /trusts /p'
+		sed -n 's/^DefaultZone=trusted/trusts all/p' /etc/firewalld/firewalld.conf
+	}
 	read -r n; [ "$n" = active ] && echo "service nftables"
 }
 grep -qis '^ENABLED=yes' /etc/ufw/ufw.conf && echo 'service ufw'

@@ -209,6 +209,9 @@ func (a *answer) security(f *Facts) {
 		if s, ok := strings.CutPrefix(l, "service "); ok {
 			f.Firewall.Services = append(f.Firewall.Services, a.value("firewall", s))
 		}
+		if s, ok := strings.CutPrefix(l, "trusts "); ok {
+			f.Firewall.Trusted = append(f.Firewall.Trusted, strings.Fields(s)...)
+		}
 	}
 	f.Firewall.Nft = a.block("nft")
 	if f.Firewall.Nft == "no nft" {

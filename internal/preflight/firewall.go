@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"hactl/internal/facts"
@@ -29,8 +30,11 @@ func firewall(_ context.Context, c *Cluster) []Finding {
 		fw := h.Facts.Firewall
 		out := c.forwarding(h)
 		for _, s := range fw.Services {
-			if s == "firewalld" || s == "ufw" {
-				out = append(out, says("%s is active: it must let in %s", s, strings.Join(c.needs(h), ", ")).do("%s", openWith[s]))
+			switch s {
+			case "firewalld":
+				out = append(out, c.firewalld(h)...)
+			case "ufw":
+				out = append(out, says("ufw is active: it must let in %s", strings.Join(c.needs(h), ", ")).do("%s", openUFW))
 			}
 		}
 		for _, n := range c.needs(h) {
@@ -38,7 +42,8 @@ func firewall(_ context.Context, c *Cluster) []Finding {
 				out = append(out, says("a rule stands against %s: %s", n, rule))
 			}
 		}
-		if len(out) > 0 || !drops(fw) {
+		// Its rules end with a reject, and were judged above.
+		if len(out) > 0 || slices.Contains(fw.Services, "firewalld") || !drops(fw) {
 			return out
 		}
 		if missing := unmentioned(fw, c.needs(h)); len(missing) > 0 {
@@ -48,10 +53,7 @@ func firewall(_ context.Context, c *Cluster) []Finding {
 	})
 }
 
-var openWith = map[string]string{
-	"firewalld": "firewall-cmd --permanent --zone=trusted --add-source=NETWORK_OF_THE_HOSTS && firewall-cmd --reload; or stop firewalld",
-	"ufw":       "ufw allow from NETWORK_OF_THE_HOSTS; ufw allow proto vrrp is not known to ufw: add it to /etc/ufw/before.rules; or ufw disable",
-}
+const openUFW = "ufw allow from NETWORK_OF_THE_HOSTS; ufw allow proto vrrp is not known to ufw: add it to /etc/ufw/before.rules; or ufw disable"
 
 var (
 	nftPolicy  = regexp.MustCompile(`hook input [^;]*;[^\n]*policy drop`)

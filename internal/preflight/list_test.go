@@ -147,7 +147,10 @@ var broken = []struct {
 		c.Facts["master-1"].Proxies = map[string]string{"https_proxy": "http://proxy:3128", "no_proxy": "localhost,192.0.2.0/24,10.96.0.0/16"}
 	}, Warning, "master-1", "10.244.0.0/16"},
 	{"firewall", "forwarding dropped", func(c *Cluster) { c.probes["worker-1"].Forward = []string{"ip filter FORWARD"} }, Error, "worker-1", "(ip filter FORWARD)"},
-	{"firewall", "firewalld", func(c *Cluster) { c.Facts["master-1"].Firewall.Services = []string{"firewalld"} }, Warning, "master-1", "2380"},
+	{"firewall", "firewalld", func(c *Cluster) { c.Facts["master-1"].Firewall.Services = []string{"firewalld"} }, Error, "master-1", "2380"},
+	{"firewall", "firewalld that lets pods in, and not the hosts", func(c *Cluster) {
+		c.Facts["master-1"].Firewall = facts.Firewall{Services: []string{"firewalld"}, Trusted: []string{"cni0"}}
+	}, Warning, "master-1", "does not trust 192.0.2.11/32"},
 	{"firewall", "nftables that drop", func(c *Cluster) { c.Facts["master-1"].Firewall.Nft = nftDrop }, Warning, "master-1", "2379"},
 	{"firewall", "iptables that reject", func(c *Cluster) {
 		c.Facts["worker-1"].Firewall.IPTables = "-P INPUT ACCEPT\n-A INPUT -p tcp -m tcp --dport 22 -j ACCEPT\n-A INPUT -j REJECT --reject-with icmp-port-unreachable"
@@ -436,7 +439,10 @@ func TestRulesThatLetTheClusterInPass(t *testing.T) {
 		"a source":    {Nft: nftDrop + "\n\t\tip saddr 192.0.2.0/24 accept"},
 		"protocol 112": {IPTables: "-P INPUT DROP\n-A INPUT -p 112 -j ACCEPT\n" +
 			"-A INPUT -p tcp -m multiport --dports 2379:2380,6443,10250 -j ACCEPT"},
-		"no rules": {Nft: "table inet filter {\n\tchain input {\n\t\ttype filter hook input priority filter; policy accept;\n\t}", Services: []string{"nftables"}},
+		"firewalld": {Services: []string{"firewalld"}, Trusted: []string{"192.0.2.0/24", "10.244.0.0/16"},
+			Nft: "table inet firewalld {\n\tchain filter_INPUT {\n\t\ttype filter hook input priority filter + 10; policy accept;\n\t\treject with icmpx admin-prohibited\n\t}"},
+		"firewalld, trusting everything": {Services: []string{"firewalld"}, Trusted: []string{"all"}},
+		"no rules":                       {Nft: "table inet filter {\n\tchain input {\n\t\ttype filter hook input priority filter; policy accept;\n\t}", Services: []string{"nftables"}},
 	} {
 		c := bare(t)
 		c.Facts["master-1"].Firewall = rules
