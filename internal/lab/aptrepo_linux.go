@@ -17,31 +17,27 @@ import (
 // the host has no route to a server.
 const repoPath = "/srv/apt"
 
-// buildRepository fills tmp/apt with the packages that a full base has more
-// than a bare one, and the Packages index that makes apt take them from there.
-// debootstrap resolves the dependencies: it is asked to download a full base.
-func buildRepository(ctx context.Context, suite, tmp, debs string, report func(string)) error {
+// downloadPackages fills the folder repo with the packages of a full base. debootstrap
+// resolves the dependencies: it is asked to download a full base.
+func downloadPackages(ctx context.Context, system, tmp, repo, debs string, report func(string)) error {
 	report("collecting the packages that bare hosts can install")
 	scratch := filepath.Join(tmp, "download")
 	args := []string{"--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--",
-		"debootstrap", "--download-only", "--variant=minbase", "--cache-dir=" + debs, "--include=" + strings.Join(basePackages(false), ","), suite, scratch}
+		"debootstrap", "--download-only", "--variant=minbase", "--cache-dir=" + debs, "--include=" + strings.Join(basePackages(system, false), ","), suite(system), scratch}
 	if m := os.Getenv("HACTL_DEBIAN_MIRROR"); m != "" {
 		args = append(args, m)
 	}
 	if out, err := exec.CommandContext(ctx, "unshare", args...).CombinedOutput(); err != nil {
 		return fmt.Errorf("download packages: %w: %s", err, lastLine(out))
 	}
-	repo := filepath.Join(tmp, "apt")
 	if err := os.Rename(filepath.Join(scratch, "var/cache/apt/archives"), repo); err != nil {
 		return err
 	}
-	if err := removeTree(scratch); err != nil {
-		return err
-	}
-	return indexRepository(ctx, repo)
+	return removeTree(scratch)
 }
 
-// indexRepository writes the Packages file for the .deb files of a folder.
+// indexRepository writes the Packages file for the .deb files of a folder, by which apt
+// takes them from there.
 func indexRepository(ctx context.Context, repo string) error {
 	files, err := filepath.Glob(filepath.Join(repo, "*.deb"))
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -19,7 +20,8 @@ import (
 )
 
 // The base is a Debian root file system made once by debootstrap and shown to
-// every host as the read-only lower layer of its disk.
+// every host as the read-only lower layer of its disk. That of el9 is dressed as
+// Enterprise Linux 9 (see el9_linux.go).
 //
 // baseRecipe counts changes of customize and of the steps around it: with the
 // package lists it names the base, so that an old base is never taken for a new one.
@@ -37,35 +39,49 @@ var clusterPackages = []string{
 	"mount", "util-linux", "ebtables", "iputils-ping",
 }
 
-func basePackages(bare bool) []string {
-	if bare {
-		return barePackages
+func basePackages(system string, bare bool) []string {
+	out := slices.Clone(barePackages)
+	if system == EL9 {
+		out = append(out, el9Packages...)
 	}
-	return append(append([]string(nil), barePackages...), clusterPackages...)
+	if !bare {
+		out = append(out, clusterPackages...)
+	}
+	return out
+}
+
+// suite is the Debian release that a base is made from.
+func suite(system string) string {
+	if system == EL9 {
+		return "bookworm"
+	}
+	return system
 }
 
 // baseID names a base by everything that went into it.
-func baseID(suite string, bare bool) string {
-	sum := sha256.Sum256([]byte(strings.Join([]string{
-		suite, runtime.GOARCH, baseRecipe, strings.Join(basePackages(bare), ","),
-	}, "|")))
+func baseID(system string, bare bool) string {
+	parts := []string{system, runtime.GOARCH, baseRecipe, strings.Join(basePackages(system, bare), ",")}
+	if system == EL9 {
+		parts = append(parts, el9Script)
+	}
+	sum := sha256.Sum256([]byte(strings.Join(parts, "|")))
 	kind := "full"
 	if bare {
 		kind = "bare"
 	}
-	return "base-" + suite + "-" + kind + "-" + hex.EncodeToString(sum[:6])
+	return "base-" + system + "-" + kind + "-" + hex.EncodeToString(sum[:6])
 }
 
 // ensureBase returns the folder of the base, building it when it is not
 // there. It is built under another name and renamed when complete, so a base
 // that exists is whole; a lock keeps two builds of the same base apart.
-func ensureBase(ctx context.Context, suite string, bare bool, report func(string)) (string, error) {
+func ensureBase(ctx context.Context, system string, bare bool, report func(string)) (string, error) {
 	cache, err := cacheDir()
 	if err != nil {
 		return "", err
 	}
 	cache = filepath.Join(cache, "lab")
-	dir := filepath.Join(cache, baseID(suite, bare))
+	dir := filepath.Join(cache, baseID(system, bare))
 	if exists(dir) {
 		return dir, nil
 	}
@@ -85,7 +101,7 @@ func ensureBase(ctx context.Context, suite string, bare bool, report func(string
 		return "", err
 	}
 	start := time.Now()
-	if err := buildBase(ctx, tmp, cache, suite, bare, report); err != nil {
+	if err := buildBase(ctx, tmp, cache, system, bare, report); err != nil {
 		return "", fmt.Errorf("build base system: %w", err)
 	}
 	if err := os.Rename(tmp, dir); err != nil {
@@ -95,25 +111,32 @@ func ensureBase(ctx context.Context, suite string, bare bool, report func(string
 	return dir, nil
 }
 
-func buildBase(ctx context.Context, tmp, cache, suite string, bare bool, report func(string)) error {
-	debs := filepath.Join(cache, "debs-"+suite)
+func buildBase(ctx context.Context, tmp, cache, system string, bare bool, report func(string)) error {
+	debs := filepath.Join(cache, "debs-"+suite(system))
 	for _, d := range []string{tmp, debs} {
 		if err := os.MkdirAll(d, 0o755); err != nil {
 			return err
 		}
 	}
 	root := filepath.Join(tmp, "root")
-	report("building the base system with debootstrap (" + suite + "; a few minutes, once)")
-	if err := debootstrap(ctx, suite, root, debs, basePackages(bare), filepath.Join(tmp, "debootstrap.log"), report); err != nil {
+	report("building the base system with debootstrap (" + system + "; a few minutes, once)")
+	if err := debootstrap(ctx, suite(system), root, debs, basePackages(system, bare), filepath.Join(tmp, "debootstrap.log"), report); err != nil {
 		return err
 	}
 	if err := customize(ctx, root); err != nil {
 		return err
 	}
-	if bare {
-		return buildRepository(ctx, suite, tmp, debs, report)
+	if !bare {
+		return nil
 	}
-	return nil
+	repo := filepath.Join(tmp, "apt")
+	if err := downloadPackages(ctx, system, tmp, repo, debs, report); err != nil {
+		return err
+	}
+	if system == EL9 {
+		return dressAsEL9(ctx, tmp, repo, report)
+	}
+	return indexRepository(ctx, repo)
 }
 
 // debootstrap runs in mount and PID namespaces of its own: when it is killed,

@@ -65,6 +65,7 @@ readonly_bind() { # folder of the machine, place on the host
 }
 [ -z "${LAB_PRELOAD-}" ] || readonly_bind "$LAB_PRELOAD" opt/hactl/bundle-preload
 [ -z "${LAB_APT-}" ] || readonly_bind "$LAB_APT" srv/apt
+[ -z "${LAB_RPMS-}" ] || readonly_bind "$LAB_RPMS" srv/rpms
 [ ! -d /lib/modules ] || readonly_bind /lib/modules usr/lib/modules
 
 hostname "$LAB_HOSTNAME"

@@ -43,7 +43,10 @@ func (l *Lab) start(h hostState) (*exec.Cmd, error) {
 		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C",
 		"LAB_SCRIPT=" + bootScript, "LAB_HOSTNAME=" + h.Name, "LAB_CGROUPS=" + mountNames(groups), "LAB_PRELOAD=" + l.state.Preload,
 	}
-	if l.state.Bare {
+	switch {
+	case l.state.os() == EL9:
+		cmd.Env = append(cmd.Env, "LAB_RPMS="+filepath.Join(l.state.Base, "rpms"))
+	case l.state.Bare:
 		cmd.Env = append(cmd.Env, "LAB_APT="+filepath.Join(l.state.Base, "apt"))
 	}
 	gate, err := cmd.StdinPipe()

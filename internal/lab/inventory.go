@@ -46,11 +46,19 @@ func (l *Lab) writeInventories(bastionKey string) error {
 	return nil
 }
 
+// system is what a person calls the system of the hosts.
+func (l *Lab) system() string {
+	if l.OS() == EL9 {
+		return "an imitation of Enterprise Linux 9"
+	}
+	return "Debian " + l.OS()
+}
+
 // inventory renders one inventory. It is written out rather than marshalled,
 // so that it reads like one that an operator wrote.
 func (l *Lab) inventory(in login) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "# Local hosts of hactl lab %s (Debian %s): %s.\n", l.state.Name, l.OS(), in.about)
+	fmt.Fprintf(&b, "# Local hosts of hactl lab %s (%s): %s.\n", l.state.Name, l.system(), in.about)
 	fmt.Fprintf(&b, "# They are reached from the lab's hub only: hactl lab hub --name %s -- hactl up -i %s\n", l.state.Name, filepath.Join(l.Dir, in.file))
 	fmt.Fprintf(&b, "apiVersion: hactl/v1\nkind: Cluster\ncluster: %s\nvip:\n  address: %q\n", l.state.Name, planFor(l.state.IPv6).vip)
 	fmt.Fprintf(&b, "ssh:\n%s  key: %q\n  knownHosts: %q\n  agent: false\n", in.ssh, l.Path("ssh", "id_ed25519"), l.Path("ssh", "known_hosts"))

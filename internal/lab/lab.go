@@ -29,9 +29,9 @@ type Config struct {
 	Masters int    // 0 to 7
 	Workers int    // 0 to 50
 	Bastion bool   // one more host, only to jump through, with its own user and key
-	OS      string // Debian release of the hosts, one of [Systems]; default: the first
+	OS      string // system of the hosts, one of [Systems]; default: the first
 	IPv6    bool   // the inventories use the IPv6 addresses (hosts always have both)
-	Bare    bool   // hosts without keepalived, runc, nftables...; a local apt repository has them
+	Bare    bool   // hosts without keepalived, runc, nftables...; a local package repository has them. Always so with EL9
 	Preload string // folder shown read-only on every host at [PreloadPath]
 	// CPUs is how many of the machine's processors each host may keep busy at most; 0:
 	// all of them. Without a limit a host that is beside itself, such as one that was
@@ -42,8 +42,12 @@ type Config struct {
 	Report func(line string)
 }
 
-// Systems are the Debian releases that hosts can have, by code name.
-var Systems = []string{"bookworm", "trixie"}
+// EL9 is an imitation of Enterprise Linux 9: a Debian root with dnf, rpm, firewalld and
+// the marks of an EL, without apt, dpkg and perl.
+const EL9 = "el9"
+
+// Systems are those that hosts can have: Debian releases by code name, and [EL9].
+var Systems = []string{"bookworm", "trixie", EL9}
 
 // Watcher is the command that runs [Watch], with the folder of the lab and the name of a
 // host as its last arguments. Empty: this executable with "lab watch".
@@ -130,7 +134,7 @@ func (l *Lab) Host(name string) (Host, error) {
 	return Host{}, remote.Hint(fmt.Errorf("lab %s has no host %q", l.state.Name, name), "its hosts are %v", names)
 }
 
-// OS is the Debian release of the hosts, one of [Systems].
+// OS is the system of the hosts, one of [Systems].
 func (l *Lab) OS() string { return l.state.os() }
 
 // VIP is the virtual address of the lab's inventories.
@@ -181,6 +185,7 @@ func (c *Config) withDefaults() error {
 		return err
 	}
 	c.OS = cmp.Or(c.OS, Systems[0])
+	c.Bare = c.Bare || c.OS == EL9
 	if c.Report == nil {
 		c.Report = func(string) {}
 	}
