@@ -87,6 +87,7 @@ unpack() { # DEB TREE: in merged folders
 		cp -a "$2/$d/." "$2/usr/$d/"
 		rm -r "${2:?}/$d"
 	done
+	rm -rf "$2/etc/init.d" # EL has units alone
 	for d in doc man locale lintian bug info; do rm -rf "${2:?}/usr/share/$d"; done
 	[ ! -e "$2/usr/sbin/keepalived" ] || cp "$2/etc/keepalived/keepalived.conf.sample" "$2/etc/keepalived/keepalived.conf" # EL's has one
 	if [ -e "$2/usr/sbin/xtables-nft-multi" ]; then # Debian's links are made by update-alternatives
@@ -150,5 +151,6 @@ echo 'Defaults secure_path="/sbin:/bin:/usr/sbin:/usr/bin"' >/etc/sudoers.d/el9
 chmod 0440 /etc/sudoers.d/el9
 ln -sf bash /usr/bin/sh
 systemctl enable firewalld.service
+rm -rf /etc/init.d /usr/lib/systemd/systemd-sysv-install # which is perl on Debian
 rm -rf /etc/debian_version /etc/dpkg /etc/apt /etc/perl /var/lib/dpkg /var/lib/apt /var/cache/apt /usr/share/perl* /usr/share/perl5 /usr/lib/*/perl*
-rm -f /usr/bin/apt* /usr/bin/dpkg* /usr/sbin/dpkg* /usr/bin/perl* /usr/bin/deb* /usr/bin/createrepo_c /usr/bin/rpmbuild
+rm -f /etc/systemd/system/apt-* /etc/systemd/system/dpkg-* /usr/bin/apt* /usr/bin/dpkg* /usr/sbin/dpkg* /usr/bin/perl* /usr/bin/deb* /usr/bin/createrepo_c /usr/bin/rpmbuild

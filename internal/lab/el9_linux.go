@@ -12,7 +12,7 @@ import (
 
 // el9Packages make a Debian root that can pass for Enterprise Linux 9, and build its
 // rpms. createrepo-c and rpm's build program are taken out again.
-var el9Packages = []string{"dnf", "rpm", "createrepo-c", "firewalld", "libpam-systemd", "gawk"}
+var el9Packages = []string{"dnf", "rpm", "createrepo-c", "firewalld", "libpam-systemd", "gawk", "netbase"}
 
 //go:embed el9.sh
 var el9Script string
