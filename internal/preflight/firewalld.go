@@ -18,10 +18,11 @@ func (c *Cluster) firewalld(h host) []Finding {
 	}
 	var out []string
 	open := "firewall-cmd --permanent --zone=trusted"
-	for _, s := range c.sources() {
-		open += " --add-source=" + s.String()
-		if !covered(trusted, s) {
-			out = append(out, s.String())
+	for _, h := range c.Inv.Hosts {
+		a := h.PrivateAddress
+		open += " --add-source=" + a.String()
+		if !covered(trusted, netip.PrefixFrom(a, a.BitLen())) {
+			out = append(out, a.String())
 		}
 	}
 	pods := c.Inv.Network.PodSubnet
@@ -44,14 +45,6 @@ func (c *Cluster) firewalld(h host) []Finding {
 		f = f.as(Error) // no pod reaches the API
 	}
 	return one(f)
-}
-
-// sources are the addresses that the hosts send from.
-func (c *Cluster) sources() (out []netip.Prefix) {
-	for _, h := range c.Inv.Hosts {
-		out = append(out, netip.PrefixFrom(h.PrivateAddress, h.PrivateAddress.BitLen()))
-	}
-	return out
 }
 
 // covered reports whether an address or network of trusted holds all of p.

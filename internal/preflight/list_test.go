@@ -150,7 +150,7 @@ var broken = []struct {
 	{"firewall", "firewalld", func(c *Cluster) { c.Facts["master-1"].Firewall.Services = []string{"firewalld"} }, Error, "master-1", "2380"},
 	{"firewall", "firewalld that lets pods in, and not the hosts", func(c *Cluster) {
 		c.Facts["master-1"].Firewall = facts.Firewall{Services: []string{"firewalld"}, Trusted: []string{"cni0"}}
-	}, Warning, "master-1", "does not trust 192.0.2.11/32"},
+	}, Warning, "master-1", "does not trust 192.0.2.11"},
 	{"firewall", "nftables that drop", func(c *Cluster) { c.Facts["master-1"].Firewall.Nft = nftDrop }, Warning, "master-1", "2379"},
 	{"firewall", "iptables that reject", func(c *Cluster) {
 		c.Facts["worker-1"].Firewall.IPTables = "-P INPUT ACCEPT\n-A INPUT -p tcp -m tcp --dport 22 -j ACCEPT\n-A INPUT -j REJECT --reject-with icmp-port-unreachable"
