@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -31,11 +32,12 @@ X
 printf 'echo from a start-up file; set -o noclobber; alias ls=false\ngrep() { false; }\n' >/usr/local/share/evil.sh`},
 	{"a home folder that is not there", `usermod -d /nonexistent/root root 2>/dev/null || sed -i 's#^\(root:.*\):/root:#\1:/nonexistent:#' /etc/passwd`},
 	{"swap of a unit and of zram", `printf '[Swap]\nWhat=/swapfile\n[Install]\nWantedBy=swap.target\n' >/etc/systemd/system/swapfile.swap; printf '[Service]\nExecStart=true\n[Install]\nWantedBy=multi-user.target\n' >/etc/systemd/system/zramswap.service; systemctl enable --quiet swapfile.swap zramswap.service`},
+	{"the site's own settings of containerd", `mkdir -p /etc/containerd/conf.d /etc/containerd/certs.d/registry.example; printf 'version = 3\n[debug]\nlevel = "debug"\n' >/etc/containerd/conf.d/50-site.toml; echo 'server = "https://registry.example"' >/etc/containerd/certs.d/registry.example/hosts.toml`},
 	{"cloud-init that owns the hostname and /etc/hosts", `mkdir -p /etc/cloud/cloud.cfg.d; printf 'preserve_hostname: false\nmanage_etc_hosts: true\n' >/etc/cloud/cloud.cfg; echo '127.0.1.1 template.example template' >>/etc/hosts; printf template >/proc/sys/kernel/hostname; echo template >/etc/hostname`},
 }
 
-// clientVIP is in the clients' network: hosts have a second address there, and so has this
-// machine.
+// clientVIP is in the clients' network: hosts have a second address there, by which they
+// speak to one another, and so has this machine. hactl logs in at the first one.
 const clientVIP = "10.99.0.100"
 
 // site is what the inventory of these hosts says: a folder of etcd's below folders that
@@ -52,9 +54,13 @@ func (r *rig) site(t *testing.T) func(string) string {
 			t.Fatal(err)
 		}
 	}
+	var private []string
 	for _, h := range r.everyHost() {
 		a := addressOf(t, r, h)
-		labOutput(t, r.Lab, h, "ip address add 10.99.0."+a[strings.LastIndex(a, ".")+1:]+"/24 dev eth0")
+		second := "10.99.0" + a[strings.LastIndex(a, "."):]
+		labOutput(t, r.Lab, h, "ip address add "+second+"/24 dev eth0")
+		line := fmt.Sprintf("    address: %q\n", a)
+		private = append(private, line, line+"    privateAddress: "+second+"\n")
 	}
 	cmd, err := r.HubExec(t.Context(), "sh", "-ec", "d=$(ip -o -4 address show to 10.77.0.0/24 | sed -n '1s/^[0-9]*: *\\([^ @]*\\).*/\\1/p'); ip address add 10.99.0.1/24 dev $d")
 	if err != nil {
@@ -63,15 +69,16 @@ func (r *rig) site(t *testing.T) func(string) string {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("give the hub an address: %v: %s", err, out)
 	}
-	return strings.NewReplacer(
+	return strings.NewReplacer(append(private,
 		"hosts:\n", "etcd:\n  dataDir: /srv/disk1/a/etcd\nhosts:\n", `"`+r.VIP()+`"`, clientVIP,
+		"artifacts:\n", "containerd:\n  registries:\n    - {registry: docker.io, mirrors: [https://mirror.example.com], usernameEnv: MIRROR_USER, passwordEnv: MIRROR_PASSWORD}\nartifacts:\n",
 		"kubernetes:\n", `kubernetes:
   files: {audit-policy.yaml: audit-policy.yaml, authentication.yaml: authentication.yaml}
   apiServerExtraArgs:
     audit-policy-file: /etc/kubernetes/hactl-files/audit-policy.yaml
     audit-log-path: "-"
     authentication-config: /etc/kubernetes/hactl-files/authentication.yaml
-`).Replace
+`)...).Replace
 }
 
 // TestBringUpOnHostsAsTheyAre brings up a master and a worker by sudo where nothing is
@@ -90,6 +97,7 @@ func TestBringUpOnHostsAsTheyAre(t *testing.T) {
 	first := func(s string) string { return nested(without("worker-2")(s)) }
 	second := func(s string) string { return nested(without("worker-1")(s)) }
 	r.inventory(t, "inventory-sudo.yaml", first)
+	r.env = []string{"MIRROR_USER=site", "MIRROR_PASSWORD=open-sesame-314"}
 
 	then(t, "up", func(t *testing.T) {
 		took(t, "up of a master and a worker that are as people have them", r.must(t, 0, "up", "--yes").took)
@@ -103,6 +111,9 @@ func TestBringUpOnHostsAsTheyAre(t *testing.T) {
 			{"no process of the cluster has one", "master-1", `for p in $(pgrep -x 'kube-apiserver|kubelet|containerd|etcd'); do tr '\0' '\n' </proc/$p/environ | grep -i '^https*_proxy' || :; done`, ""},
 			{"the VIP is in the clients' network", "master-1", "ip -o -4 address show to " + clientVIP + " | wc -l", "1"},
 			{"the audit policy is in force", "master-1", `grep -q '"kind":"Event"' /var/log/pods/kube-system_kube-apiserver-*/kube-apiserver/*.log && echo yes`, "yes"},
+			{"the mirror's login is readable by root alone", "worker-1", "stat -c %a /etc/containerd/certs.d/docker.io/hosts.toml; grep -q mirror.example.com /etc/containerd/certs.d/docker.io/hosts.toml && echo named", "600\nnamed"},
+			{"another registry of the site is as it was", "worker-1", "cat /etc/containerd/certs.d/registry.example/hosts.toml", `server = "https://registry.example"`},
+			{"containerd reads the site's own settings", "worker-1", "cat /etc/containerd/conf.d/50-site.toml | tail -n 1; containerd config dump | grep -q 'level = .debug.' && echo read", `level = "debug"` + "\nread"},
 			{"health needs no login, everything else does", "worker-1", "for p in livez api; do curl --silent --insecure --output /dev/null --write-out '%{http_code} ' https://" + clientVIP + ":6443/$p; done", "200 401"},
 			{"cloud-init leaves the name alone", "worker-1", "cat /etc/cloud/cloud.cfg.d/99-hactl.cfg | sed 1d", "preserve_hostname: true\nmanage_etc_hosts: false"},
 			{"the host knows its own name", "worker-1", "getent hosts worker-1 | awk '{print $1}' | head -n 1 | grep -c .; cat /etc/hostname", "1\nworker-1"},
@@ -110,6 +121,13 @@ func TestBringUpOnHostsAsTheyAre(t *testing.T) {
 		} {
 			if got := labOutput(t, r.Lab, q.host, q.ask); got != q.want {
 				t.Errorf("%s: %q, want %q", q.what, got, q.want)
+			}
+		}
+	})
+	then(t, "the mirror's password is in nothing that the run wrote", func(t *testing.T) {
+		for _, file := range []string{"001-up.log", "001-up.out", "001-up.err"} {
+			if strings.Contains(readText(t, r.Path("runs", file)), "open-sesame-314") {
+				t.Errorf("it is in %s", file)
 			}
 		}
 	})
