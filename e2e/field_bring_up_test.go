@@ -91,11 +91,9 @@ func TestBringUpOnHostsAsTheyAre(t *testing.T) {
 			labOutput(t, r.Lab, h, "set -e\n"+s.make)
 		}
 	}
-	nested := func(s string) string {
-		return strings.Replace(s, "hosts:\n", "etcd:\n  dataDir: /srv/disk1/a/etcd\nhosts:\n", 1)
-	}
-	first := func(s string) string { return nested(without("worker-2")(s)) }
-	second := func(s string) string { return nested(without("worker-1")(s)) }
+	site := r.site(t)
+	first := func(s string) string { return site(without("worker-2")(s)) }
+	second := func(s string) string { return site(without("worker-1")(s)) }
 	r.inventory(t, "inventory-sudo.yaml", first)
 	r.env = []string{"MIRROR_USER=site", "MIRROR_PASSWORD=open-sesame-314"}
 
