@@ -27,7 +27,7 @@ var conditions = []struct {
 	severity         preflight.Severity
 	says             string
 }{
-	{"the interface of another pod network", "worker-1", "ip link add cilium_host type dummy; ip link set cilium_host up", "others", preflight.Error, "cilium_host"},
+	{"the interface of another pod network", "worker-1", "ip link add cilium_host type bridge; ip link set cilium_host up", "others", preflight.Error, "cilium_host"},
 	{"a server of others on a port of etcd", "master-1", "systemd-run --quiet --unit=e2e-port /usr/sbin/sshd -D -p 2379", "ports-free", preflight.Error, "2379"},
 	{"iptables drops what is forwarded", "worker-1", "iptables -P FORWARD DROP", "firewall", preflight.Warning, "forward"},
 	{"nftables drops what is forwarded", "master-1", "nft add table inet site; nft 'add chain inet site f { type filter hook forward priority 0; policy drop; }'", "firewall", preflight.Warning, "inet site f"},

@@ -19,7 +19,7 @@ func TestFlannelConnectsPodsOfTwoHosts(t *testing.T) {
 	})
 	// The default route is another interface's; the hosts' private addresses are on eth0.
 	for _, h := range r.everyHost() {
-		labOutput(t, r.Lab, h, "ip link add ext type dummy; ip link set ext up; ip address add 192.0.2.9/24 dev ext; ip route replace default via 192.0.2.1 dev ext")
+		labOutput(t, r.Lab, h, "ip link add ext type veth peer name ext0; ip link set ext0 up; ip link set ext up; ip address add 192.0.2.9/24 dev ext; ip route replace default via 192.0.2.1 dev ext")
 	}
 	then(t, "up, healthy, in sync", func(t *testing.T) {
 		r.must(t, 0, "up", "--yes")
