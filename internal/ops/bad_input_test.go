@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -32,7 +33,9 @@ type badInput struct {
 	clock       time.Duration
 	full        bool   // no room for a restore
 	file        string // the snapshot
-	looked      []string
+
+	mu     sync.Mutex // hosts are asked side by side
+	looked []string
 }
 
 // looks are what a host may be asked before it is known that nothing is wrong: none of them
@@ -62,6 +65,8 @@ func (b *badInput) session() *session {
 	for i := range b.inv.Hosts {
 		name := b.inv.Hosts[i].Name
 		f := remote.NewFake(name, func(c remote.Call) (*remote.Result, error) {
+			b.mu.Lock()
+			defer b.mu.Unlock()
 			if c.Kind == "dial" {
 				return nil, errors.New("connection refused")
 			}

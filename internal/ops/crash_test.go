@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"hactl/etcd"
@@ -23,6 +24,7 @@ import (
 	"hactl/inventory"
 	"hactl/inventory/inventorytest"
 	"hactl/kubeadm"
+	"hactl/pki"
 	"hactl/pki/pkitest"
 )
 
@@ -41,10 +43,11 @@ type crashWorld struct {
 // newCrashWorld is a cluster without its machines.
 func newCrashWorld(t *testing.T, masters, workers int) *crashWorld {
 	t.Helper()
-	inv := inventorytest.Load(t, inventorytest.Text(masters, workers, false))
+	text := inventorytest.Text(masters, workers, false)
+	inv := inventorytest.Load(t, text)
 	w0 := inv.Workers()[0]
 	w0.Labels, w0.Taints = map[string]string{"disk": "ssd"}, []inventory.Taint{{Key: "dedicated", Value: "gpu", Effect: "NoSchedule"}}
-	m := pkitest.Material(t, inv)
+	m := materialOf(t, text, inv)
 	w := &crashWorld{bundle: tinyBundle(t), prober: filepath.Join(t.TempDir(), "hactl-prober")}
 	must(t, os.WriteFile(w.prober, []byte("the prober"), 0o755))
 	w.proberSum = fmt.Sprintf("%x", sha256.Sum256([]byte("the prober")))
@@ -57,6 +60,17 @@ func newCrashWorld(t *testing.T, masters, workers int) *crashWorld {
 		}}
 	}
 	return w
+}
+
+// materials are the keys and certificates of inventories by their text. Worlds of the same
+// hosts have the same ones, and so the same files: what one test let a shell run, the
+// others remember.
+var materials sync.Map // to func() *pki.Material
+
+func materialOf(t *testing.T, text string, inv *inventory.Inventory) *pki.Material {
+	t.Helper()
+	of, _ := materials.LoadOrStore(text, sync.OnceValue(func() *pki.Material { return pkitest.Material(t, inv) }))
+	return of.(func() *pki.Material)()
 }
 
 // fresh is the world on machines that were just installed, whose commands run one
@@ -214,11 +228,11 @@ func (w *crashWorld) cut(number int, after string) cutPoint {
 var crashShapes = []struct {
 	name             string
 	masters, workers int
-	memory, real     int // how many cuts are resumed
-	raced            int // both, with the race detector, which is for what the engine does side by side
+	real             int // how many cuts are resumed with the real shell, too
+	raced            int // both, with the race detector
 }{
-	{"a master and a worker", 1, 1, math.MaxInt, 33, 5},
-	{"three masters and a worker", 3, 1, math.MaxInt, 7, 3},
+	{"a master and a worker", 1, 1, 33, 5},
+	{"three masters and a worker", 3, 1, 7, 3},
 }
 
 // A run that is cut after any command, which is also before the next one, and
@@ -231,15 +245,16 @@ var crashShapes = []struct {
 // shell; with HACTL_SWEEP=1 all are. The uncut runs of both end in the same state.
 func TestRunCutAtAnyCommandIsCompletedByTheNext(t *testing.T) {
 	t.Parallel()
-	sh := newShells(t)
-	mem := newMemory(sh)
+	sh := realShells(t)
+	mem := remembered(t)
 	t.Cleanup(func() {
-		t.Logf("%d commands with the real shell; %d in memory, for which %d ran", sh.runs.Load()-int64(mem.ran), mem.asked.Load(), mem.ran)
+		asked, ran := mem.asked.Load(), mem.ran.Load()
+		t.Logf("all tests so far: %d commands with the real shell; %d in memory, for which %d ran", sh.runs.Load()-ran, asked, ran)
 	})
 	for _, c := range crashShapes {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			inMemory, withShell := c.memory, c.real
+			inMemory, withShell := math.MaxInt, c.real
 			switch {
 			case os.Getenv("HACTL_SWEEP") != "":
 				withShell = math.MaxInt
@@ -247,14 +262,14 @@ func TestRunCutAtAnyCommandIsCompletedByTheNext(t *testing.T) {
 				inMemory, withShell = c.raced, c.raced
 			}
 			w := newCrashWorld(t, c.masters, c.workers)
-			remembered, reals := w.fresh(t, mem), w.fresh(t, sh)
+			kept, reals := w.fresh(t, mem), w.fresh(t, sh)
 			reals.lanes = true
-			points, want := remembered.recordUncutRun(t)
+			points, want := kept.recordUncutRun(t)
 			realPoints, realWant := reals.recordUncutRun(t)
 			if want != realWant {
 				t.Fatalf("in memory the uncut run ends elsewhere: %s", difference(realWant, want))
 			}
-			t.Run("in memory", func(t *testing.T) { remembered.resume(t, mem, spread(points, inMemory), want) })
+			t.Run("in memory", func(t *testing.T) { kept.resume(t, mem, spread(points, inMemory), want) })
 			t.Run("real shell", func(t *testing.T) { reals.resume(t, sh, spread(realPoints, withShell), want) })
 		})
 	}
@@ -283,13 +298,28 @@ func spread(points []cutPoint, sample int) []cutPoint {
 	return slices.DeleteFunc(slices.Clone(points), func(p cutPoint) bool { return !chosen[p.number] })
 }
 
-// resumed are the points of an operation at which it is cut: all, or with the race
-// detector some, since that is for what the engine does side by side.
-func resumed(points []cutPoint) []cutPoint {
-	if testneeds.RaceDetector && os.Getenv("HACTL_SWEEP") == "" {
-		return spread(points, 6)
+// raced is how many cuts of an operation are resumed with the race detector, which is for
+// what the engine does side by side. Without it, and with HACTL_SWEEP=1, every cut is.
+const raced = 6
+
+// resumed are the cuts of an operation that are resumed.
+func resumed[Cut any](cuts []Cut) []Cut {
+	if !testneeds.RaceDetector || os.Getenv("HACTL_SWEEP") != "" || len(cuts) <= raced {
+		return cuts
 	}
-	return points
+	var out []Cut
+	for n := range raced {
+		out = append(out, cuts[n*len(cuts)/raced])
+	}
+	return out
+}
+
+// cutsOf are the numbers of changes after which a run can be cut: all but the last.
+func cutsOf(changes []string) (cuts []int) {
+	for cut := 1; cut < len(changes); cut++ {
+		cuts = append(cuts, cut)
+	}
+	return cuts
 }
 
 // recordUncutRun brings a fresh world up and gives the points at which that can

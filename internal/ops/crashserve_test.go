@@ -132,7 +132,7 @@ func (w *crashWorld) serveAPI(t *testing.T) *httptest.Server {
 		}
 		nodes.ServeHTTP(rw, r)
 	}))
-	srv.TLS = &tls.Config{Certificates: []tls.Certificate{w.apiCert}, MinVersion: tls.VersionTLS12}
+	srv.TLS = kubeapitest.Fast(&tls.Config{Certificates: []tls.Certificate{w.apiCert}, MinVersion: tls.VersionTLS12})
 	srv.StartTLS()
 	return srv
 }
@@ -257,17 +257,22 @@ func serveEtcd(t *testing.T, inv *inventory.Inventory, m *pki.Material) string {
 func memberServer(m *pki.Material) *grpc.Server {
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM(m.EtcdCA.CertPEM)
-	return grpc.NewServer(grpc.Creds(credentials.NewTLS(&tls.Config{
+	var read sync.Map // name to *tls.Certificate
+	return grpc.NewServer(grpc.Creds(credentials.NewTLS(kubeapitest.Fast(&tls.Config{
 		MinVersion: tls.VersionTLS12, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: pool, NextProtos: []string{"h2"},
 		GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+			if c, ok := read.Load(hello.ServerName); ok {
+				return c.(*tls.Certificate), nil
+			}
 			pair, err := m.EtcdServer(hello.ServerName)
 			if err != nil {
 				return nil, err
 			}
 			c, err := tls.X509KeyPair(pair.CertPEM, pair.KeyPEM)
+			read.Store(hello.ServerName, &c)
 			return &c, err
 		},
-	})))
+	}))))
 }
 
 func serveMembers(t *testing.T, inv *inventory.Inventory, m *pki.Material) (string, *members) {

@@ -19,7 +19,7 @@ import (
 // two voters, or four, tolerate no more than one, or three.
 func TestMastersJoinInPairs(t *testing.T) {
 	t.Parallel()
-	sh := newMemory(newShells(t))
+	sh := remembered(t)
 	all := newCrashWorld(t, 5, 1)
 	first := all.fresh(t, sh)
 	small, err := inventoryOf(all.s.inv, "master-1", "worker-1")

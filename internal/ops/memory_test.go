@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -28,18 +29,18 @@ type memory struct {
 
 	mu      sync.Mutex
 	scripts map[[sha256.Size]byte][]*piece
+	parts   map[[sha256.Size]byte]*piece // by their script and input
 	answers map[[sha256.Size]byte]*outcome
 	known   map[[sha256.Size]byte]*effect
-	ran     int
 
-	asked atomic.Int64
+	asked, ran atomic.Int64
 }
 
 // compareEach is of how many commands that run one also runs on the whole disk.
 const compareEach = 10
 
 func newMemory(sh *shells) *memory {
-	return &memory{shells: sh, scripts: map[[sha256.Size]byte][]*piece{}, answers: map[[sha256.Size]byte]*outcome{}, known: map[[sha256.Size]byte]*effect{}}
+	return &memory{shells: sh, scripts: map[[sha256.Size]byte][]*piece{}, parts: map[[sha256.Size]byte]*piece{}, answers: map[[sha256.Size]byte]*outcome{}, known: map[[sha256.Size]byte]*effect{}}
 }
 
 // effect is what a command answered, and what it changed on the disk.
@@ -77,18 +78,22 @@ func (m *memory) whole(ctx context.Context, d *disk, c remote.Cmd) (*outcome, er
 	script := sha256.Sum256([]byte(c.Script + "\000" + string(c.Stdin)))
 	key := sha256.Sum256(append(script[:], d.digest[:]...))
 	m.mu.Lock()
-	out, pieces := m.answers[key], m.pieces(script, c)
+	out := m.answers[key]
 	m.mu.Unlock()
 	if out != nil {
 		return out, nil
 	}
 	out = &outcome{disk: d}
-	for _, p := range pieces {
+	for number, p := range m.pieces(script, c) {
 		e, err := m.piece(ctx, out.disk, p)
 		if err != nil {
 			return nil, err
 		}
-		out.exit, out.stdout, out.stderr = e.exit, out.stdout+e.stdout, out.stderr+e.stderr
+		stdout := e.stdout
+		if p.look {
+			stdout = numberAnswer(stdout, number)
+		}
+		out.exit, out.stdout, out.stderr = e.exit, out.stdout+stdout, out.stderr+e.stderr
 		if len(e.gone)+len(e.put) > 0 {
 			out.disk = out.disk.edit(e.gone, e.put)
 		}
@@ -116,9 +121,8 @@ func (m *memory) piece(ctx context.Context, d *disk, p *piece) (*effect, error) 
 	}
 	m.mu.Lock()
 	m.known[key] = e
-	m.ran++
-	compare := part.digest != d.digest && m.ran%compareEach == 0
 	m.mu.Unlock()
+	compare := m.ran.Add(1)%compareEach == 0 && part.digest != d.digest
 	if compare {
 		whole, err := m.run(ctx, d, p)
 		if err != nil {
@@ -160,44 +164,55 @@ type piece struct {
 	cmd   remote.Cmd
 	sum   [sha256.Size]byte
 	sight sight
+	look  bool // a look of a batch: as if it were the first
 }
 
-// pieces are the commands that a command, whose sum this is, is made of.
+// pieces are the commands that a command, whose sum this is, is made of. The same look
+// in another batch is the same piece.
 func (m *memory) pieces(sum [sha256.Size]byte, c remote.Cmd) []*piece {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	if m.scripts[sum] == nil {
-		for _, script := range splitLooks(c.Script) {
-			p := &piece{cmd: c, sum: sha256.Sum256([]byte(script + "\000" + string(c.Stdin)))}
-			p.cmd.Script = script
-			p.sight = m.shells.sees(script+"\n"+string(c.Stdin), c.Title == "look")
+		scripts, looks := splitLooks(c.Script)
+		for _, script := range scripts {
+			sum2 := sha256.Sum256([]byte(script + "\000" + string(c.Stdin)))
+			p := m.parts[sum2]
+			if p == nil {
+				p = &piece{cmd: c, sum: sum2, look: looks}
+				p.cmd.Script = script
+				p.sight = m.shells.sees(script+"\n"+string(c.Stdin), c.Title == "look")
+				m.parts[sum2] = p
+			}
 			m.scripts[sum] = append(m.scripts[sum], p)
 		}
 	}
 	return m.scripts[sum]
 }
 
-var oneLook = regexp.MustCompile(`(?s)look\(\) \{\n(.*?)\n\}\nanswer \d+\n`)
+// numberAnswer gives the answer of a look that was alone its number in a batch.
+func numberAnswer(out string, number int) string {
+	const head = "\n" + sameMarker + " "
+	return strings.Replace(out, head+"0 ", head+strconv.Itoa(number)+" ", 1)
+}
 
 // splitLooks gives each look of a batch (see plan.look) as a script of its own, whose
 // prelude looks at the look's files and units only. Any other script stays as it is.
-func splitLooks(script string) []string {
-	const newline = "N='\n'\n"
+func splitLooks(script string) (scripts []string, looks bool) {
+	const newline, begin, end = "N='\n'\n", "look() {\n", "\n}\nanswer "
 	head, rest, isBatch := strings.Cut(script, newline)
-	if !isBatch {
-		return []string{script}
+	at := strings.Index(rest, begin)
+	if !isBatch || at < 0 {
+		return []string{script}, false
 	}
-	first := oneLook.FindStringIndex(rest)
-	if first == nil {
-		return []string{script}
-	}
-	files, units := rest[:first[0]], ""
+	files, units := rest[:at], ""
 	if at := strings.Index(files, "show_units() {"); at >= 0 {
 		files, units = files[:at], files[at:]
 	}
-	var out []string
-	for _, look := range oneLook.FindAllStringSubmatch(rest, -1) {
-		out = append(out, head+newline+forLook(files, "set -- ", "\n", look[1])+forLook(units, "U=$(show_units ", ")\n", look[1])+look[0])
+	for _, look := range strings.Split(rest[at:], begin)[1:] {
+		look, _, _ = strings.Cut(look, end)
+		scripts = append(scripts, head+newline+forLook(files, "set -- ", "\n", look)+forLook(units, "U=$(show_units ", ")\n", look)+begin+look+end+"0\n")
 	}
-	return out
+	return scripts, true
 }
 
 // forLook is a part of a prelude for one look: of the words between begin and end
@@ -223,13 +238,16 @@ type sight struct {
 
 var (
 	pathForm = regexp.MustCompile(`/[A-Za-z0-9._+@:/-]+`)
-	unitForm = regexp.MustCompile(`[A-Za-z0-9@-]+\.(service|scope)`)
+	unitForm = regexp.MustCompile(`[A-Za-z0-9@-]+\.(service|scope|timer)`)
 	wordForm = regexp.MustCompile(`[a-z]+(-[a-z]+)*`)
 )
 
-// seesAll are the programs of testdata/host that may read any file. In looks
-// systemctl only shows units.
-var seesAll = []string{"systemctl", "kubeadm", "apt-get"}
+// seesAll are calls of the programs of testdata/host that may read any file. systemctl
+// is one more, but in looks it only shows units.
+var seesAll = regexp.MustCompile(`(^|[^/\w-])(kubeadm|apt-get) `)
+
+// calledUnits are the units that the look of internal/others asks for by a variable.
+var calledUnits = regexp.MustCompile(`units='([a-z ]+)'|units="\$units ([a-z]+)"`)
 
 // sees is what a script can see: the paths that it names, and those that the
 // programs of testdata/host name which it calls.
@@ -247,14 +265,20 @@ func (s *shells) sees(script string, isLook bool) sight {
 	out := sight{nodes: called["kubectl"], lists: strings.Contains(script, "sha256sum --check")}
 	if called["systemctl"] && isLook {
 		out.units = slices.Compact(slices.Sorted(slices.Values(unitForm.FindAllString(script, -1))))
+		for _, m := range calledUnits.FindAllStringSubmatch(script, -1) {
+			for _, unit := range strings.Fields(m[1] + " " + m[2]) {
+				out.units = append(out.units, unit+".service")
+			}
+		}
 		called["systemctl"] = len(out.units) == 0
 	}
-	out.all = slices.ContainsFunc(seesAll, func(p string) bool { return called[p] })
+	noPackages := strings.Contains(script, "PACKAGES=''\n") // then nothing is asked of apt-get
+	out.all = called["systemctl"] || seesAll.MatchString(script) && !(isLook && noPackages)
 	paths := map[string]bool{}
 	for _, p := range pathForm.FindAllString(text, -1) {
 		paths[strings.Trim(filepath.Clean(p), "/")] = true
 	}
-	if len(out.units) > 0 {
+	if len(out.units) > 0 && !strings.Contains(script, "/proc/[0-9]*") {
 		delete(paths, "proc") // /proc/$p of a unit's process
 	}
 	out.paths = slices.Sorted(maps.Keys(paths))

@@ -105,7 +105,7 @@ func (o RebootOptions) plan(ctx context.Context, s *session) (*plan.Plan, error)
 		Hosts: func(ctx context.Context) ([]string, error) {
 			return state.Look(ctx, s.verified(false), state.Etcd, state.VIP).Order(due), nil
 		},
-		Gate: plan.Gate{Look: gate.Look, Within: gateTimeout, Every: s.pace},
+		Gate: s.gate(gate),
 	}
 	for _, h := range due {
 		note = append(note, noteBoot(h, all))

@@ -91,7 +91,7 @@ func (s *session) leave(ctx context.Context, h *inventory.Host, operation string
 			},
 		}),
 		Steps: []plan.Step{shutOut(h)},
-		Gate:  plan.Gate{Look: gate.Look, Within: gateTimeout, Every: s.pace},
+		Gate:  s.gate(gate),
 	}}
 }
 

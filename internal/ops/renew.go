@@ -138,7 +138,7 @@ func (n *renewal) stages(ctx context.Context, s *session) ([]plan.Stage, error) 
 		Hosts: func(ctx context.Context) ([]string, error) {
 			return state.Look(ctx, s.verified(false), state.Etcd, state.VIP).Order(due), nil
 		},
-		Gate: plan.Gate{Look: gate.Look, Within: gateTimeout, Every: s.pace},
+		Gate: s.gate(gate),
 	}
 	for _, h := range due {
 		roll.Steps = append(roll.Steps, steps[h.Name].all()...)

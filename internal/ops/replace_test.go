@@ -268,7 +268,7 @@ func (w *replaceWorld) at(t *testing.T, sh shell, disks []*disk, o *order) *repl
 		one := *f
 		c.s.facts[name] = &one
 	}
-	c.s.Console, c.s.pace = quiet{}, time.Millisecond
+	c.s.Console, c.s.pace, c.s.looks = quiet{}, time.Millisecond, 1
 	out := &replaceWorld{crashWorld: c, file: w.file, o: w.o, run: w.run}
 	out.v = &voters{w: c}
 	out.v.serve(t, w.s.material)
@@ -334,8 +334,7 @@ func TestReplaceAndRemoveCutAnywhereAreCompletedByTheNext(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			sh := newShells(t)
-			mem := newMemory(sh)
+			mem := remembered(t)
 			w := newReplaceWorld(t, mem, c.masters, c.o, c.run)
 			points := []cutPoint{w.cut(0, "nothing")}
 			w.hosts[0].order.after = func(host, title string) {

@@ -51,7 +51,7 @@ func (w *crashWorld) stateAfterReset() string { return notAfterReset.ReplaceAllS
 // again, it ends there, too.
 func TestResetCutAtAnyCommandEndsWhereUpBegan(t *testing.T) {
 	t.Parallel()
-	sh := newShells(t)
+	sh := remembered(t)
 	w := newCrashWorld(t, 1, 1).fresh(t, sh)
 	o := w.hosts[0].order
 	want := w.stateAfterReset()
@@ -70,7 +70,7 @@ func TestResetCutAtAnyCommandEndsWhereUpBegan(t *testing.T) {
 		t.Fatalf("not as before: %s", difference(want, got))
 	}
 	t.Logf("cut at %d points", len(points))
-	for _, at := range points {
+	for _, at := range resumed(points) {
 		t.Run(fmt.Sprintf("cut %d after %s", at.number, at.after), func(t *testing.T) {
 			t.Parallel()
 			var hosts []*rootHost
@@ -95,7 +95,7 @@ func TestResetCutAtAnyCommandEndsWhereUpBegan(t *testing.T) {
 // What another program has on a host stays.
 func TestResetLeavesWhatIsNotHactls(t *testing.T) {
 	t.Parallel()
-	w := newCrashWorld(t, 1, 1).fresh(t, newShells(t))
+	w := newCrashWorld(t, 1, 1).fresh(t, realShells(t))
 	theirs := map[string]string{
 		"etc/cni/net.d/99-theirs.conflist": "theirs\n", "usr/bin/kubelet": "their kubelet\n", "etc/sysctl.d/90-hactl.conf": "# theirs\n",
 		"etc/systemd/system/etcd.service.d/x.conf": "theirs\n", "usr/local/libexec/theirs": "theirs\n",

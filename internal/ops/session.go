@@ -61,7 +61,13 @@ type session struct {
 	control   *kubeadm.Control // one connection to the control plane, for every look of the run
 
 	pace      time.Duration      // between two looks of a gate; 0: a second
+	looks     int                // good looks in a row that pass a gate; 0: three
 	preflight *preflight.Cluster // of which the probes have begun, or nil
+}
+
+// gate is what a roll of this run has to pass between hosts.
+func (s *session) gate(g *state.Gate) plan.Gate {
+	return plan.Gate{Look: g.Look, Within: gateTimeout, Every: s.pace, Looks: s.looks}
 }
 
 // open connects to every host of the inventory and opens the store. It fails only for

@@ -1,3 +1,6 @@
+// The key exchange that is safe from quantum computers takes half of a handshake.
+//go:debug tlsmlkem=0
+
 package ops
 
 import (
@@ -6,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -32,49 +36,105 @@ type shells struct {
 	runs    atomic.Int64
 }
 
-func newShells(t *testing.T) *shells {
+// shared are the shells and the memory of all tests of this package: what one test
+// let a shell run, the others remember.
+var shared struct {
+	once   sync.Once
+	shells *shells
+	memory *memory
+}
+
+func TestMain(m *testing.M) {
+	debug.SetGCPercent(400) // thousands of short runs leave much garbage, and little stays
+	code := m.Run()
+	if s := shared.shells; s != nil {
+		s.stop()
+	}
+	os.Exit(code)
+}
+
+func realShells(t *testing.T) *shells {
 	t.Helper()
 	testneeds.UserNamespaces(t)
-	dir := foldersDir(t)
-	s := &shells{dir: dir, programs: filepath.Join(dir, "programs"), stubs: map[string]string{}}
-	must(t, os.MkdirAll(filepath.Join(s.programs, "bin"), 0o755))
-	copyFile(t, testneeds.Path(t, "busybox"), filepath.Join(s.programs, "bin/busybox"))
-	stubs, err := filepath.Glob("testdata/host/bin/*")
-	must(t, err)
-	for _, stub := range stubs {
-		copyFile(t, stub, filepath.Join(s.programs, "bin", filepath.Base(stub)))
-		text, err := os.ReadFile(stub)
+	busybox := testneeds.Path(t, "busybox")
+	shared.once.Do(func() {
+		s, err := newShells(t.Context(), busybox)
 		must(t, err)
+		shared.shells, shared.memory = s, newMemory(s)
+	})
+	if shared.shells == nil {
+		t.Fatal("the shells did not start in another test")
+	}
+	return shared.shells
+}
+
+// remembered is the shell of most tests: see the type memory.
+func remembered(t *testing.T) *memory {
+	t.Helper()
+	realShells(t)
+	return shared.memory
+}
+
+func newShells(ctx context.Context, busybox string) (*shells, error) {
+	dir, err := foldersDir(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s := &shells{dir: dir, programs: filepath.Join(dir, "programs"), stubs: map[string]string{}}
+	if err := os.MkdirAll(filepath.Join(s.programs, "bin"), 0o755); err != nil {
+		return nil, err
+	}
+	if err := copyFile(busybox, filepath.Join(s.programs, "bin/busybox")); err != nil {
+		return nil, err
+	}
+	stubs, err := filepath.Glob("testdata/host/bin/*")
+	if err != nil {
+		return nil, err
+	}
+	for _, stub := range stubs {
+		text, err := os.ReadFile(stub)
+		if err == nil {
+			err = copyFile(stub, filepath.Join(s.programs, "bin", filepath.Base(stub)))
+		}
+		if err != nil {
+			return nil, err
+		}
 		s.stubs[filepath.Base(stub)] = string(text)
 	}
-	copyFile(t, "testdata/host/prelude.sh", filepath.Join(s.programs, "prelude.sh"))
-	t.Cleanup(func() {
-		for _, f := range s.idle {
-			f.stop()
-		}
-	})
-	got, err := s.do(t.Context(), freshDisk(), remote.Cmd{Script: "cat /proc/sys/kernel/hostname"})
-	if err != nil || got.stdout != "localhost\n" {
-		t.Fatalf("busybox must be busybox-static: %v %+v", err, got)
+	if err := copyFile("testdata/host/prelude.sh", filepath.Join(s.programs, "prelude.sh")); err != nil {
+		return nil, err
 	}
-	return s
+	got, err := s.do(ctx, freshDisk(), remote.Cmd{Script: "cat /proc/sys/kernel/hostname"})
+	if err != nil || got.stdout != "localhost\n" {
+		return nil, fmt.Errorf("busybox must be busybox-static: %w %+v", err, got)
+	}
+	return s, nil
+}
+
+// stop ends the shells and removes their folders.
+func (s *shells) stop() {
+	for _, f := range s.idle {
+		f.stop()
+	}
+	_ = os.RemoveAll(s.dir)
 }
 
 // foldersDir is a folder in memory where there is one in which programs may run:
 // the disks are written thousands of times.
-func foldersDir(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("/dev/shm", "hactl-test-") //nolint:usetesting // t.TempDir is on a disk
+func foldersDir(ctx context.Context) (string, error) {
+	dir, err := os.MkdirTemp("/dev/shm", "hactl-test-")
 	if err != nil {
-		return t.TempDir()
+		return os.MkdirTemp("", "hactl-test-")
 	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	probe := filepath.Join(dir, "probe")
-	must(t, os.WriteFile(probe, []byte("#!/bin/sh\n"), 0o755))
-	if exec.CommandContext(t.Context(), probe).Run() != nil { // #nosec G204 -- mounted noexec, as in containers
-		return t.TempDir()
+	if err := os.WriteFile(probe, []byte("#!/bin/sh\n"), 0o755); err != nil {
+		return "", err
 	}
-	return dir
+	if exec.CommandContext(ctx, probe).Run() != nil { // #nosec G204 -- mounted noexec, as in containers
+		_ = os.RemoveAll(dir)
+		return os.MkdirTemp("", "hactl-test-")
+	}
+	return dir, nil
 }
 
 // freshDisk is a machine that was just installed.
@@ -176,11 +236,12 @@ func must(t *testing.T, err error) {
 	}
 }
 
-func copyFile(t *testing.T, from, to string) {
-	t.Helper()
+func copyFile(from, to string) error {
 	b, err := os.ReadFile(from)
-	must(t, err)
-	must(t, os.WriteFile(to, b, 0o755))
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(to, b, 0o755)
 }
 
 // shell runs a command on a disk: *shells in real folders each time, *memory

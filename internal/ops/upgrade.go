@@ -234,7 +234,7 @@ func (u *upgrade) roll(c *cluster, gate *state.Gate, hosts []*inventory.Host, ba
 		Hosts: func(ctx context.Context) ([]string, error) {
 			return state.Look(ctx, c.verified(false), state.Etcd, state.VIP).Order(hosts), nil
 		},
-		Gate:          plan.Gate{Look: gate.Look, Within: gateTimeout, Every: c.pace},
+		Gate:          c.gate(gate),
 		Batch:         batch,
 		PutBackFailed: true,
 		After:         func(ctx context.Context, names []string) error { return u.after(ctx, c.session, gate, names) },

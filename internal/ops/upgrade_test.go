@@ -254,7 +254,7 @@ func (w *upgradeWorld) left(ctx context.Context) string {
 // after the uncut run, and neither upgrade nor up has anything left to do.
 func TestUpgradeCutAnywhereIsCompletedByTheNext(t *testing.T) {
 	t.Parallel()
-	mem := newMemory(newShells(t))
+	mem := remembered(t)
 	w := newUpgradeWorld(t, mem, 3, 1, "v1.36.1", "v1.37.2")
 	o := &order{}
 	uncut := w.on(t, mem, o, w.before)
@@ -293,7 +293,7 @@ func TestUpgradeCutAnywhereIsCompletedByTheNext(t *testing.T) {
 // its host is given back, and no other host is begun. The next run goes on there.
 func TestUpgradePutsBackAKubeletThatDoesNotStart(t *testing.T) {
 	t.Parallel()
-	mem := newMemory(newShells(t))
+	mem := remembered(t)
 	w := newUpgradeWorld(t, mem, 3, 1, "v1.36.1", "v1.36.3")
 	o := &order{}
 	c := w.on(t, mem, o, w.before)
@@ -333,7 +333,7 @@ func TestUpgradePutsBackAKubeletThatDoesNotStart(t *testing.T) {
 // A run ends after as many turns as were asked for, and the next one goes on.
 func TestUpgradeEndsAfterAsManyTurnsAsAskedFor(t *testing.T) {
 	t.Parallel()
-	mem := newMemory(newShells(t))
+	mem := remembered(t)
 	w := newUpgradeWorld(t, mem, 3, 1, "v1.36.1", "v1.36.3")
 	c := w.on(t, mem, nil, w.before)
 	o := UpgradeOptions{DrainTimeout: time.Minute, Batch: 1, StopAfter: 2}
@@ -356,7 +356,7 @@ func TestUpgradeEndsAfterAsManyTurnsAsAskedFor(t *testing.T) {
 // Everything in the way is in one refusal, and what may be ignored is left out on request.
 func TestUpgradeListsEverythingInTheWay(t *testing.T) {
 	t.Parallel()
-	mem := newMemory(newShells(t))
+	mem := remembered(t)
 	w := newUpgradeWorld(t, mem, 1, 1, "v1.35.4", "v1.37.2")
 	w.metrics = `apiserver_requested_deprecated_apis{group="shop",removed_release="1.37",resource="carts",subresource="",version="v1beta1"} 1`
 	c := w.on(t, mem, nil, w.before)

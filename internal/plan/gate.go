@@ -26,18 +26,20 @@ type Gate struct {
 	Within time.Duration
 	// Every is from one look to the next; 0 means a second.
 	Every time.Duration
+	// Looks is how many good looks in a row it takes; 0 means three.
+	Looks int
 }
 
 // pass waits for the gate. say reports why it waits, once for each reason.
 func (g Gate) pass(ctx context.Context, out []string, stop <-chan struct{}, say func(string)) error {
-	within := cmp.Or(g.Within, gateBound)
+	within, looks := cmp.Or(g.Within, gateBound), cmp.Or(g.Looks, gateLooks)
 	bounded, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	said := ""
 	for good := 0; ; {
 		err := g.Look(bounded, out)
 		if err == nil {
-			if good++; good == gateLooks {
+			if good++; good == looks {
 				return nil
 			}
 		} else {
@@ -54,7 +56,7 @@ func (g Gate) pass(ctx context.Context, out []string, stop <-chan struct{}, say 
 			if ctx.Err() != nil {
 				return ErrStopped
 			}
-			return fmt.Errorf("the cluster was not as it has to be for %d looks in a row within %s: %s", gateLooks, within, cmp.Or(said, "too few looks"))
+			return fmt.Errorf("the cluster was not as it has to be for %d looks in a row within %s: %s", looks, within, cmp.Or(said, "too few looks"))
 		case <-time.After(cmp.Or(g.Every, gateEvery)):
 		}
 	}
