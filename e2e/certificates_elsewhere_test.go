@@ -105,3 +105,34 @@ func TestOneMasterWhoseAuthorityIsElsewhere(t *testing.T) {
 		r.must(t, 0, "certs")
 	})
 }
+
+// TestOneMasterIsRenewedAndRestoredByOtherLogins has IPv6 addresses only. It renews every
+// certificate as a user with sudo, and restores a snapshot through a bastion.
+func TestOneMasterIsRenewedAndRestoredByOtherLogins(t *testing.T) {
+	inTurn(t)
+	r := newRig(t, lab.Config{Name: nextName("logins"), Masters: 1, IPv6: true, Bastion: true})
+	r.inventory(t, "inventory-sudo.yaml", unchanged)
+	r.must(t, 0, "up", "--yes")
+	r.nodesReady(t, 1)
+	then(t, "renew as a user with sudo", func(t *testing.T) {
+		processes := r.restarts(t)
+		r.measured(t, "certs", "renew", "--all")
+		if now := r.restarts(t); !maps.Equal(processes, now) {
+			t.Errorf("before %v\nafter %v", processes, now)
+		}
+		r.must(t, 0, "certs")
+	})
+	then(t, "restore through a bastion", func(t *testing.T) {
+		r.inventory(t, "inventory-bastion.yaml", unchanged)
+		r.kubectlDoes(t, "create", "configmap", "kept", "--from-literal=written=before")
+		file := r.saved(t)
+		r.kubectlDoes(t, "create", "configmap", "newer")
+		took(t, "restore of one master through a bastion", r.must(t, 0, "restore", file, "--yes-restore", r.Name()).took)
+		if got := r.objects(t); strings.Contains(got, "/newer") || !strings.Contains(got, "/kept") {
+			t.Errorf("objects: %s", got)
+		}
+		r.nodesReady(t, 1)
+		r.inSync(t)
+	})
+	then(t, "no secret in anything that a run wrote", r.noSecretsInRuns)
+}

@@ -77,6 +77,7 @@ var extended = []string{
 	// Hosts that are replaced, missing, killed.
 	"TestClusterOfAnOlderHactlIsTakenOver",
 	"TestOneMasterWhoseAuthorityIsElsewhere",
+	"TestOneMasterIsRenewedAndRestoredByOtherLogins",
 	"TestExpiredClusterIsBroughtBack",
 	"TestRestoreOnEmptyMasters",
 	"TestRenewalKilledAgainAndAgainIsCompleted",
