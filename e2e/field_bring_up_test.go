@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"hactl/internal/lab"
+	"hactl/inventory"
 )
 
 // surroundings are what a login, an image or a site gives every command on a host, and
@@ -48,7 +49,7 @@ func (r *rig) site(t *testing.T) func(string) string {
 	for name, content := range map[string]string{
 		"audit-policy.yaml": "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules: [{level: Metadata}]\n",
 		"authentication.yaml": "apiVersion: apiserver.config.k8s.io/v1\nkind: AuthenticationConfiguration\n" +
-			"anonymous: {enabled: true, conditions: [{path: /livez}, {path: /readyz}, {path: /healthz}]}\n",
+			inventory.AnonymousSetting() + "\n",
 	} {
 		if err := os.WriteFile(r.Path(name), []byte(content), 0o600); err != nil {
 			t.Fatal(err)

@@ -29,8 +29,8 @@ var conditions = []struct {
 }{
 	{"the interface of another pod network", "worker-1", "ip link add cilium_host type bridge; ip link set cilium_host up", "others", preflight.Error, "cilium_host"},
 	{"a server of others on a port of etcd", "master-1", "systemd-run --quiet --unit=e2e-port /usr/sbin/sshd -D -p 2379", "ports-free", preflight.Error, "2379"},
-	{"iptables drops what is forwarded", "worker-1", "iptables -P FORWARD DROP", "firewall", preflight.Warning, "forward"},
-	{"nftables drops what is forwarded", "master-1", "nft add table inet site; nft 'add chain inet site f { type filter hook forward priority 0; policy drop; }'", "firewall", preflight.Warning, "inet site f"},
+	{"iptables drops what is forwarded", "worker-1", "iptables -P FORWARD DROP", "firewall", preflight.Error, "ip filter FORWARD"},
+	{"nftables drops what is forwarded", "master-1", "nft add table inet site; nft 'add chain inet site f { type filter hook forward priority 0; policy drop; }'", "firewall", preflight.Error, "inet site f"},
 	{"a disk with room, and less of it than the kubelet wants", "worker-1", "mkdir -p /var/lib/kubelet; mount -t tmpfs -o size=64M tmpfs /var/lib/kubelet; head -c 58M /dev/zero >/var/lib/kubelet/big", "disk-space", preflight.Error, "the kubelet evicts pods below 20 %"},
 	{"swap of a unit", "master-1", `printf '[Swap]\nWhat=/swapfile\n[Install]\nWantedBy=swap.target\n' >/etc/systemd/system/swapfile.swap; systemctl enable --quiet swapfile.swap`, "swap", preflight.Warning, "when the host boots: swapfile.swap"},
 	{"swap of zram", "worker-1", `printf '[Service]\nExecStart=true\n[Install]\nWantedBy=multi-user.target\n' >/etc/systemd/system/zramswap.service; systemctl enable --quiet zramswap.service`, "swap", preflight.Warning, "zramswap.service"},

@@ -56,6 +56,15 @@ func unseenFile(flag, value string, files map[string]string) (what, instead stri
 	return quote(value) + " is not mounted into the container", instead
 }
 
+// AnonymousPaths are what the cluster itself asks apiservers without a login: for their
+// health, and, where a worker joins, for the cluster's name and CA.
+var AnonymousPaths = []string{"/livez", "/readyz", "/healthz", "/api/v1/namespaces/kube-public/configmaps/cluster-info"}
+
+// AnonymousSetting is the part of an AuthenticationConfiguration that allows no more.
+func AnonymousSetting() string {
+	return "anonymous: {enabled: true, conditions: [{path: " + strings.Join(AnonymousPaths, "}, {path: ") + "}]}"
+}
+
 // validateAnonymous refuses a setting under which no check of an apiserver's health
 // gets an answer: the kubelet kills it again and again, and the VIP stays with one that
 // hangs.
@@ -63,6 +72,6 @@ func validateAnonymous(inv *Inventory, d *decoder) {
 	const flag = "anonymous-auth"
 	if v, ok := inv.Kubernetes.APIServerExtraArgs[flag]; ok && v != "true" {
 		d.report("kubernetes.apiServerExtraArgs."+flag, "the kubelet and the prober ask for the health of an apiserver without a login",
-			"name an AuthenticationConfiguration with anonymous: {enabled: true, conditions: [{path: /livez}, {path: /readyz}, {path: /healthz}]} in kubernetes.files, and set authentication-config to its path in "+FilesDir)
+			"name an AuthenticationConfiguration with "+AnonymousSetting()+" in kubernetes.files, and set authentication-config to its path in "+FilesDir)
 	}
 }

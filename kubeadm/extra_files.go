@@ -4,9 +4,13 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"path"
 	"slices"
 
+	"gopkg.in/yaml.v3"
+
 	"hactl/internal/plan"
+	"hactl/internal/remote"
 	"hactl/inventory"
 )
 
@@ -18,17 +22,43 @@ const maxExtraFile = 1 << 20
 
 func (c Cluster) extraFiles() (extraFiles, error) {
 	out := extraFiles{}
-	for name, path := range c.Inv.Kubernetes.Files {
-		b, err := os.ReadFile(path)
+	for name, local := range c.Inv.Kubernetes.Files {
+		b, err := os.ReadFile(local)
 		if err != nil {
 			return nil, fmt.Errorf("read kubernetes.files.%s: %w", name, err)
 		}
 		if len(b) > maxExtraFile {
-			return nil, fmt.Errorf("read kubernetes.files.%s: %s has more than %d bytes", name, path, maxExtraFile)
+			return nil, fmt.Errorf("read kubernetes.files.%s: %s has more than %d bytes", name, local, maxExtraFile)
 		}
 		out[name] = b
 	}
-	return out, nil
+	return out, c.anonymousPaths(out)
+}
+
+// anonymousPaths refuses an AuthenticationConfiguration under which kubelet and prober
+// get no answer about an apiserver's health, or a joining worker none about the cluster:
+// kubeadm waits for that for five minutes.
+func (c Cluster) anonymousPaths(files extraFiles) error {
+	name := path.Base(c.Inv.Kubernetes.APIServerExtraArgs["authentication-config"])
+	var conf struct {
+		Anonymous *struct {
+			Enabled    bool
+			Conditions []struct{ Path string }
+		}
+	}
+	if err := yaml.Unmarshal(files[name], &conf); err != nil {
+		return fmt.Errorf("read kubernetes.files.%s: %w", name, err)
+	}
+	if conf.Anonymous == nil || conf.Anonymous.Enabled && len(conf.Anonymous.Conditions) == 0 {
+		return nil
+	}
+	for _, p := range inventory.AnonymousPaths {
+		open := slices.ContainsFunc(conf.Anonymous.Conditions, func(o struct{ Path string }) bool { return o.Path == p })
+		if !open || !conf.Anonymous.Enabled {
+			return remote.Hint(fmt.Errorf("kubernetes.files.%s: requests without a login have to reach %s", name, p), "write there %s", inventory.AnonymousSetting())
+		}
+	}
+	return nil
 }
 
 // sum names the files by names and content; "" when there are none.

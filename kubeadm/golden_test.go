@@ -415,3 +415,26 @@ func TestFilesOfTheOperatorReachTheApiserver(t *testing.T) {
 		t.Errorf("without files again: %v", err)
 	}
 }
+
+// The kubelet, the prober and a joining worker ask without a login.
+func TestAuthenticationThatLocksTheClusterOutIsRefused(t *testing.T) {
+	for conf, want := range map[string]string{
+		"anonymous: {enabled: false}\n": "/livez",
+		"anonymous: {enabled: true, conditions: [{path: /livez}, {path: /readyz}, {path: /healthz}]}\n": "cluster-info",
+		"anonymous: {enabled: true}\n":      "",
+		"jwt: []\n":                         "",
+		inventory.AnonymousSetting() + "\n": "",
+		"anonymous: [\n":                    "read kubernetes.files.auth.yaml",
+	} {
+		path := filepath.Join(t.TempDir(), "auth.yaml")
+		if err := os.WriteFile(path, []byte(conf), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c := clusterOf(t, inventorytest.Three(t), true)
+		c.Inv.Kubernetes.Files = map[string]string{"auth.yaml": path}
+		c.Inv.Kubernetes.APIServerExtraArgs = map[string]string{"authentication-config": inventory.FilesDir + "/auth.yaml"}
+		if _, err := c.extraFiles(); (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", conf, err, want)
+		}
+	}
+}
