@@ -12,17 +12,17 @@ import (
 
 // hostImage prints what a host is made of: files with their hashes, links, folders,
 // packages, units and whether they run, interfaces and addresses, routes, mounts,
-// users, tables, kernel parameters, its name, swap. Logs, caches, what the kernel makes
-// and what hactl keeps for itself are left out.
+// users, tables, kernel parameters, its name, swap. Logs, caches, what the kernel makes,
+// what a login makes until seconds after its end, and what hactl keeps for itself are left out.
 const hostImage = `export LC_ALL=C
-find /etc /opt /usr/local /usr/bin /usr/libexec /root /home /var/lib -xdev \( -path /var/lib/hactl -o -path /var/lib/systemd -o -path /var/lib/apt -o -path /var/lib/dpkg -o -path /opt/hactl/bundle-preload \
+find /etc /opt /usr/local /usr/bin /usr/libexec /root /home /var/lib -xdev \( -path /var/lib/hactl -o -path /var/lib/systemd -o -path /var/lib/apt -o -path /var/lib/dpkg -o -path /var/lib/dnf -o -path /var/lib/rpm -o -path /opt/hactl/bundle-preload \
  -o -path '/var/lib/private/systemd' -o -name 'passwd-' -o -name 'shadow-' -o -name 'group-' -o -name 'gshadow-' \) -prune -o -type f -printf 'file %p %m %u ' -exec sh -c 'sha256sum <"$0" | cut -c1-16' {} \; -o -type l -printf 'link %p %l\n' -o -type d -printf 'folder %p %m %u\n'
-dpkg-query -W -f 'package ${Package} ${db:Status-Status}\n'
+if command -v dpkg-query >/dev/null; then dpkg-query -W -f 'package ${Package} ${db:Status-Status}\n'; else rpm -qa --qf 'package %{NAME}\n'; fi
 systemctl list-unit-files --no-legend --no-pager --type=service,path,timer | awk '{ print "unit file", $1, $2 }'
-systemctl list-units --no-legend --no-pager --plain --type=service --state=active | awk '{ print "active", $1 }'
+systemctl list-units --no-legend --no-pager --plain --type=service --state=active | awk '$1 !~ /^user(-runtime-dir)?@/ { print "active", $1 }'
 ip -o link show | awk '{ print "interface", $2 }'; ip -o addr show | awk '$2 != "lo" { print "address", $2, $4 }'
 ip route show | sed 's/^/route /'; ip -6 route show | sed 's/ pref .*//; s/^/route /'
-awk '{ print "mount", $2, $3 }' /proc/self/mounts
+awk '$2 !~ "^/run/user/" { print "mount", $2, $3 }' /proc/self/mounts
 sed 's/^/user /' /etc/passwd; sed 's/^/group /' /etc/group
 nft list ruleset 2>/dev/null | sed 's/^/nft /'
 echo "forwards $(cat /proc/sys/net/ipv4/ip_forward)" # others are the kernel's of this machine, which all labs share

@@ -104,6 +104,7 @@ var extended = []string{
 	"TestOlderClusterIsUpgradedAndReset",
 	// Other hosts, logins, networks.
 	"TestDebMakesAHostTheOperatorsMachine",
+	"TestEnterpriseLinux",
 	"TestOneMasterByEveryLoginThenGrownToThree",
 	"TestKubeadmsCertificates",
 	"TestGoldenImageIsSentNothing",
