@@ -21,6 +21,8 @@ type takingOut struct {
 	// due says whether the host has still to be emptied; it may read the answer to look.
 	due  func(plan.Env) (bool, error)
 	look []plan.Look
+	// etcdRuns says that the member of the host goes on meanwhile: it may lead.
+	etcdRuns bool
 	// guard refuses to stop the apiserver.
 	guard func(context.Context, plan.Env) error
 }
@@ -33,7 +35,7 @@ func (s *session) takeOut(h *inventory.Host, how takingOut) []plan.Step {
 	if h.Role != inventory.ControlPlane {
 		return steps
 	}
-	if len(s.inv.Masters()) > 1 {
+	if len(s.inv.Masters()) > 1 && !how.etcdRuns {
 		steps = append(steps, etcd.MoveLeadership(h, s.dialEtcd))
 	}
 	return append(steps, s.stopAPIServer(h, how))

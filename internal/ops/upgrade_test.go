@@ -289,6 +289,32 @@ func TestUpgradeCutAnywhereIsCompletedByTheNext(t *testing.T) {
 	}
 }
 
+// A kubelet of another minor starts the apiserver's container again at once. It is stopped
+// before, after the drain, so that the VIP moves while it still serves; a kubelet of
+// another patch leaves it alone.
+func TestApiserverIsStoppedBeforeAKubeletOfAnotherMinor(t *testing.T) {
+	t.Parallel()
+	mem := remembered(t)
+	for to, want := range map[string][]plan.ID{
+		"v1.36.3": nil,
+		"v1.37.2": {"kubeadm/master-1/cordon", "kubeadm/master-1/drain", "upgrade/master-1/apiserver"},
+	} {
+		w := newUpgradeWorld(t, mem, 3, 1, "v1.36.1", to)
+		c, err := w.on(t, mem, nil, w.before).cluster(t.Context())
+		must(t, err)
+		node := (&upgrade{UpgradeOptions: minorUpgrade}).node(c)
+		v, err := node(c.inv.Host("master-1"))
+		must(t, err)
+		var got []plan.ID
+		for _, st := range v.takeOut {
+			got = append(got, st.ID)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("to %s a master is taken out by %q, want %q", to, got, want)
+		}
+	}
+}
+
 // A kubelet that does not start with the wanted version runs again with the one of before,
 // its host is given back, and no other host is begun. The next run goes on there.
 func TestUpgradePutsBackAKubeletThatDoesNotStart(t *testing.T) {
