@@ -28,9 +28,10 @@ for arg; do
     hosts="$hosts $address"
     images=kube-proxy
     [ "$role" = worker ] || images='kube-apiserver kube-controller-manager kube-scheduler kube-proxy coredns pause'
-    on "$address" "for i in $images; do ctr -n k8s.io images import $from/images/\$i.tar >/dev/null; done"
+    on "$address" "for i in $images; do ctr -n k8s.io images import $from/images/\$i.tar >/dev/null 2>&1; done"
+    # kubeadm does not renew the certificates of kubeconfigs that refer to files.
     # CreateJob pulls an image, ImagePull looks for one that is called otherwise.
-    on "$address" "$from/bin/kubeadm upgrade $verb --ignore-preflight-errors=CreateJob,ImagePull,SystemVerification >/root/kubeadm-upgrade.log 2>&1" ||
+    on "$address" "$from/bin/kubeadm upgrade $verb --certificate-renewal=false --ignore-preflight-errors=CreateJob,ImagePull,SystemVerification >/root/kubeadm-upgrade.log 2>&1" ||
         { on "$address" tail -20 /root/kubeadm-upgrade.log >&2; exit 1; }
     said "kubeadm upgrade ${verb%% *} on $name"
     verb=node
