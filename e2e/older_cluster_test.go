@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -84,15 +85,24 @@ func TestOlderClusterIsUpgradedAndReset(t *testing.T) {
 		r.runsOnly(t, newer, "v3.6.16", "v2.2.1")
 		r.inSync(t)
 	})
-	then(t, "every host is as it was, but for logs and hactl's own folder", func(t *testing.T) {
+	then(t, "every host is as it was, but for what no record tells", func(t *testing.T) {
 		took(t, "reset of four hosts that were taken over", r.must(t, 0, "reset", "--all", "--packages", "--cluster", r.Name()).took)
 		for _, h := range r.everyHost() {
-			if d := imageDiffers(before[h], r.image(t, h)); len(d) > 0 {
+			d := slices.DeleteFunc(imageDiffers(before[h], r.image(t, h)), unrecorded.MatchString)
+			if len(d) > 0 {
 				t.Errorf("%s differs in %d lines:\n%s", h, len(d), strings.Join(d, "\n"))
 			}
 		}
 	})
 }
+
+// unrecorded is what an older hactl changed without a note of what was there before, so
+// that no reset can give it back: etcd's user and folder, whether the host forwards and
+// keepalived starts with it, the tables that iptables makes when it is asked. kubectl keeps
+// what it read in the home folder of root.
+var unrecorded = regexp.MustCompile(`^[-+] (file /etc/g?(passwd|shadow|group) |file /etc/gshadow |(user|group) etcd:|folder /var/lib/(etcd|containerd) |forwards |` +
+	`link /etc/rc[0-9].d/[SK]01keepalived |link /etc/systemd/system/multi-user.target.wants/keepalived.service |unit file keepalived.service |` +
+	`nft (table ip6? (filter|mangle|nat) |\s+(chain|type filter|\})|\}|$)|(file|folder) /root/.kube)`)
 
 // TestClusterOfAnOlderHactlIsTakenOver brings a cluster up with a hactl that knows no
 // identity, and goes on with this one.
