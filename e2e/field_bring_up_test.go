@@ -131,7 +131,7 @@ func TestBringUpOnHostsAsTheyAre(t *testing.T) {
 		}
 	})
 	then(t, "the name of a host changes, and the node stays", func(t *testing.T) {
-		labOutput(t, r.Lab, "worker-1", "printf w.corp.example >/proc/sys/kernel/hostname; systemctl restart kubelet")
+		labOutput(t, r.Lab, "worker-1", "printf template >/proc/sys/kernel/hostname; systemctl restart kubelet")
 		r.nodesReady(t, 2)
 		r.must(t, 0, "up", "--yes")
 		r.inSync(t)

@@ -37,6 +37,7 @@ var core = []string{
 	"TestLoginsBySudoAndThroughABastion",
 	"TestTrixie",
 	"TestNetworkOfAHostHeals",
+	"TestPreflightNamesHostsAsTheyAre",
 	"TestRefusedFlagIsKnownBefore",
 	"TestWhatBelongsToOthersIsNotTouched",
 	"TestBadInventoryIsAnError",
@@ -48,7 +49,6 @@ var extended = []string{
 	"TestApiserverThatRefusesAFlagIsPutBack",
 	"TestKubeletThatRefusesItsSettingsIsPutBack",
 	"TestBringUpOnHostsAsTheyAre",
-	"TestPreflightNamesHostsAsTheyAre",
 	"TestResetLeavesAHostAsItWas",
 	// The lab itself.
 	"TestLabHostsAreRealAndDownLeavesNothing",
