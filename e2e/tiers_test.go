@@ -39,6 +39,7 @@ var core = []string{
 	"TestNetworkOfAHostHeals",
 	"TestPreflightNamesHostsAsTheyAre",
 	"TestRefusedFlagIsKnownBefore",
+	"TestBringUpOnHostsAsTheyAre",
 	"TestWhatBelongsToOthersIsNotTouched",
 	"TestBadInventoryIsAnError",
 }
@@ -48,7 +49,6 @@ var extended = []string{
 	"TestStatusNamesTheHostWhosePodsReachNothing",
 	"TestApiserverThatRefusesAFlagIsPutBack",
 	"TestKubeletThatRefusesItsSettingsIsPutBack",
-	"TestBringUpOnHostsAsTheyAre",
 	"TestResetLeavesAHostAsItWas",
 	// The lab itself.
 	"TestLabHostsAreRealAndDownLeavesNothing",
