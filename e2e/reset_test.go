@@ -20,7 +20,7 @@ find /etc /opt /usr/local /usr/bin /usr/libexec /root /home /var/lib -xdev \( -p
 if command -v dpkg-query >/dev/null; then dpkg-query -W -f 'package ${Package} ${db:Status-Status}\n'; else rpm -qa --qf 'package %{NAME}\n'; fi
 systemctl list-unit-files --no-legend --no-pager --type=service,path,timer | awk '{ print "unit file", $1, $2 }'
 systemctl list-units --no-legend --no-pager --plain --type=service --state=active | awk '$1 !~ /^user(-runtime-dir)?@/ { print "active", $1 }'
-ip -o link show | awk '{ print "interface", $2 }'; ip -o addr show | awk '$2 != "lo" { print "address", $2, $4 }'
+ip -o link show | awk '{ sub(/@.*/, "", $2); print "interface", $2 }'; ip -o addr show | awk '$2 != "lo" { print "address", $2, $4 }'
 ip route show | sed 's/^/route /'; ip -6 route show | sed 's/ pref .*//; s/^/route /'
 awk '$2 !~ "^/run/user/" { print "mount", $2, $3 }' /proc/self/mounts
 sed 's/^/user /' /etc/passwd; sed 's/^/group /' /etc/group

@@ -2,14 +2,10 @@ package ops
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -290,7 +286,7 @@ func (s *session) unchecked() (*cluster, error) {
 	}
 	if (keepalived.VIP{Inv: s.inv}).UsesProber() {
 		if c.prober, err = findHelper("hactl-prober"); err != nil {
-			return nil, remote.Hint(err, "make build puts both into bin; keep them together, or set vip.prober to false")
+			return nil, err
 		}
 	}
 	if c.network, err = networkProgram(); err != nil {
@@ -329,31 +325,4 @@ func (s *session) dialEtcd(ctx context.Context) (*etcd.Cluster, error) {
 		return nil, err
 	}
 	return etcd.Dial(ctx, etcd.MembersOf(s.inv, s.hosts), tls)
-}
-
-// networkProgram is the hactl-network for the hosts.
-func networkProgram() (kubeadm.NetworkProgram, error) {
-	path, err := findHelper("hactl-network")
-	if err != nil {
-		return kubeadm.NetworkProgram{}, remote.Hint(err, "make build puts it into bin; keep the programs together")
-	}
-	content, err := os.ReadFile(path)
-	if err != nil {
-		return kubeadm.NetworkProgram{}, fmt.Errorf("read hactl-network: %w", err)
-	}
-	sum := sha256.Sum256(content)
-	return kubeadm.NetworkProgram{Path: path, SHA256: hex.EncodeToString(sum[:])}, nil
-}
-
-// findHelper looks for a program that runs on the hosts beside this executable.
-func findHelper(name string) (string, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return "", err
-	}
-	p := filepath.Join(filepath.Dir(self), name)
-	if _, err := os.Stat(p); err != nil {
-		return "", fmt.Errorf("%s is not beside %s", name, self)
-	}
-	return p, nil
 }
