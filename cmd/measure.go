@@ -56,7 +56,9 @@ func (a *app) measure(c *cobra.Command, command []string) error {
 		run.endProgress()
 		child := exec.CommandContext(ctx, command[0], command[1:]...) //nolint:gosec // the operator's own command
 		child.Stdin, child.Stdout, child.Stderr = a.stdin, a.stderr, a.stderr
-		if err := child.Run(); err != nil {
+		err := child.Run()
+		a.sayOnStderr("the command has ended: reading the writes back")
+		if err != nil {
 			return remote.Hint(fmt.Errorf("%s: %w", command[0], err), "its output stands above")
 		}
 		return nil
