@@ -22,6 +22,7 @@ type rootHost struct {
 	shell  shell
 	order  *order
 	serves serves
+	vip    func() string // the line of ip for the VIP, or "" where the host does not hold it; nil: its own shell is asked
 
 	mu   sync.Mutex // one command at a time
 	disk atomic.Pointer[disk]
@@ -63,6 +64,9 @@ func (h *rootHost) Name() string { return h.name }
 
 // Run implements remote.Host.
 func (h *rootHost) Run(ctx context.Context, c remote.Cmd) (*remote.Result, error) {
+	if h.vip != nil && c.Title == "look for the VIP" {
+		return &remote.Result{Stdout: []byte(h.vip() + "\nId=keepalived.service\nActiveState=active\n\nId=hactl-prober.service\nActiveState=active\n\nend\n")}, nil
+	}
 	defer h.turn()(c.Title)
 	out, err := h.shell.do(ctx, h.disk.Load(), c)
 	if err != nil {

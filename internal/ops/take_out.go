@@ -2,6 +2,7 @@ package ops
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -21,8 +22,6 @@ type takingOut struct {
 	// due says whether the host has still to be emptied; it may read the answer to look.
 	due  func(plan.Env) (bool, error)
 	look []plan.Look
-	// etcdRuns says that the member of the host goes on meanwhile: it may lead.
-	etcdRuns bool
 	// guard refuses to stop the apiserver.
 	guard func(context.Context, plan.Env) error
 }
@@ -35,7 +34,7 @@ func (s *session) takeOut(h *inventory.Host, how takingOut) []plan.Step {
 	if h.Role != inventory.ControlPlane {
 		return steps
 	}
-	if len(s.inv.Masters()) > 1 && !how.etcdRuns {
+	if len(s.inv.Masters()) > 1 {
 		steps = append(steps, etcd.MoveLeadership(h, s.dialEtcd))
 	}
 	return append(steps, s.stopAPIServer(h, how))
@@ -100,4 +99,32 @@ func orNone(names []string) string {
 		return "no master"
 	}
 	return strings.Join(names, ", ")
+}
+
+// handsOver has a step that starts the kubelet of a master anew end the apiserver
+// gracefully first, so that the VIP moves while it still serves. A kubelet of another
+// minor starts the containers of static pods again by itself, at once and without that.
+// Where the apiserver does not end, or no other master takes the VIP, the kubelet goes on.
+func (c *cluster) handsOver(h *inventory.Host, st plan.Step) plan.Step {
+	guard, apply := st.Guard, st.Apply
+	st.Guard = func(ctx context.Context, env plan.Env) error {
+		if err := c.nodes().Spare(ctx, env, h); err != nil || guard == nil {
+			return err
+		}
+		return guard(ctx, env)
+	}
+	st.Apply = func(ctx context.Context, env plan.Env, change *plan.Change) error {
+		env.Say("ending the apiserver, which the new kubelet would start again")
+		_, run := kubeadm.StopAPIServer()
+		_, err := env.Host.Run(ctx, remote.Cmd{Title: "stop the kubelet and the apiserver", Script: run, Timeout: 2 * time.Minute})
+		if err == nil && len(c.inv.Masters()) > 1 {
+			err = c.awaitOwner(ctx, env, h)
+		}
+		if err != nil {
+			_, back := env.Host.Run(ctx, remote.Cmd{Title: "start the kubelet again", Script: "systemctl start kubelet.service"})
+			return errors.Join(err, back)
+		}
+		return apply(ctx, env, change)
+	}
+	return st
 }

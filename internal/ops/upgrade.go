@@ -308,17 +308,11 @@ func (c *cluster) addons(h *inventory.Host) ([]plan.Step, error) {
 	return []plan.Step{c.nodes().Addons(h, c.control)}, nil
 }
 
-// node is the turn of a host's containerd and kubelet. A kubelet of another minor starts
-// the containers of static pods again, without a word: the apiserver is stopped before, so
-// that the VIP moves while it still serves.
+// node is the turn of a host's containerd and kubelet.
 func (u *upgrade) node(c *cluster) func(*inventory.Host) (visit, error) {
 	return func(h *inventory.Host) (v visit, err error) {
 		if u.drains(c.session) {
-			v.takeOut = c.takeOut(h, takingOut{
-				operation: "upgrade", drain: u.DrainTimeout, due: func(plan.Env) (bool, error) { return true, nil },
-				etcdRuns: true,
-				guard:    func(ctx context.Context, env plan.Env) error { return c.nodes().Spare(ctx, env, h) },
-			})
+			v.takeOut = []plan.Step{c.control.Cordon(h, "upgrade"), c.control.Drain(h, u.DrainTimeout, func(plan.Env) (bool, error) { return true, nil })}
 			v.putBack = []plan.Step{c.control.Uncordon(h)}
 		}
 		runtime, err := c.machine(h).Runtime()
@@ -334,6 +328,9 @@ func (u *upgrade) node(c *cluster) func(*inventory.Host) (visit, error) {
 			return v, err
 		}
 		kubelet, err := c.nodes().Kubelet(h)
+		if h.Role == inventory.ControlPlane && c.changesMinor(0) {
+			kubelet = c.handsOver(h, kubelet)
+		}
 		for i, st := range runtime {
 			if st.File == nil {
 				runtime[i] = c.nodes().KeepNodeReady(h, c.control, st)
