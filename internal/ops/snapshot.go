@@ -97,12 +97,15 @@ func (s *session) saveSnapshot(ctx context.Context, dir string) (*SavedSnapshot,
 		return nil, err
 	}
 	defer members.Close()
-	begin := time.Now().UTC()
+	name, begin, err := snapshotName(ctx, dir, s.inv.Cluster)
+	if err != nil {
+		return nil, err
+	}
 	var taken *etcd.Snapshot
 	versions := make(chan string, 1)
 	go func() { versions <- s.runningKubernetes(ctx) }()
 	m := s.manifest(begin)
-	file, err := backup.Write(dir, s.inv.Cluster+"-"+begin.Format("20060102T150405Z")+".db",
+	file, err := backup.Write(dir, name,
 		func(w io.Writer) (err error) { taken, err = members.Snapshot(ctx, w); return err },
 		func(path string) error {
 			c, err := backup.Read(path)
@@ -122,6 +125,24 @@ func (s *session) saveSnapshot(ctx context.Context, dir string) (*SavedSnapshot,
 	}
 	out := &SavedSnapshot{File: file, Manifest: m, Took: time.Since(begin).Seconds()}
 	return out, backup.WriteManifest(file, *m)
+}
+
+// snapshotName is the name of a snapshot that is taken now, and when that is. Names have
+// seconds: after another one of this second, such as that at the end of a restore, the
+// next second is waited for.
+func snapshotName(ctx context.Context, dir, cluster string) (name string, now time.Time, err error) {
+	for {
+		now = time.Now().UTC()
+		name = cluster + "-" + now.Format("20060102T150405Z") + ".db"
+		if _, err := os.Lstat(filepath.Join(dir, name)); err != nil {
+			return name, now, nil
+		}
+		select {
+		case <-ctx.Done():
+			return "", now, ctx.Err()
+		case <-time.After(now.Truncate(time.Second).Add(time.Second).Sub(now)):
+		}
+	}
 }
 
 // runningKubernetes is the version that the connected hosts have recorded, "" when
