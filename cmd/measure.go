@@ -23,7 +23,7 @@ new connection. It ends with the requests that failed, the largest gap and the w
 that were lost, each with the part that the machine does not explain: the same
 measurement as --measure of hactl's own verbs.
 
-It needs a running cluster, changes nothing itself, and takes no lock. The command
+It needs a running cluster, removes what it wrote, and takes no lock. The command
 gets this terminal; its output goes to stderr, the measurement to stdout.
 
 Exit code 0: the command ended with 0, whatever was counted; 1: it failed; 3: a host

@@ -13,7 +13,6 @@ import (
 	"testing"
 
 	"hactl/internal/lab"
-	"hactl/internal/versions"
 )
 
 // olderCommit is the last one before clusters had an identity of their own.
@@ -76,7 +75,7 @@ func TestOlderClusterIsUpgradedAndReset(t *testing.T) {
 	r.must(t, 0, "up", "--yes")
 	r.converges(t, 4)
 	then(t, "every host gets a newer patch", func(t *testing.T) {
-		newer := strings.TrimSuffix(versions.Default, "3") + "4"
+		newer := otherPatch(t, +1)
 		dir := t.TempDir()
 		stamped(t, dir, newer)
 		r.withBundle(t, dir, newer)

@@ -5,8 +5,6 @@ package e2e
 import (
 	"bytes"
 	"compress/gzip"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"io"
 	"os"
@@ -24,6 +22,17 @@ import (
 	"hactl/internal/versions"
 	"hactl/inventory"
 )
+
+// otherPatch is the default version of Kubernetes with another last digit.
+func otherPatch(t *testing.T, by int) string {
+	t.Helper()
+	end := len(versions.Default) - 1
+	last := int(versions.Default[end]) + by
+	if last < '0' || last > '9' {
+		t.Fatalf("no version beside %s is as long", versions.Default)
+	}
+	return versions.Default[:end] + string(rune(last))
+}
 
 // stamped is a bundle in dir with the programs of the default bundle, which say that they
 // are of another patch: a version is as long as the other, so that it can be put in its
@@ -53,7 +62,7 @@ func stamped(t *testing.T, dir, version string) {
 		}
 		if err == nil && a.Version == versions.Default {
 			a.Version = version
-			a.SHA256, a.Size, err = sumOf(to)
+			a.SHA256, a.Size, err = bundle.HashFile(to)
 		}
 		if err != nil {
 			t.Fatalf("%s of %s: %v", a.Name, version, err)
@@ -132,15 +141,4 @@ func stampLayer(l v1.Layer, old, version string) (v1.Layer, error) {
 	}
 	data = bytes.ReplaceAll(data, []byte(old), []byte(version))
 	return tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data)), nil }, tarball.WithCompressionLevel(gzip.BestSpeed))
-}
-
-func sumOf(file string) (sum string, size int64, err error) {
-	f, err := os.Open(file)
-	if err != nil {
-		return "", 0, err
-	}
-	defer f.Close()
-	h := sha256.New()
-	size, err = io.Copy(h, f)
-	return hex.EncodeToString(h.Sum(nil)), size, err
 }

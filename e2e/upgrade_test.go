@@ -101,7 +101,7 @@ func (r *rig) upgradesTo(t *testing.T, what string, versions ...string) {
 // default one under another name, so that nothing else has to be built.
 func TestPatchUpgradeThenAWorkerLeaves(t *testing.T) {
 	inTurn(t)
-	older := strings.TrimSuffix(versions.Default, "3") + "2"
+	older := otherPatch(t, -1)
 	dir := t.TempDir()
 	stamped(t, dir, older)
 	r := newRig(t, lab.Config{Name: nextName("patch"), Masters: 3, Workers: 1})
@@ -217,7 +217,7 @@ func TestUpgradeIsAborted(t *testing.T) {
 // loses power, no further one is begun; the next run completes it. In the end all are reset.
 func TestUpgradeOfFiveMastersStopsAtAPowerCut(t *testing.T) {
 	inTurn(t)
-	newer := strings.TrimSuffix(versions.Default, "3") + "4"
+	newer := otherPatch(t, +1)
 	dir := t.TempDir()
 	stamped(t, dir, newer)
 	r := newRig(t, lab.Config{Name: nextName("five"), Masters: 5, IPv6: true, Bastion: true})

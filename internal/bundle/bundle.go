@@ -108,7 +108,7 @@ func (b *Bundle) Verify() error {
 }
 
 func verify(dir string, a Artifact) error {
-	sum, size, err := hashFile(filepath.Join(dir, filepath.FromSlash(a.File)))
+	sum, size, err := HashFile(filepath.Join(dir, filepath.FromSlash(a.File)))
 	if err != nil {
 		return fmt.Errorf("verify %s: %w", a.File, err)
 	}

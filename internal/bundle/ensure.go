@@ -251,7 +251,7 @@ func (f *filler) makeOne(ctx context.Context, j job, note func(string)) (Artifac
 		return a, err
 	}
 	a.ImageID = id
-	if a.SHA256, a.Size, err = hashFile(out); err != nil {
+	if a.SHA256, a.Size, err = HashFile(out); err != nil {
 		return a, err
 	}
 	mode := os.FileMode(0o644)

@@ -133,10 +133,10 @@ func (f *fetcher) hold(from string) (release func()) {
 // attempt, and a wrong file is fetched no more than that.
 func (f *fetcher) verified(ctx context.Context, from, to, want string, note func(string)) (string, error) {
 	part := to + ".part"
-	if sum, _, err := hashFile(to); err == nil && sum == want {
+	if sum, _, err := HashFile(to); err == nil && sum == want {
 		return to, nil
 	}
-	if sum, _, err := hashFile(part); err == nil && sum == want { // stopped just before the rename
+	if sum, _, err := HashFile(part); err == nil && sum == want { // stopped just before the rename
 		return to, os.Rename(part, to)
 	}
 	for first := true; ; first = false {
@@ -144,7 +144,7 @@ func (f *fetcher) verified(ctx context.Context, from, to, want string, note func
 		if err != nil {
 			return "", err
 		}
-		sum, _, err := hashFile(part)
+		sum, _, err := HashFile(part)
 		if err != nil {
 			return "", err
 		}

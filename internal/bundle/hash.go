@@ -12,8 +12,8 @@ import (
 // ErrChecksum says that bytes are not those that were promised.
 var ErrChecksum = errors.New("checksum mismatch")
 
-// hashFile returns a file's SHA-256 in lower-case hex and its size.
-func hashFile(path string) (sum string, size int64, err error) {
+// HashFile returns a file's SHA-256 in lower-case hex and its size.
+func HashFile(path string) (sum string, size int64, err error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return "", 0, fmt.Errorf("hash: %w", err)

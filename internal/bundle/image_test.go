@@ -33,12 +33,12 @@ func writeTestImage(t *testing.T) (archive, id string) {
 
 func TestTheSameImageIsTheSameBytes(t *testing.T) {
 	one, id := writeTestImage(t)
-	sum, _, err := hashFile(one)
+	sum, _, err := HashFile(one)
 	if err != nil {
 		t.Fatal(err)
 	}
 	two, id2 := writeTestImage(t)
-	sum2, _, err := hashFile(two)
+	sum2, _, err := HashFile(two)
 	if err != nil || sum != sum2 || id != id2 {
 		t.Errorf("%s %s and %s %s, %v", sum, id, sum2, id2, err)
 	}

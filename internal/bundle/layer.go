@@ -41,10 +41,10 @@ func writeLayer(base string, files []entry) (*zstdLayer, error) {
 		return nil, fmt.Errorf("compress layer: %w", err)
 	}
 	l.diffID.Algorithm, l.digest.Algorithm = "sha256", "sha256"
-	if l.diffID.Hex, _, err = hashFile(l.plain); err != nil {
+	if l.diffID.Hex, _, err = HashFile(l.plain); err != nil {
 		return nil, err
 	}
-	l.digest.Hex, l.size, err = hashFile(l.packed)
+	l.digest.Hex, l.size, err = HashFile(l.packed)
 	return l, err
 }
 

@@ -2,10 +2,7 @@ package ops
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 
@@ -75,24 +72,10 @@ func sendFromImage(ctx context.Context, h remote.Host, b *bundle.Bundle, image b
 	if err := b.ExtractProgram(image, "kube-apiserver", local); err != nil {
 		return err
 	}
-	sum, err := sumOf(local)
+	sum, _, err := bundle.HashFile(local)
 	if err != nil {
 		return err
 	}
 	_, err = h.Send(ctx, remote.Upload{Local: local, Path: to, SHA256: sum, Mode: 0o755})
 	return err
-}
-
-// sumOf is the SHA-256 of a file of this machine, hex.
-func sumOf(file string) (string, error) {
-	f, err := os.Open(file) //nolint:gosec // our own
-	if err != nil {
-		return "", fmt.Errorf("open program: %w", err)
-	}
-	defer func() { _ = f.Close() }()
-	sum := sha256.New()
-	if _, err := io.Copy(sum, f); err != nil {
-		return "", fmt.Errorf("read program: %w", err)
-	}
-	return hex.EncodeToString(sum.Sum(nil)), nil
 }

@@ -104,7 +104,8 @@ func orNone(names []string) string {
 // handsOver has a step that starts the kubelet of a master anew end the apiserver
 // gracefully first, so that the VIP moves while it still serves. A kubelet of another
 // minor starts the containers of static pods again by itself, at once and without that.
-// Where the apiserver does not end, or no other master takes the VIP, the kubelet goes on.
+// Where the apiserver does not end, no other master takes the VIP, or the run is
+// interrupted, the kubelet is started again.
 func (c *cluster) handsOver(h *inventory.Host, st plan.Step) plan.Step {
 	guard, apply := st.Guard, st.Apply
 	st.Guard = func(ctx context.Context, env plan.Env) error {
@@ -121,7 +122,9 @@ func (c *cluster) handsOver(h *inventory.Host, st plan.Step) plan.Step {
 			err = c.awaitOwner(ctx, env, h)
 		}
 		if err != nil {
-			_, back := env.Host.Run(ctx, remote.Cmd{Title: "start the kubelet again", Script: "systemctl start kubelet.service"})
+			lasting, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+			defer cancel()
+			_, back := env.Host.Run(lasting, remote.Cmd{Title: "start the kubelet again", Script: "systemctl start kubelet.service"})
 			return errors.Join(err, back)
 		}
 		return apply(ctx, env, change)
