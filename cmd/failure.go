@@ -12,6 +12,7 @@ import (
 	"hactl/internal/exitcode"
 	"hactl/internal/remote"
 	"hactl/internal/ui"
+	"hactl/internal/wait"
 )
 
 // several is an error that wraps more than one.
@@ -23,7 +24,8 @@ func wrapsSeveral(err error) bool {
 }
 
 // hintsOf collects every hint in err's tree once, in order: those of the errors
-// that are wrapped together, whatever is around them, and then its own.
+// that are wrapped together, whatever is around them, and then its own. A wait that was
+// too short has one more.
 func hintsOf(err error) []string {
 	var out []string
 	add := func(h string) {
@@ -43,6 +45,10 @@ func hintsOf(err error) []string {
 		}
 	}
 	add(remote.HintOf(err))
+	var exit *remote.ExitError
+	if wait.RanOut(err) || errors.As(err, &exit) && wait.Said(exit.Stderr) {
+		add(wait.Advice)
+	}
 	return out
 }
 

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"hactl/internal/ops"
 	"hactl/internal/ui"
+	"hactl/internal/wait"
 )
 
 // operate runs an operation on the inventory and shows what came of it. The names are of
@@ -28,6 +30,15 @@ func (a *app) operate(c *cobra.Command, o *ops.Options, names []string, run func
 	res, err := run(c.Context(), r.request(inv))
 	r.endProgress()
 	return errors.Join(a.printResult(r, res, false), err, a.printDryRun(res, o.Full))
+}
+
+// stretched is the value of a flag with a duration: the default is stretched for slow
+// hosts, what a person wrote is not.
+func stretched(ctx context.Context, c *cobra.Command, flag string, d time.Duration) time.Duration {
+	if c.Flags().Changed(flag) {
+		return d
+	}
+	return wait.Bound(ctx, d)
 }
 
 // operationFlags are the flags of every operation on a running cluster.
@@ -54,7 +65,7 @@ func (a *app) printDryRun(res *ops.Result, full bool) error {
 	}
 	var err error
 	if a.json() {
-		err = a.printJSON(ui.Document(res.Plan, false))
+		err = a.printPlanJSON(res.Plan, false)
 	} else {
 		err = ui.WritePlan(a.stdout, res.Plan, full, a.style())
 	}

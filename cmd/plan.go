@@ -10,6 +10,7 @@ import (
 	"hactl/internal/plan"
 	"hactl/internal/remote"
 	"hactl/internal/ui"
+	"hactl/internal/wait"
 )
 
 // planOptions say what a plan shows.
@@ -83,7 +84,7 @@ func (a *app) plan(c *cobra.Command, o planOptions) error {
 	run.endProgress()
 	switch {
 	case a.json():
-		err = a.printJSON(ui.Document(p, o.diffs))
+		err = a.printPlanJSON(p, o.diffs)
 	case o.diffs:
 		err = ui.WriteDiff(a.stdout, p, a.style())
 	default:
@@ -107,6 +108,15 @@ func planCode(p *plan.Plan) error {
 		return exitcode.With(exitcode.Pending, nil)
 	}
 	return nil
+}
+
+// printPlanJSON writes a plan as one document.
+func (a *app) printPlanJSON(p *plan.Plan, diffs bool) error {
+	d := ui.Document(p, diffs)
+	if a.slowHosts > wait.Usual {
+		d.SlowHosts = a.slowHosts
+	}
+	return a.printJSON(d)
 }
 
 func (a *app) printJSON(v any) error {

@@ -46,7 +46,11 @@ not safe; 8: another run holds the lock.`,
 				return usagef("--drain-timeout and --boot-timeout must be 1s or more")
 			}
 			o.Hosts = names
-			return a.operate(c, &o.Options, names, func(ctx context.Context, r ops.Request) (*ops.Result, error) { return ops.Reboot(ctx, r, o) })
+			return a.operate(c, &o.Options, names, func(ctx context.Context, r ops.Request) (*ops.Result, error) {
+				o.Drain = stretched(ctx, c, "drain-timeout", o.Drain)
+				o.Return = stretched(ctx, c, "boot-timeout", o.Return)
+				return ops.Reboot(ctx, r, o)
+			})
 		},
 	}
 	f := c.Flags()

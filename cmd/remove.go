@@ -39,7 +39,10 @@ have no quorum, or the host is not dead; 8: another run holds the lock.`,
 				return usagef("--drain-timeout must be 1s or more")
 			}
 			o.Host = args[0]
-			return a.operate(c, &o.Options, args, func(ctx context.Context, r ops.Request) (*ops.Result, error) { return ops.Remove(ctx, r, o) })
+			return a.operate(c, &o.Options, args, func(ctx context.Context, r ops.Request) (*ops.Result, error) {
+				o.Drain = stretched(ctx, c, "drain-timeout", o.Drain)
+				return ops.Remove(ctx, r, o)
+			})
 		},
 	}
 	c.Flags().BoolVar(&o.Dead, "dead", false, "the host is off for good and need not answer")

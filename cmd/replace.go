@@ -59,6 +59,7 @@ the lock.`,
 			}
 			return a.operate(c, &o.Options, args[len(args)-1:], func(ctx context.Context, r ops.Request) (*ops.Result, error) {
 				r.TakeOver = takeOver
+				o.Drain = stretched(ctx, c, "drain-timeout", o.Drain)
 				return ops.Replace(ctx, r, o)
 			})
 		},

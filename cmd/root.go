@@ -37,6 +37,7 @@ type app struct {
 	verbose   bool   // -v
 
 	signedCerts string // --certs
+	slowHosts   int    // of the inventory that was loaded, or of the environment
 
 	extra  func(root *cobra.Command) // further commands, for tests; may be nil
 	began  bool                      // a command's own code has started: no mistake of usage any more

@@ -12,6 +12,7 @@ import (
 	"hactl/internal/plan"
 	"hactl/internal/remote"
 	"hactl/internal/ui"
+	"hactl/internal/wait"
 	"hactl/inventory"
 )
 
@@ -53,6 +54,10 @@ func (a *app) start(c *cobra.Command, stream bool) (*verbRun, error) {
 		r.Note("no log file for this run: " + err.Error())
 	}
 	log.Printf("hactl %s: %s, inventory %s", verb, buildVersion(), a.inventory)
+	c.SetContext(wait.Slow(c.Context(), a.slowHosts))
+	if text := saysSlow(a.slowHosts); text != "" {
+		r.Note(text)
+	}
 	a.signal.tell(r.Note)
 	r.ended = func() { a.signal.tell(a.sayOnStderr) }
 	a.opened = r

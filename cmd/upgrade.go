@@ -48,7 +48,10 @@ something is in the way; 8: another run holds the lock.`,
 			case o.StopAfter < 0 || o.Soak < 0:
 				return usagef("--stop-after and --soak must not be negative")
 			}
-			return a.operate(c, &o.Options, nil, func(ctx context.Context, r ops.Request) (*ops.Result, error) { return ops.Upgrade(ctx, r, o) })
+			return a.operate(c, &o.Options, nil, func(ctx context.Context, r ops.Request) (*ops.Result, error) {
+				o.DrainTimeout = stretched(ctx, c, "drain-timeout", o.DrainTimeout)
+				return ops.Upgrade(ctx, r, o)
+			})
 		},
 	}
 	f := c.Flags()

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/backoff"
 
 	"hactl/internal/remote"
+	"hactl/internal/wait"
 )
 
 // clientPort is the port in the names under which members are known to grpc;
@@ -36,6 +37,7 @@ type Cluster struct {
 	// How often to look while waiting, and to say what is waited for.
 	poll, sayEvery time.Duration
 	patience       time.Duration // of guards, for members that are on their way back
+	slow           time.Duration // the factor of bounds that no context has
 
 	tls    *tls.Config
 	once   sync.Once // makes all
@@ -55,11 +57,11 @@ type conn struct {
 // Dial prepares a connection to every member; it does not wait for any of
 // them. config must bring the etcd CA and a client certificate. The server of
 // a member must show a certificate for that member's name.
-func Dial(_ context.Context, members []Member, config *tls.Config) (*Cluster, error) {
+func Dial(ctx context.Context, members []Member, config *tls.Config) (*Cluster, error) {
 	if len(members) == 0 {
 		return nil, errors.New("connect to etcd: no member given")
 	}
-	c := &Cluster{poll: 250 * time.Millisecond, sayEvery: 10 * time.Second, patience: 30 * time.Second, tls: config.Clone()}
+	c := &Cluster{poll: 250 * time.Millisecond, sayEvery: 10 * time.Second, patience: 30 * time.Second, tls: config.Clone(), slow: time.Duration(wait.Factor(ctx))}
 	c.tls.ServerName = "" // grpc fills in the endpoint's
 	for _, m := range members {
 		if m.Addr == "" {
@@ -98,13 +100,13 @@ func (c *Cluster) config(retries uint, conns ...*conn) clientv3.Config {
 	return clientv3.Config{
 		Endpoints: endpoints, TLS: c.tls, Logger: zap.NewNop(), MaxUnaryRetries: retries,
 		// A host that lost power says nothing; etcd allows a ping every 5 s.
-		DialKeepAliveTime: 10 * time.Second, DialKeepAliveTimeout: 3 * time.Second,
+		DialKeepAliveTime: 10 * time.Second, DialKeepAliveTimeout: 3 * time.Second * c.slow,
 		DialOptions: []grpc.DialOption{
 			grpc.WithContextDialer(dial), grpc.WithNoProxy(),
 			// grpc backs off to two minutes by default; bring-up waits for this.
 			grpc.WithConnectParams(grpc.ConnectParams{
 				Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 250 * time.Millisecond},
-				MinConnectTimeout: 10 * time.Second,
+				MinConnectTimeout: 10 * time.Second * c.slow,
 			}),
 		},
 	}

@@ -14,6 +14,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"hactl/internal/remote"
+	"hactl/internal/wait"
 )
 
 // metricsAddr is where a member answers health checks in plain HTTP, to its
@@ -32,7 +33,7 @@ const writeTimeout = 5 * time.Second
 // means that it serves linearizable reads, is no learner and has no alarm of
 // corruption. The error quotes the checks that failed.
 func Ready(ctx context.Context, h remote.Host) error {
-	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+	ctx, cancel := wait.Within(ctx, "an answer of etcd on "+h.Name(), writeTimeout)
 	defer cancel()
 	// What dialling says must come back as it is (net/http keeps the chain).
 	tr := &http.Transport{
@@ -84,9 +85,9 @@ func printable(s string) string {
 	return s[:min(len(s), 300)]
 }
 
-// WaitReady waits until [Ready] is nil, for timeout at most.
+// WaitReady waits until [Ready] is nil, for timeout at most, stretched for slow hosts.
 func WaitReady(ctx context.Context, h remote.Host, timeout time.Duration) error {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	ctx, cancel := wait.Within(ctx, "etcd on "+h.Name(), timeout)
 	defer cancel()
 	tick := time.NewTicker(250 * time.Millisecond)
 	defer tick.Stop()
@@ -102,7 +103,7 @@ func WaitReady(ctx context.Context, h remote.Host, timeout time.Duration) error 
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return remote.Hint(fmt.Errorf("wait for etcd on %s (%s): %w", h.Name(), timeout, last), "journalctl -u etcd on %s", h.Name())
+			return remote.Hint(wait.Over(ctx, last), "journalctl -u etcd on %s", h.Name())
 		}
 	}
 }
@@ -158,7 +159,7 @@ func (cn *conn) readBack(ctx context.Context, key, value string) error {
 
 // call bounds one request.
 func call[R any](ctx context.Context, do func(context.Context) (R, error)) (R, error) {
-	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+	ctx, cancel := wait.Within(ctx, "an answer of etcd", writeTimeout)
 	defer cancel()
 	return do(ctx)
 }

@@ -9,6 +9,7 @@ import (
 
 	"hactl/internal/plan"
 	"hactl/internal/remote"
+	"hactl/internal/wait"
 	"hactl/inventory"
 )
 
@@ -126,9 +127,9 @@ func (c *Cluster) mayLeave(ctx context.Context, m *inventory.Host) error {
 // that runs at the time of the plan is stopped by then.
 func (p *Plan) startAnew(m *inventory.Host, s plan.Service) plan.Step {
 	s.Ready = func(ctx context.Context, env plan.Env) error {
-		env.Say("waiting up to 60s for the new member to begin its log")
+		env.Say("waiting up to %s for the new member to begin its log", wait.Bound(ctx, time.Minute))
 		_, err := env.Host.Run(ctx, remote.Cmd{Title: "wait for the member's log", Timeout: 70 * time.Second, Script: `LC_ALL=C; export LC_ALL
-` + hasLog + `i=0; until has_log ` + remote.Quote(p.Inv.Etcd.DataDir) + `; do i=$((i+1)); [ $i -lt 600 ] || { echo "no log in ` + p.memberDir() + ` after 60s" >&2; exit 1; }; sleep 0.1; done`})
+` + hasLog + `i=0; until has_log ` + remote.Quote(p.Inv.Etcd.DataDir) + `; do i=$((i+1)); [ $i -lt ` + wait.Times(600) + ` ] || { echo "no log in ` + p.memberDir() + ` within ` + wait.Times(60) + ` s" >&2; exit 1; }; sleep 0.1; done`})
 		if err != nil && !remote.Unreachable(err) {
 			err = remote.Hint(err, "on %s: journalctl -u etcd", m.Name)
 		}

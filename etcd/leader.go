@@ -2,10 +2,12 @@ package etcd
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	"hactl/internal/plan"
+	"hactl/internal/wait"
 	"hactl/inventory"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -20,7 +22,7 @@ func (c *Cluster) Leads(ctx context.Context, name string) (bool, error) {
 	}
 	resp, err := pb.NewMaintenanceClient(cn.client.ActiveConnection()).Status(ctx, &pb.StatusRequest{})
 	if err != nil {
-		cause, _ := cn.explain(err)
+		cause, _ := cn.explain(ctx, err)
 		return false, cause
 	}
 	return resp.Leader != 0 && resp.Leader == resp.Header.GetMemberId(), nil
@@ -33,7 +35,7 @@ const leaderKnown = 20 * time.Second
 // withLeader is the status once a leader is known. That none is known does not say that a
 // certain member does not lead.
 func (c *Cluster) withLeader(ctx context.Context) (*Status, error) {
-	for end := time.Now().Add(leaderKnown); ; {
+	for end := time.Now().Add(wait.Bound(ctx, leaderKnown)); ; {
 		s := c.Status(ctx)
 		switch {
 		case s.Leader != "":
@@ -41,7 +43,7 @@ func (c *Cluster) withLeader(ctx context.Context) (*Status, error) {
 		case ctx.Err() != nil:
 			return nil, ctx.Err()
 		case !time.Now().Before(end):
-			return nil, fmt.Errorf("etcd: no member of the inventory said within %s that it leads", leaderKnown)
+			return nil, &wait.OverError{What: "the leader of etcd", Bound: wait.Bound(ctx, leaderKnown), Err: errors.New("no member of the inventory says that it leads")}
 		}
 		select {
 		case <-ctx.Done():

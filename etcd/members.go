@@ -11,6 +11,7 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 
 	"hactl/internal/remote"
+	"hactl/internal/wait"
 	"hactl/inventory"
 )
 
@@ -107,7 +108,7 @@ func (c *Cluster) Members(ctx context.Context) ([]Listed, error) {
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, changeTimeout)
+	ctx, cancel := wait.Within(ctx, "a change of etcd's members", changeTimeout)
 	defer cancel()
 	resp, err := cn.client.MemberList(ctx)
 	if err != nil {
@@ -156,7 +157,7 @@ func (c *Cluster) AddLearner(ctx context.Context, peerURL string) (uint64, error
 	if err != nil {
 		return 0, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, changeTimeout)
+	ctx, cancel := wait.Within(ctx, "a change of etcd's members", changeTimeout)
 	defer cancel()
 	var id uint64
 	err = c.settled(ctx, func() error {
@@ -176,7 +177,7 @@ func (c *Cluster) AddLearner(ctx context.Context, peerURL string) (uint64, error
 // leader: it waits for that as long as timeout. A member that votes already
 // stays as it is.
 func (c *Cluster) Promote(ctx context.Context, id uint64, timeout time.Duration, say func(format string, args ...any)) error {
-	end, cancel := context.WithTimeout(ctx, timeout)
+	end, cancel := wait.Within(ctx, fmt.Sprintf("learner %x to catch up", id), timeout)
 	defer cancel()
 	tick := time.NewTicker(c.poll)
 	defer tick.Stop()
@@ -189,12 +190,12 @@ func (c *Cluster) Promote(ctx context.Context, id uint64, timeout time.Duration,
 		}
 		if now := time.Now(); say != nil && now.After(next) {
 			next = now.Add(c.sayEvery)
-			say("waiting up to %s for learner %x to catch up", timeout, id)
+			say("waiting up to %s for learner %x to catch up", wait.Bound(ctx, timeout), id)
 		}
 		select {
 		case <-tick.C:
 		case <-end.Done():
-			return remote.Hint(fmt.Errorf("wait for learner %x to catch up (%s): %w", id, timeout, err), "journalctl -u etcd on the new member")
+			return remote.Hint(wait.Over(end, err), "journalctl -u etcd on the new member")
 		}
 	}
 }
@@ -209,7 +210,7 @@ func (c *Cluster) promote(ctx context.Context, id uint64) error {
 			return nil
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, changeTimeout)
+	ctx, cancel := wait.Within(ctx, "a change of etcd's members", changeTimeout)
 	defer cancel()
 	err = c.settled(ctx, func() error {
 		_, err := cn.client.MemberPromote(ctx, id)
@@ -237,7 +238,7 @@ func (c *Cluster) Remove(ctx context.Context, id uint64) error {
 	if err := s.spares(op, s.Listed[i]); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, changeTimeout)
+	ctx, cancel := wait.Within(ctx, "a change of etcd's members", changeTimeout)
 	defer cancel()
 	err = c.settled(ctx, func() error {
 		_, err := cn.client.MemberRemove(ctx, id)
@@ -296,7 +297,7 @@ func (c *Cluster) MoveLeader(ctx context.Context, name string) error {
 	case s.Leader == "":
 		return errors.New("move the leader: the present one is not in the inventory")
 	}
-	ctx, cancel := context.WithTimeout(ctx, changeTimeout)
+	ctx, cancel := wait.Within(ctx, "a change of etcd's members", changeTimeout)
 	defer cancel()
 	if _, err := cn.client.MoveLeader(ctx, to.ID); err != nil {
 		return fmt.Errorf("move the leader from %s to %s: %w", s.Leader, name, err)

@@ -13,6 +13,7 @@ import (
 
 	"hactl/internal/plan"
 	"hactl/internal/remote"
+	"hactl/internal/wait"
 	"hactl/inventory"
 )
 
@@ -181,7 +182,7 @@ rmdir ` + path.Dir(fenceFile) + ` 2>/dev/null || :
 systemctl daemon-reload; systemctl reset-failed etcd.service 2>/dev/null || :
 systemctl start --no-block etcd.service
 n=0; until [ "$(systemctl show -p MainPID --value etcd.service)" != 0 ]; do
-  n=$((n+1)); [ $n -lt 300 ] || { echo "etcd did not start within 30 s" >&2; exit 1; }
+  n=$((n+1)); [ $n -lt ` + wait.Times(300) + ` ] || { echo "etcd did not start within ` + wait.Times(30) + ` s" >&2; exit 1; }
   sleep 0.1
 done`,
 		Acts: func(string) []string { return []string{"start"} },

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 	"time"
+
+	"hactl/internal/wait"
 )
 
 // Snapshot is what was taken.
@@ -42,9 +44,12 @@ func (c *Cluster) Snapshot(ctx context.Context, w io.Writer) (*Snapshot, error) 
 		return nil, fmt.Errorf("take a snapshot from %s: %w", cn.Name, err)
 	}
 	sum := newTrailer()
-	watch := time.AfterFunc(stalled, func() { cancel(fmt.Errorf("nothing came for %s", stalled)) })
+	bound := wait.Bound(ctx, stalled)
+	watch := time.AfterFunc(bound, func() {
+		cancel(&wait.OverError{What: "more of the snapshot", Bound: bound, Err: fmt.Errorf("nothing came for %s", bound)})
+	})
 	defer watch.Stop()
-	n, err := io.Copy(io.MultiWriter(w, sum, resets{watch}), r)
+	n, err := io.Copy(io.MultiWriter(w, sum, resets{watch, bound}), r)
 	err = errors.Join(err, r.Close())
 	if cause := context.Cause(ctx); err != nil && cause != nil {
 		err = cause
@@ -84,10 +89,13 @@ func (s *Status) source() *MemberStatus {
 }
 
 // resets starts a timer again whenever something is written.
-type resets struct{ *time.Timer }
+type resets struct {
+	*time.Timer
+	after time.Duration
+}
 
 func (r resets) Write(p []byte) (int, error) {
-	r.Reset(stalled)
+	r.Reset(r.after)
 	return len(p), nil
 }
 

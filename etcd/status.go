@@ -16,6 +16,7 @@ import (
 	grpcstatus "google.golang.org/grpc/status"
 
 	"hactl/internal/remote"
+	"hactl/internal/wait"
 	"hactl/inventory"
 )
 
@@ -118,7 +119,7 @@ func (c *Cluster) Status(ctx context.Context) *Status {
 }
 
 func (cn *conn) status(ctx context.Context) MemberStatus {
-	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
+	ctx, cancel := wait.Within(ctx, "an answer of etcd on "+cn.Name, statusTimeout)
 	defer cancel()
 	start := time.Now()
 	m := MemberStatus{Name: cn.Name}
@@ -132,7 +133,7 @@ func (cn *conn) status(ctx context.Context) MemberStatus {
 	}
 	m.Took = time.Since(start)
 	if err != nil {
-		m.Err, m.unknown = cn.explain(err)
+		m.Err, m.unknown = cn.explain(ctx, err)
 		return m
 	}
 	m.Reachable = true
@@ -145,7 +146,7 @@ func (cn *conn) status(ctx context.Context) MemberStatus {
 	// Without linearizable it answers without a quorum too, from what it has.
 	list, err := cn.client.MemberList(ctx, clientv3.WithSerializable())
 	if err != nil {
-		m.Err, m.unknown = cn.explain(err)
+		m.Err, m.unknown = cn.explain(ctx, err)
 		return m
 	}
 	m.list = listed(list.Members)
@@ -181,7 +182,7 @@ func complaints(texts []string, id uint64) (alarms, errs []string) {
 // explain turns a grpc error into the cause that a person can act on. Only one
 // cause proves that the member serves no client: its host was asked and no
 // process listens. After any other cause, other clients may still reach it.
-func (cn *conn) explain(err error) (cause error, unknown bool) { //nolint:revive // the cause is the result, not a failure to find it
+func (cn *conn) explain(ctx context.Context, err error) (cause error, unknown bool) { //nolint:revive // the cause is the result, not a failure to find it
 	st, _ := grpcstatus.FromError(err)
 	dial := cn.lastDial()
 	switch st.Code() {
@@ -193,7 +194,7 @@ func (cn *conn) explain(err error) (cause error, unknown bool) { //nolint:revive
 		if dial != nil {
 			return dial, true
 		}
-		return fmt.Errorf("no answer within %s: %w", statusTimeout, context.DeadlineExceeded), true
+		return fmt.Errorf("no answer within %s: %w", wait.Bound(ctx, statusTimeout), context.DeadlineExceeded), true
 	}
 	text := strings.TrimPrefix(st.Message(), "connection error: desc = ")
 	if plain, err := strconv.Unquote(text); err == nil {

@@ -14,6 +14,7 @@ import (
 
 	"hactl/internal/plan"
 	"hactl/internal/remote"
+	"hactl/internal/wait"
 	"hactl/inventory"
 	"hactl/pki"
 	"hactl/templates"
@@ -312,8 +313,8 @@ func (p *Plan) Start(m *inventory.Host, dial dialer) (plan.Step, error) {
 			if !restarts {
 				return nil
 			}
-			env.Say("waiting up to 60s for the member to be healthy")
-			return WaitReady(ctx, env.Host, 60*time.Second)
+			env.Say("waiting up to %s for the member to be healthy", wait.Bound(ctx, time.Minute))
+			return WaitReady(ctx, env.Host, time.Minute)
 		}
 	}
 	if p.Joins(m) {

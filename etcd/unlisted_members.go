@@ -12,6 +12,7 @@ import (
 
 	"hactl/internal/plan"
 	"hactl/internal/remote"
+	"hactl/internal/wait"
 	"hactl/inventory"
 )
 
@@ -111,7 +112,7 @@ func (c *Cluster) answers(ctx context.Context, s *Status, l Listed) (bool, error
 	if len(addrs) == 0 {
 		return false, fmt.Errorf("it has no address")
 	}
-	dialing, cancel := context.WithTimeout(ctx, statusTimeout)
+	dialing, cancel := wait.Within(ctx, "a connection to member "+l.String(), statusTimeout)
 	defer cancel()
 	var (
 		wg     sync.WaitGroup

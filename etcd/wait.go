@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"hactl/internal/remote"
+	"hactl/internal/wait"
 )
 
 // WaitQuorum waits until a majority of the voters follow one leader, for
@@ -15,15 +16,19 @@ import (
 // may be nil; it is told who is missing, for how long and why. The error says
 // so too.
 func (c *Cluster) WaitQuorum(ctx context.Context, timeout time.Duration, say func(format string, args ...any)) error {
-	return c.wait(ctx, timeout, say, "a quorum of etcd", func(s *Status) bool { return s.Quorum })
+	return c.quorumWithin(ctx, wait.Bound(ctx, timeout), say)
+}
+
+func (c *Cluster) quorumWithin(ctx context.Context, bound time.Duration, say func(format string, args ...any)) error {
+	return c.wait(ctx, bound, say, "a quorum of etcd", func(s *Status) bool { return s.Quorum })
 }
 
 // WaitWrite waits until the cluster has a quorum and takes a write ([Cluster.WriteCheck]),
-// for timeout at most. An acknowledged write that is not there ends it at once.
+// for timeout at most, stretched for slow hosts. An acknowledged write that is not there ends it at once.
 func (c *Cluster) WaitWrite(ctx context.Context, timeout time.Duration, say func(format string, args ...any)) error {
-	end := time.Now().Add(timeout)
+	end := time.Now().Add(wait.Bound(ctx, timeout))
 	for said := false; ; {
-		if err := c.WaitQuorum(ctx, time.Until(end), say); err != nil {
+		if err := c.quorumWithin(ctx, time.Until(end), say); err != nil {
 			return err
 		}
 		err := c.WriteCheck(ctx)
@@ -31,7 +36,7 @@ func (c *Cluster) WaitWrite(ctx context.Context, timeout time.Duration, say func
 			return err
 		}
 		if say != nil && !said {
-			say("waiting for etcd to take a write (up to %s): %v", timeout, err)
+			say("waiting for etcd to take a write (up to %s): %v", wait.Bound(ctx, timeout), err)
 			said = true
 		}
 		time.Sleep(c.poll)
@@ -41,7 +46,7 @@ func (c *Cluster) WaitWrite(ctx context.Context, timeout time.Duration, say func
 // patiently asks again while a quorum is missing: a member that was started just
 // now, by this run or the one before, may be about to come back.
 func (c *Cluster) patiently(ctx context.Context, say func(format string, args ...any), ask func() error) error {
-	end := time.Now().Add(c.patience)
+	end := time.Now().Add(wait.Bound(ctx, c.patience))
 	for said := false; ; {
 		err := ask()
 		var q *QuorumError
@@ -49,7 +54,7 @@ func (c *Cluster) patiently(ctx context.Context, say func(format string, args ..
 			return err
 		}
 		if !said {
-			say("waiting up to %s for the other members: %v", c.patience, err)
+			say("waiting up to %s for the other members: %v", wait.Bound(ctx, c.patience), err)
 			said = true
 		}
 		select {
@@ -62,7 +67,7 @@ func (c *Cluster) patiently(ctx context.Context, say func(format string, args ..
 // WaitAll waits until every member is healthy and no alarm is raised. It is
 // for what asks every endpoint, such as kubeadm's preflight.
 func (c *Cluster) WaitAll(ctx context.Context, timeout time.Duration, say func(format string, args ...any)) error {
-	return c.wait(ctx, timeout, say, "all etcd members", func(s *Status) bool {
+	return c.wait(ctx, wait.Bound(ctx, timeout), say, "all etcd members", func(s *Status) bool {
 		for _, m := range s.Members {
 			if !m.Healthy || len(m.Alarms) > 0 {
 				return false
@@ -72,10 +77,11 @@ func (c *Cluster) WaitAll(ctx context.Context, timeout time.Duration, say func(f
 	})
 }
 
-func (c *Cluster) wait(ctx context.Context, timeout time.Duration, say func(string, ...any), what string, done func(*Status) bool) error {
+// wait waits for bound, which is stretched already.
+func (c *Cluster) wait(ctx context.Context, bound time.Duration, say func(string, ...any), what string, done func(*Status) bool) error {
 	// The looks have a bound of their own: one that the end of the wait cuts
 	// short would report every member as silent.
-	end, cancel := context.WithTimeout(ctx, timeout)
+	end, cancel := wait.Exactly(ctx, what, bound)
 	defer cancel()
 	w := watch{start: time.Now(), seen: map[string]time.Time{}}
 	next := w.start.Add(min(2*time.Second, c.sayEvery))
@@ -89,12 +95,12 @@ func (c *Cluster) wait(ctx context.Context, timeout time.Duration, say func(stri
 		w.note(s)
 		if now := time.Now(); say != nil && now.After(next) {
 			next = now.Add(c.sayEvery)
-			say("waiting for %s (up to %s): %s", what, timeout, w.text(s))
+			say("waiting for %s (up to %s): %s", what, bound, w.text(s))
 		}
 		select {
 		case <-tick.C:
 		case <-end.Done():
-			err := fmt.Errorf("wait for %s (%s): %s: %w", what, time.Since(w.start).Round(time.Second), w.text(s), end.Err())
+			err := wait.Over(end, fmt.Errorf("%s: %w", w.text(s), end.Err()))
 			return remote.Hint(err, "journalctl -u etcd on %s", strings.Join(w.missing(s), ", "))
 		}
 	}

@@ -34,6 +34,7 @@ func complete(inv *Inventory, d *decoder) {
 	or(&inv.Etcd.QuotaBackendBytes, 8<<30)
 
 	or(&inv.Backup.Keep, 8)
+	or(&inv.SlowHosts, 1)
 	or(&inv.Kubernetes.KubeletMaxPods, 110)
 	orBool(&inv.Kubernetes.SchedulableMasters, len(inv.Workers()) == 0)
 	or(&inv.Artifacts.Source, "upload")

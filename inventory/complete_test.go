@@ -37,6 +37,7 @@ func TestDefaultsAreThoseOfTheDocumentation(t *testing.T) {
 		Etcd:       Etcd{DataDir: "/var/lib/etcd", HeartbeatInterval: 200 * time.Millisecond, ElectionTimeout: time.Second, QuotaBackendBytes: 8 << 30},
 		Kubernetes: Kubernetes{SchedulableMasters: &yes, KubeletMaxPods: 110},
 		Backup:     Backup{Keep: 8},
+		SlowHosts:  1,
 		Artifacts:  Artifacts{Source: "upload", OSPackages: "install", Demo: &no},
 	}
 	want.Hosts = []Host{{Name: "master-1", Address: "192.0.2.11", PrivateAddress: netip.MustParseAddr("192.0.2.11"), Role: ControlPlane, SSH: want.SSH}}

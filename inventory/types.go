@@ -39,6 +39,7 @@ type Inventory struct {
 	Artifacts  Artifacts  `yaml:"artifacts,omitempty" doc:"Where binaries and images come from."`
 	Backup     Backup     `yaml:"backup,omitempty" doc:"Snapshots of etcd."`
 	Drill      Drill      `yaml:"drill,omitempty" doc:"Bounds that hactl drill holds the cluster to."`
+	SlowHosts  int        `yaml:"slowHosts,omitempty" min:"1" max:"20" doc:"How many times as long as usual everything may take that hactl waits for, 1 to 20, for hosts that are slow. HACTL_SLOW_HOSTS in the environment comes first. Default 1." example:"4"`
 	Hosts      []Host     `yaml:"hosts" doc:"The machines. 1, 3, 5 or 7 of them are masters."`
 
 	// Path is the file this inventory was loaded from; the PKI store and the

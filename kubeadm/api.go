@@ -15,6 +15,7 @@ import (
 
 	"hactl/internal/kubeapi"
 	"hactl/internal/remote"
+	"hactl/internal/wait"
 	"hactl/inventory"
 	"hactl/pki"
 )
@@ -51,7 +52,7 @@ func NewAPI(host remote.Host, inv *inventory.Inventory, m *pki.Material, addr ne
 				return host.Dial(ctx, network, hostport)
 			},
 			TLSClientConfig:     conf,
-			TLSHandshakeTimeout: 10 * time.Second,
+			TLSHandshakeTimeout: 10 * time.Second * wait.Most,
 			ForceAttemptHTTP2:   true,
 		}},
 	}}, nil

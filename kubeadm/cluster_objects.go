@@ -10,6 +10,7 @@ import (
 	"hactl/internal/kubeapi"
 	"hactl/internal/plan"
 	"hactl/internal/remote"
+	"hactl/internal/wait"
 	"hactl/inventory"
 )
 
@@ -56,7 +57,7 @@ func (c Cluster) Once(on *inventory.Host, control *Control) plan.Step {
 		},
 		Apply: func(ctx context.Context, env plan.Env, _ *plan.Change) error {
 			there, err := made(ctx)
-			end := time.Now().Add(cmp.Or(c.patience, onceWait))
+			end := time.Now().Add(wait.Bound(ctx, cmp.Or(c.patience, onceWait)))
 			for ; err != nil && (!kubeapi.Final(err) || kubeapi.Young(err)) && ctx.Err() == nil && time.Now().Before(end); there, err = made(ctx) {
 				time.Sleep(200 * time.Millisecond)
 			}

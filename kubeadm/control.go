@@ -10,6 +10,7 @@ import (
 
 	"hactl/internal/kubeapi"
 	"hactl/internal/plan"
+	"hactl/internal/wait"
 	"hactl/inventory"
 	"hactl/pki"
 )
@@ -46,7 +47,7 @@ type Control struct {
 func (c *Control) Ask(ctx context.Context, f func(context.Context, *API) error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for end := time.Now().Add(cmp.Or(c.again, askAgain)); ; {
+	for end := time.Now().Add(wait.Bound(ctx, cmp.Or(c.again, askAgain))); ; {
 		err := c.round(ctx, f)
 		if !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil || !time.Now().Before(end) {
 			return err
@@ -89,7 +90,7 @@ func (c *Control) round(ctx context.Context, f func(context.Context, *API) error
 }
 
 func bounded(ctx context.Context, api *API, f func(context.Context, *API) error) error {
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	ctx, cancel := wait.Within(ctx, "an answer of an apiserver", askTimeout)
 	defer cancel()
 	return f(ctx, api)
 }

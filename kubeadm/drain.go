@@ -13,6 +13,7 @@ import (
 	"hactl/internal/kubeapi"
 	"hactl/internal/plan"
 	"hactl/internal/remote"
+	"hactl/internal/wait"
 	"hactl/inventory"
 )
 
@@ -174,7 +175,7 @@ const replacementWithin = 30 * time.Second
 // one goes after the other, so that its clients keep those that are ready.
 func (c *Control) replaced(ctx context.Context, p *pod, last time.Time) bool {
 	path := p.replicated()
-	if path == "" || last.IsZero() || p.Metadata.DeletionTimestamp != nil || time.Since(last) > replacementWithin {
+	if path == "" || last.IsZero() || p.Metadata.DeletionTimestamp != nil || time.Since(last) > wait.Bound(ctx, replacementWithin) {
 		return true
 	}
 	var owner struct {

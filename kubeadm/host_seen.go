@@ -10,6 +10,7 @@ import (
 
 	"hactl/internal/remote"
 	"hactl/internal/traffic"
+	"hactl/internal/wait"
 	"hactl/inventory"
 )
 
@@ -26,7 +27,7 @@ type HostSeen struct {
 
 // TrafficQuestion is what the probe of a host is to try.
 func (c Cluster) TrafficQuestion(peers []traffic.Peer) traffic.Question {
-	return traffic.Question{Peers: peers, CA: string(c.PKI.KubernetesCA.CertPEM), Name: "kubernetes.default.svc." + c.Inv.Network.DNSDomain + "."}
+	return traffic.Question{Peers: peers, CA: string(c.PKI.KubernetesCA.CertPEM), Name: "kubernetes.default.svc." + c.Inv.Network.DNSDomain + ".", Slow: c.Inv.SlowHosts}
 }
 
 // seenEnd separates the certificates from what comes before.
@@ -42,7 +43,7 @@ func SeeHost(ctx context.Context, h remote.Host, q traffic.Question) (*HostSeen,
 	res, err := h.Run(ctx, remote.Cmd{
 		Title: "read certificates, ask the probe", Stdin: question,
 		// One that is older knows no such flag, and would run as a second keeper without.
-		Script: `a=$(timeout 8 ` + NetworkLink + ` -ask 2>&1); echo "traffic $? $(echo "$a" | tail -n 1)"
+		Script: `a=$(timeout ` + wait.Times(8) + ` ` + NetworkLink + ` -ask 2>&1); echo "traffic $? $(echo "$a" | tail -n 1)"
 systemctl show -p ActiveState -p StatusText ` + networkUnit + `
 echo "` + seenEnd + `"
 ` + readCertificates(append(append([]string{}, renewable...), kubeletPair)...),

@@ -10,6 +10,7 @@ import (
 
 	"hactl/internal/plan"
 	"hactl/internal/remote"
+	"hactl/internal/wait"
 	"hactl/inventory"
 )
 
@@ -133,7 +134,7 @@ func (c Cluster) putsKubeletBack(h *inventory.Host, st plan.Step) plan.Step {
 // awaitNewKubelet waits until the kubelet of the step's host answers. One that ends
 // again and again is given up early.
 func (c Cluster) awaitNewKubelet(ctx context.Context, env plan.Env) error {
-	within, cancel := context.WithTimeout(ctx, newKubeletWait)
+	within, cancel := wait.Within(ctx, "the kubelet", newKubeletWait)
 	defer cancel()
 	for looked := time.Now(); ; {
 		err := kubeletWorks(within, env)
@@ -147,7 +148,7 @@ func (c Cluster) awaitNewKubelet(ctx context.Context, env plan.Env) error {
 			}
 		}
 		if pause(within, cmp.Or(c.patience, askEvery)); within.Err() != nil {
-			return fmt.Errorf("wait for the kubelet (%s): %w", newKubeletWait, err)
+			return wait.Over(within, err)
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"hactl/internal/kubeapi"
 	"hactl/internal/plan"
 	"hactl/internal/remote"
+	"hactl/internal/wait"
 	"hactl/inventory"
 )
 
@@ -116,7 +117,7 @@ func labelActs(edits []*edit) []string {
 // that was written to since it was read is read again: nothing was
 // changed then.
 func (w labelling) apply(ctx context.Context, env plan.Env, c *plan.Change) error {
-	ctx, cancel := context.WithTimeout(ctx, nodesWait)
+	ctx, cancel := wait.Within(ctx, "nodes to take their labels", nodesWait)
 	defer cancel()
 	for said := false; ; {
 		edits, err := w.look(ctx)
@@ -141,12 +142,12 @@ func (w labelling) apply(ctx context.Context, env plan.Env, c *plan.Change) erro
 			return nil
 		}
 		if !said {
-			env.Say("waiting up to %s for nodes to take their labels: %v", nodesWait, again)
+			env.Say("waiting up to %s for nodes to take their labels: %v", wait.Bound(ctx, nodesWait), again)
 			said = true
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("wait for nodes to take their labels (%s): %w", nodesWait, again)
+			return wait.Over(ctx, again)
 		case <-time.After(200 * time.Millisecond):
 		}
 	}

@@ -2,6 +2,7 @@ package kubeadm
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -11,6 +12,7 @@ import (
 	"hactl/internal/kubeapi"
 	"hactl/internal/plan"
 	"hactl/internal/remote"
+	"hactl/internal/wait"
 	"hactl/inventory"
 )
 
@@ -25,13 +27,13 @@ const managersTimeout = 2 * time.Minute
 // wanted version, as the kubelet says, and say themselves that they work. The kubelet's own
 // probes take half a minute to say so.
 func (c Cluster) awaitManagers(ctx context.Context, env plan.Env, h *inventory.Host) error {
-	env.Say("waiting up to %s for the controller manager and the scheduler of %s", managersTimeout, h.Name)
+	env.Say("waiting up to %s for the controller manager and the scheduler of %s", wait.Bound(ctx, managersTimeout), h.Name)
 	api, err := NewAPI(env.Host, c.Inv, c.PKI, h.PrivateAddress)
 	if err != nil {
 		return err
 	}
 	defer api.Close()
-	within, cancel := context.WithTimeout(ctx, managersTimeout)
+	within, cancel := wait.Within(ctx, "the controller manager and the scheduler of "+h.Name, managersTimeout)
 	defer cancel()
 	for {
 		missing := ""
@@ -53,7 +55,7 @@ func (c Cluster) awaitManagers(ctx context.Context, env plan.Env, h *inventory.H
 			missing = err.Error()
 		}
 		if pause(within, askEvery); within.Err() != nil {
-			return fmt.Errorf("wait for the controller manager and the scheduler of %s (%s): %s", h.Name, managersTimeout, missing)
+			return wait.Over(within, errors.New(missing))
 		}
 	}
 }
@@ -67,7 +69,7 @@ func (c Cluster) works(ctx context.Context, env plan.Env, h *inventory.Host, at 
 	conf.ServerName = h.PrivateAddress.String()
 	api := &API{kubeapi.Client{Base: "https://" + at, HTTP: &http.Client{Transport: &http.Transport{
 		DialContext:     func(ctx context.Context, network, _ string) (net.Conn, error) { return env.Host.Dial(ctx, network, at) },
-		TLSClientConfig: conf, TLSHandshakeTimeout: askTimeout,
+		TLSClientConfig: conf, TLSHandshakeTimeout: wait.Bound(ctx, askTimeout),
 	}}}}
 	defer api.Close()
 	var text string

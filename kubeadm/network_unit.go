@@ -11,6 +11,7 @@ import (
 	"hactl/internal/facts"
 	"hactl/internal/network"
 	"hactl/internal/plan"
+	"hactl/internal/wait"
 	"hactl/inventory"
 	"hactl/templates"
 )
@@ -139,6 +140,6 @@ func (c Cluster) routes(h *inventory.Host, conf network.Config) plan.Step {
 }
 systemctl reload ` + networkUnit + ` || exit
 i=0; until s=$(look) && [ "$s" = ok ]; do
-i=$((i+1)); [ $i -lt 100 ] || { echo "$s: $(systemctl show -p StatusText --value ` + networkUnit + `); see journalctl -u ` + networkUnit + `" >&2; exit 1; }; sleep 0.2; done`,
+i=$((i+1)); [ $i -lt ` + wait.Times(100) + ` ] || { echo "not all set within ` + wait.Times(20) + ` s: $s: $(systemctl show -p StatusText --value ` + networkUnit + `); see journalctl -u ` + networkUnit + `" >&2; exit 1; }; sleep 0.2; done`,
 	}.Step()
 }

@@ -2,6 +2,7 @@ package kubeadm
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"hactl/internal/plan"
+	"hactl/internal/wait"
 	"hactl/inventory"
 )
 
@@ -27,7 +29,7 @@ func (c Cluster) KeepNodeReady(h *inventory.Host, control *Control, st plan.Step
 	was := false
 	guard, after := st.Guard, st.Ready
 	st.Guard = func(ctx context.Context, env plan.Env) error {
-		within, cancel := context.WithTimeout(ctx, askTimeout)
+		within, cancel := wait.Within(ctx, "an answer about node "+h.Name, askTimeout)
 		was, _ = control.nodeReady(within, h.Name)
 		cancel()
 		if guard == nil {
@@ -51,8 +53,8 @@ func (c Cluster) KeepNodeReady(h *inventory.Host, control *Control, st plan.Step
 
 // awaitNode waits until the kubelet of the step's host works and its node is Ready.
 func (c *Control) awaitNode(ctx context.Context, env plan.Env, name string) error {
-	env.Say("waiting up to %s for node %s to be Ready", nodeReadyTimeout, name)
-	within, cancel := context.WithTimeout(ctx, nodeReadyTimeout)
+	env.Say("waiting up to %s for node %s to be Ready", wait.Bound(ctx, nodeReadyTimeout), name)
+	within, cancel := wait.Within(ctx, "node "+name+" to be Ready", nodeReadyTimeout)
 	defer cancel()
 	for {
 		reason := ""
@@ -64,7 +66,7 @@ func (c *Control) awaitNode(ctx context.Context, env plan.Env, name string) erro
 			reason = why
 		}
 		if pause(within, askEvery); within.Err() != nil {
-			return fmt.Errorf("wait for node %s to be Ready (%s): %s", name, nodeReadyTimeout, reason)
+			return wait.Over(within, errors.New(reason))
 		}
 	}
 }
@@ -84,7 +86,7 @@ func (c *Control) nodeReady(ctx context.Context, name string) (is bool, reason s
 
 // kubeletWorks asks the kubelet of the step's host.
 func kubeletWorks(ctx context.Context, env plan.Env) error {
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	ctx, cancel := wait.Within(ctx, "an answer of the kubelet", askTimeout)
 	defer cancel()
 	client := &http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,

@@ -2,7 +2,6 @@ package kubeadm
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"path"
 	"strings"
@@ -11,6 +10,7 @@ import (
 	"hactl/internal/plan"
 	"hactl/internal/remote"
 	"hactl/internal/traffic"
+	"hactl/internal/wait"
 	"hactl/inventory"
 	"hactl/templates"
 )
@@ -87,7 +87,7 @@ func (c Cluster) Probe(on *inventory.Host, control *Control) (plan.Step, error) 
 
 // asked asks an apiserver that may just have started until it takes the request.
 func (c Cluster) asked(ctx context.Context, env plan.Env, control *Control, what string, f func(context.Context, *API) error) error {
-	within, cancel := context.WithTimeout(ctx, onceWait)
+	within, cancel := wait.Within(ctx, "an apiserver to "+what, onceWait)
 	defer cancel()
 	for said := false; ; said = true {
 		err := control.Ask(within, f)
@@ -95,10 +95,10 @@ func (c Cluster) asked(ctx context.Context, env plan.Env, control *Control, what
 			return err
 		}
 		if !said {
-			env.Say("waiting up to %s for an apiserver", onceWait)
+			env.Say("waiting up to %s for an apiserver", wait.Bound(ctx, onceWait))
 		}
 		if pause(within, askEvery); within.Err() != nil {
-			return fmt.Errorf("%s (%s): %w", what, onceWait, err)
+			return wait.Over(within, err)
 		}
 	}
 }

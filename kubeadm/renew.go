@@ -12,6 +12,7 @@ import (
 
 	"hactl/internal/plan"
 	"hactl/internal/remote"
+	"hactl/internal/wait"
 	"hactl/inventory"
 	"hactl/pki"
 )
@@ -67,11 +68,11 @@ const remade = "remade"
 const restartStale = `set -e
 ` + pidsOf + `again() {
   old=$(pids_of "$1"); [ -n "$old" ] || return 0
-  echo "waiting up to 120s for the kubelet to start $1 again"
+  echo "waiting up to $((120*` + wait.Shell + `))s for the kubelet to start $1 again"
   for p in $old; do kill "$p" || :; done
   n=0; while now=$(pids_of "$1"); [ -z "$now" ] || [ "$now" = "$old" ]; do
-    n=$((n+1)); [ $n != 60 ] || for p in $old; do kill -9 "$p" 2>/dev/null || :; done
-    [ $n -lt 240 ] || { echo "the kubelet did not start $1 again within 120 s" >&2; exit 1; }
+    n=$((n+1)); [ $n != $((60*` + wait.Shell + `)) ] || for p in $old; do kill -9 "$p" 2>/dev/null || :; done
+    [ $n -lt $((240*` + wait.Shell + `)) ] || { echo "the kubelet did not start $1 again within $((120*` + wait.Shell + `)) s" >&2; exit 1; }
     sleep 0.5
   done
 }
@@ -407,7 +408,7 @@ func (c Cluster) renewKubelet(ctx context.Context, env plan.Env, h *inventory.Ho
 	if err := env.Host.Put(ctx, mark, remote.File{Path: kubeletDir + "/" + name, Content: both, Mode: 0o600}); err != nil {
 		return err
 	}
-	env.Say("waiting up to 60s for the kubelet")
+	env.Say("waiting up to %s for the kubelet", wait.Bound(ctx, time.Minute))
 	_, err = env.Host.Run(ctx, remote.Cmd{Title: "restart the kubelet", Timeout: 90 * time.Second, Script: `set -e
 ln -sf ` + name + ` ` + kubeletDir + `/.current.new && mv -T ` + kubeletDir + `/.current.new ` + kubeletPair + ` && sync ` + kubeletDir + `
 systemctl restart kubelet.service

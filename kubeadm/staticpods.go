@@ -9,6 +9,7 @@ import (
 	"hactl/internal/kubeapi"
 	"hactl/internal/plan"
 	"hactl/internal/remote"
+	"hactl/internal/wait"
 	"hactl/inventory"
 )
 
@@ -45,7 +46,7 @@ kubeadm init phase control-plane apiserver --config ` + initFile + `
 if [ "$before" != "$(sha256sum <$m)" ] && [ -n "$old" ]; then
   # One that ends at once is seen by the wait for it to be ready.
   n=0; while [ "$(pids_of kube-apiserver)" = "$old" ]; do
-    n=$((n+1)); [ $n -lt 120 ] || { echo "the kubelet did not stop the apiserver within 120 s" >&2; exit 1; }
+    n=$((n+1)); [ $n -lt $((120*` + wait.Shell + `)) ] || { echo "the kubelet did not stop the apiserver within $((120*` + wait.Shell + `)) s" >&2; exit 1; }
     sleep 1
   done
 fi
@@ -181,13 +182,13 @@ func (c Cluster) awaitAPI(ctx context.Context, env plan.Env, m *inventory.Host, 
 // awaitAPIUnless is awaitAPI that ends with the error of unless, which is asked after
 // each answer that is not good enough.
 func (c Cluster) awaitAPIUnless(ctx context.Context, env plan.Env, m *inventory.Host, bound time.Duration, enough func(error) bool, unless func(context.Context) error) error {
-	env.Say("waiting up to %s for the apiserver of %s", bound, m.Name)
+	env.Say("waiting up to %s for the apiserver of %s", wait.Bound(ctx, bound), m.Name)
 	api, err := NewAPI(env.Host, c.Inv, c.PKI, m.PrivateAddress)
 	if err != nil {
 		return err
 	}
 	defer api.Close()
-	within, cancel := context.WithTimeout(ctx, bound)
+	within, cancel := wait.Within(ctx, "the apiserver of "+m.Name, bound)
 	defer cancel()
 	for {
 		err := bounded(within, api, readyOf)
@@ -201,7 +202,7 @@ func (c Cluster) awaitAPIUnless(ctx context.Context, env plan.Env, m *inventory.
 			return fmt.Errorf("wait for the apiserver of %s: %w", m.Name, err)
 		}
 		if pause(within, askEvery); within.Err() != nil {
-			return fmt.Errorf("wait for the apiserver of %s (%s): %w", m.Name, bound, err)
+			return wait.Over(within, err)
 		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"hactl/internal/plan"
 	"hactl/internal/remote"
+	"hactl/internal/wait"
 	"hactl/inventory"
 	"hactl/templates"
 )
@@ -205,7 +206,7 @@ func (c Cluster) forgetNode(ctx context.Context, host, master remote.Host, name 
 	}
 	_, err := master.Run(ctx, remote.Cmd{
 		Title: "forget the node " + name, Timeout: 2 * time.Minute,
-		Script: c.kubectl(c.Inv.Host(master.Name())) + "delete node " + remote.Quote(name) + " --ignore-not-found --timeout=60s",
+		Script: c.kubectl(c.Inv.Host(master.Name())) + "delete node " + remote.Quote(name) + " --ignore-not-found --timeout=" + wait.Times(60) + "s",
 	})
 	if err != nil {
 		return fmt.Errorf("on %s: %w", master.Name(), err)

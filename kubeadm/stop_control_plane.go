@@ -6,6 +6,7 @@ import (
 
 	"hactl/internal/plan"
 	"hactl/internal/remote"
+	"hactl/internal/wait"
 	"hactl/inventory"
 )
 
@@ -26,8 +27,8 @@ for n in ` + controlPlane + `; do for p in $(pids_of $n); do kill -TERM "$p" 2>/
 n=0; while :; do
   left=; for c in ` + controlPlane + `; do left="$left $(pids_of $c)"; done
   [ -n "$(echo $left)" ] || break
-  n=$((n+1)); [ $n != 20 ] || kill -9 $left 2>/dev/null
-  [ $n -lt 120 ] || { echo "the control plane did not end within 60 s" >&2; exit 1; }
+  n=$((n+1)); [ $n != ` + wait.Times(20) + ` ] || kill -9 $left 2>/dev/null
+  [ $n -lt ` + wait.Times(120) + ` ] || { echo "the control plane did not end within ` + wait.Times(60) + ` s" >&2; exit 1; }
   sleep 0.5
 done`,
 		Acts: func(string) []string { return []string{"stop"} },

@@ -4,10 +4,10 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"time"
 
 	"hactl/internal/kubeapi"
 	"hactl/internal/plan"
+	"hactl/internal/wait"
 	"hactl/inventory"
 )
 
@@ -149,9 +149,9 @@ func (c *Control) DeleteNode(via *inventory.Host, name string) plan.Step {
 	}
 }
 
-// apiserverStops bounds how long an apiserver may take to end: it serves on for 5 s
+// apiserverStops bounds how long an apiserver may take to end, in seconds: it serves on for 5 s
 // and then ends its watches.
-const apiserverStops = time.Minute
+const apiserverStops = 60
 
 // StopAPIServer returns the script that stops the kubelet, which would start it
 // again, and ends the apiserver gracefully. Both start again when the host boots.
@@ -162,9 +162,9 @@ func StopAPIServer() (look, run string) {
 systemctl stop kubelet
 for p in $(pids_of kube-apiserver); do kill -TERM "$p" 2>/dev/null || :; done
 n=0; while [ -n "$(pids_of kube-apiserver)" ]; do
-  n=$((n+1)); [ $n -lt %d ] || { echo "the apiserver did not end within %s" >&2; exit 1; }
+  n=$((n+1)); [ $n -lt %s ] || { echo "the apiserver did not end within %s s" >&2; exit 1; }
   sleep 0.2
 done
-`, int(apiserverStops/time.Second)*5, apiserverStops)
+`, wait.Times(5*apiserverStops), wait.Times(apiserverStops))
 	return look, run
 }

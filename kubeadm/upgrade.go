@@ -13,6 +13,7 @@ import (
 
 	"hactl/internal/plan"
 	"hactl/internal/remote"
+	"hactl/internal/wait"
 	"hactl/inventory"
 )
 
@@ -26,7 +27,7 @@ func (c *Control) AwaitVersion(h *inventory.Host, want string, st plan.Step) pla
 				return err
 			}
 		}
-		within, cancel := context.WithTimeout(ctx, nodeReadyTimeout)
+		within, cancel := wait.Within(ctx, "node "+h.Name+" to have its new kubelet", nodeReadyTimeout)
 		defer cancel()
 		for {
 			is, err := c.nodeVersion(within, h.Name)
@@ -34,7 +35,7 @@ func (c *Control) AwaitVersion(h *inventory.Host, want string, st plan.Step) pla
 				return nil
 			}
 			if pause(within, askEvery); within.Err() != nil {
-				return errors.Join(fmt.Errorf("node %s says within %s that its kubelet is %q, not %s", h.Name, nodeReadyTimeout, is, want), err)
+				return errors.Join(wait.Over(within, fmt.Errorf("node %s says that its kubelet is %q, not %s", h.Name, is, want)), err)
 			}
 		}
 	}

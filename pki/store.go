@@ -13,6 +13,7 @@ import (
 	"github.com/gofrs/flock"
 
 	"hactl/internal/remote"
+	"hactl/internal/wait"
 	"hactl/inventory"
 )
 
@@ -135,7 +136,7 @@ func (s *Store) makeFolder() error {
 // Readers of a store that was never written to need none.
 func (s *Store) lock(ctx context.Context, root *os.Root, exclusive bool) (unlock func(), err error) {
 	const retry = 50 * time.Millisecond
-	ctx, cancel := context.WithTimeout(ctx, lockWait)
+	ctx, cancel := wait.Within(ctx, "the lock of the store", lockWait)
 	defer cancel()
 	var l *flock.Flock
 	path := filepath.Join(s.dir, lockFile)
@@ -150,7 +151,7 @@ func (s *Store) lock(ctx context.Context, root *os.Root, exclusive bool) (unlock
 	case errors.Is(err, fs.ErrNotExist) && !exclusive:
 		return func() {}, nil
 	case err != nil && ctx.Err() != nil:
-		return nil, remote.Hint(fmt.Errorf("wait for the lock of PKI store %s (at most %s): %w", s.dir, lockWait, err),
+		return nil, remote.Hint(fmt.Errorf("wait for the lock of PKI store %s (at most %s): %w", s.dir, wait.Bound(ctx, lockWait), err),
 			"another hactl is working with this store; run again when it is done")
 	case err != nil:
 		return nil, fmt.Errorf("lock PKI store %s: %w", s.dir, err)

@@ -12,6 +12,7 @@ import (
 
 	"hactl/internal/network"
 	"hactl/internal/traffic"
+	"hactl/internal/wait"
 )
 
 func main() {
@@ -33,7 +34,7 @@ func run() error {
 	case *inPod:
 		return probe()
 	case *ask:
-		return traffic.Ask(traffic.Socket, os.Stdin, os.Stdout)
+		return traffic.Ask(wait.Slow(context.Background(), wait.FromEnvironment(os.Getenv)), traffic.Socket, os.Stdin, os.Stdout)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"hactl/internal/remote"
+	"hactl/internal/wait"
 )
 
 // Try is what is tried, in one cage.
@@ -108,10 +109,10 @@ func (o *Outcome) Err() error {
 var script string
 
 const (
-	// patience bounds the start of etcd and of the apiserver, in seconds; bound is how
+	// patience bounds the start of etcd and of the apiserver, in seconds; lives is how
 	// long the unit may live.
 	patience = 180
-	bound    = 15 * time.Minute
+	lives    = 15 * time.Minute
 	// prepareTimeout bounds the preparation, without sending.
 	prepareTimeout = 5 * time.Minute
 )
@@ -141,7 +142,7 @@ return 1
 const enter = `exec systemd-run --quiet --wait --pipe --collect --unit="hactl-${f##*/}" -p PrivateNetwork=yes -p PrivateTmp=yes -p PrivateDevices=yes -p ProtectSystem=strict -p ProtectHome=yes \
  -p TemporaryFileSystem=/etc/kubernetes -p TemporaryFileSystem=/var/log -p InaccessiblePaths=-/var/lib/etcd -p InaccessiblePaths=-"$data" -p InaccessiblePaths=-/etc/etcd \
  -p InaccessiblePaths=-/var/lib/kubelet -p InaccessiblePaths=-/run/containerd -p InaccessiblePaths=-/run/dbus -p InaccessiblePaths=-/run/systemd/private \
- -p MemoryMax=3G -p CPUQuota=150% -p CPUWeight=20 -p IOWeight=20 -p TasksMax=2000 -p RuntimeMaxSec=900 /bin/sh -s`
+ -p MemoryMax=3G -p CPUQuota=150% -p CPUWeight=20 -p IOWeight=20 -p TasksMax=2000 -p RuntimeMaxSec=$((900*` + wait.Shell + `)) /bin/sh -s`
 
 // Run tries it on the host. dataDir is where the host's etcd keeps its data. An error
 // says that nothing can be said of it; what the try found is in the outcome.
@@ -153,7 +154,7 @@ func (t Try) Run(ctx context.Context, h remote.Host, dataDir string) (_ *Outcome
 	}
 	start := time.Now()
 	res, err := h.Run(ctx, remote.Cmd{
-		Title: "try in the cage", Timeout: bound + time.Minute, Stdin: r.stdin(),
+		Title: "try in the cage", Timeout: lives + time.Minute, Stdin: r.stdin(wait.Factor(ctx)),
 		Script: variables("f", r.folder, "data", dataDir) + enter,
 	})
 	if err != nil {
@@ -259,7 +260,7 @@ rm -rf --one-file-system "$f"`})
 
 // stdin is what the shell in the cage reads: variables, files, further flags, and the
 // script.
-func (r *running) stdin() []byte {
+func (r *running) stdin(slow int) []byte {
 	s, snapshot, readAll := r.APIServer, "", ""
 	if r.Snapshot != nil {
 		snapshot = r.folder + "/snapshot.db"
@@ -273,7 +274,7 @@ func (r *running) stdin() []byte {
 	var b bytes.Buffer
 	b.WriteString(variables("etcd", r.paths["etcd"], "etcdutl", r.paths["etcdutl"], "etcdctl", r.paths["etcdctl"], "snapshot", snapshot,
 		"kubeadm", r.paths["kubeadm"], "kubectl", r.paths["kubectl"], "apiserver", r.paths["kube-apiserver"],
-		"config", s.Config, "port", strconv.Itoa(s.Port), "read_all", readAll, "patience", strconv.Itoa(patience)))
+		"config", s.Config, "port", strconv.Itoa(s.Port), "read_all", readAll, "patience", strconv.Itoa(patience*slow), "slow", strconv.Itoa(slow)))
 	b.WriteString("umask 077\nput() { mkdir -p \"${1%/*}\"; base64 -d >\"$1\"; }\n")
 	for _, f := range s.Files {
 		fmt.Fprintf(&b, "put %s <<'EOF'\n%s\nEOF\n", remote.Quote(f.Path), base64.StdEncoding.EncodeToString(f.Content))

@@ -23,7 +23,7 @@ fi
 "$etcd" --name=cage --data-dir="$d/data" --listen-client-urls=$url --advertise-client-urls=$url --listen-peer-urls=$peer \
   --initial-advertise-peer-urls=$peer --initial-cluster=cage=$peer --unsafe-no-fsync >etcd.log 2>&1 &
 pids=$!
-ctl() { "$etcdctl" --endpoints=$url --command-timeout=60s "$@" </dev/null; }
+ctl() { "$etcdctl" --endpoints=$url --command-timeout=$((60*slow))s "$@" </dev/null; }
 n=0; until ctl endpoint health >/dev/null 2>&1; do
   n=$((n+1)); { [ $n -lt $((patience*10)) ] && alive "$pids"; } || refuse etcd etcd.log
   sleep 0.1
@@ -58,7 +58,7 @@ start=$(now)
 "$apiserver" "$@" >apiserver.log 2>&1 &
 api=$!; pids="$pids $api"
 kube() { KUBECACHEDIR="$d/kubectl" "$kubectl" --kubeconfig=/etc/kubernetes/super-admin.conf --server="https://127.0.0.1:$port" "$@" </dev/null; }
-n=0; until [ "$(kube get --raw=/readyz --request-timeout=5s 2>ready.log)" = ok ]; do
+n=0; until [ "$(kube get --raw=/readyz --request-timeout=$((5*slow))s 2>ready.log)" = ok ]; do
   n=$((n+1)); alive $api || refuse apiserver apiserver.log
   [ $n -lt $((patience*5)) ] || { kube get --raw='/readyz?verbose' 2>&1 | grep '^\[-\]' >>apiserver.log || :; refuse apiserver apiserver.log; }
   sleep 0.2

@@ -150,7 +150,7 @@ func inCage(t *testing.T, mode string, s *APIServer) (out *Outcome, flags []stri
 	}
 	sh := exec.CommandContext(t.Context(), "sh", "-s")
 	sh.Env = append(os.Environ(), "MODE="+mode, "TMPDIR="+dir)
-	sh.Stdin = strings.NewReader(strings.ReplaceAll(string(r.stdin()), "/etc/kubernetes", etc))
+	sh.Stdin = strings.NewReader(strings.ReplaceAll(string(r.stdin(1)), "/etc/kubernetes", etc))
 	answer, err := sh.Output()
 	if err != nil {
 		t.Fatalf("%v: %s", err, answer)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"hactl/internal/remote"
+	"hactl/internal/wait"
 )
 
 // Calibration: requests are sent for a moment, and how much of the hosts' processors
@@ -56,7 +57,7 @@ func parseUsage(text string) (usage, error) {
 
 // used reads what every host has used, and under "" what this process has.
 func (c *Cluster) used(ctx context.Context) (map[string]usage, error) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := wait.Within(ctx, "what the hosts have used", 10*time.Second)
 	defer cancel()
 	out := map[string]usage{"": ownUsage()}
 	var v survey

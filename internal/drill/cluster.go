@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 
 	"hactl/internal/remote"
+	"hactl/internal/wait"
 )
 
 // Member is one host of the cluster.
@@ -122,7 +123,7 @@ func (c *Cluster) route(ctx context.Context, victims []string) (dialFunc, string
 	}
 	var err error
 	for range 3 { // a lost packet is no reason to go by another way
-		tryCtx, cancel := context.WithTimeout(ctx, requestDeadline)
+		tryCtx, cancel := wait.Within(ctx, "a connection to the VIP", requestDeadline)
 		var conn net.Conn
 		conn, err = direct(tryCtx, "tcp", c.API)
 		cancel()

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"hactl/internal/remote"
+	"hactl/internal/wait"
 )
 
 // startWithin is how long the cluster may take to look healthy before the first scenario,
@@ -161,7 +162,7 @@ func (d *Drill) inOrder(ctx context.Context) error {
 	c := d.Cluster
 	_, err := c.Look(ctx)
 	if err != nil {
-		d.Observer.say("waiting %s at most: %v", startWithin, err)
+		d.Observer.say("waiting %s at most: %v", wait.Bound(ctx, startWithin), err)
 		_, err = waitHealthy(ctx, c, startWithin)
 	}
 	if err != nil {
@@ -171,7 +172,7 @@ func (d *Drill) inOrder(ctx context.Context) error {
 		return nil
 	}
 	if err = c.PlanEmpty(ctx); err != nil {
-		d.Observer.say("waiting %s at most until the plan is empty: %v", startWithin, err)
+		d.Observer.say("waiting %s at most until the plan is empty: %v", wait.Bound(ctx, startWithin), err)
 		err = c.settled(ctx, startWithin)
 	}
 	return wrap("the hosts are not as the inventory wants", err)

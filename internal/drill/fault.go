@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"hactl/internal/remote"
+	"hactl/internal/wait"
 )
 
 // Units that a drill stops, kills and hangs.
@@ -144,7 +145,7 @@ func signalMatching(name, mark, signal string) Fault {
 // first of these.
 func stopAPIServer(_ *Cluster, m *Member) Hit {
 	f := signalProcess("kube-apiserver", "TERM")
-	f.Proof = "gone $BEFORE || curl --silent --cacert /etc/kubernetes/pki/ca.crt --max-time 5 " + remote.Quote("https://"+m.API+"/readyz") + ` | grep -q '^\[-\]shutdown '`
+	f.Proof = "gone $BEFORE || curl --silent --cacert /etc/kubernetes/pki/ca.crt --max-time " + wait.Times(5) + " " + remote.Quote("https://"+m.API+"/readyz") + ` | grep -q '^\[-\]shutdown '`
 	return Hit{m, f}
 }
 

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"hactl/internal/wait"
 )
 
 // armedError says that the undo of a run is still armed on a host.
@@ -18,7 +20,7 @@ func (e *armedError) Error() string {
 	return fmt.Sprintf("%s: the undo of a drill is still armed: %s", e.host, e.timer)
 }
 
-// waitHealthy looks until everything is healthy, for at most bound.
+// waitHealthy looks until everything is healthy, for at most bound, stretched for slow hosts.
 func waitHealthy(ctx context.Context, c *Cluster, bound time.Duration) (*State, error) {
 	return waitHealthyBut(ctx, c, bound, nil)
 }
@@ -29,7 +31,7 @@ const lookAtHosts = 5 * time.Second
 
 // waitHealthyBut takes no offence at the armed undo of the named units.
 func waitHealthyBut(ctx context.Context, c *Cluster, bound time.Duration, units []string) (*State, error) {
-	ctx, cancel := context.WithTimeout(ctx, bound)
+	ctx, cancel := wait.Within(ctx, "a healthy cluster", bound)
 	defer cancel()
 	var last error
 	var looked time.Time

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"hactl/internal/remote"
+	"hactl/internal/wait"
 )
 
 // Titles name the commands of a drill in errors and logs.
@@ -111,7 +112,7 @@ func (k *strike) prove(ctx context.Context) error {
 	if within == 0 {
 		within = proofWithin
 	}
-	ctx, cancel := context.WithTimeout(ctx, within)
+	ctx, cancel := wait.Within(ctx, "proof of the fault", within)
 	defer cancel()
 	var last error
 	for {
@@ -122,7 +123,7 @@ func (k *strike) prove(ctx context.Context) error {
 			break
 		}
 	}
-	return k.idle(fmt.Sprintf("no sign of it within %s: %v", within, last))
+	return k.idle(fmt.Sprintf("no sign of it within %s: %v", wait.Bound(ctx, within), last))
 }
 
 // idle is the error of a fault that did nothing.
@@ -158,7 +159,7 @@ func (k *strike) restarted(ctx context.Context) error {
 	if !k.Fault.Power {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	ctx, cancel := wait.Within(ctx, "the host to say which boot it is", 30*time.Second)
 	defer cancel()
 	now, err := persistently(ctx, func() (string, error) { return k.identity(ctx, titleIdentify, 10*time.Second) })
 	if err == nil && now == k.before {

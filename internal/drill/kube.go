@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"hactl/internal/kubeapi"
+	"hactl/internal/wait"
 )
 
 // requestDeadline is how long one probe waits for its answer.
@@ -108,10 +109,10 @@ func (k *kube) names(ctx context.Context, path, label string) (map[string]bool, 
 // insist asks again for half a minute, while nothing but the time after an outage
 // may be what is wrong ([kubeapi.Final] knows what else is).
 func insist(ctx context.Context, ask func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	ctx, cancel := wait.Within(ctx, "an apiserver to take the request", 30*time.Second)
 	defer cancel()
 	for {
-		tryCtx, cancel := context.WithTimeout(ctx, 5*time.Second)
+		tryCtx, cancel := wait.Within(ctx, "an answer of an apiserver", 5*time.Second)
 		err := ask(tryCtx)
 		cancel()
 		if err == nil || kubeapi.Final(err) || !pause(ctx, 500*time.Millisecond) {

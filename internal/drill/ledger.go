@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"hactl/internal/kubeapi"
+	"hactl/internal/wait"
 )
 
 // ledger remembers every acknowledged write. Each write makes an object or a
@@ -80,7 +81,7 @@ const readBackBound = time.Minute
 // returns those that are missing somewhere. It asks again for a minute, all in all.
 // The error says what could not be asked.
 func (l *ledger) readBack(ctx context.Context, c *Cluster, dial dialFunc) (lost []string, err error) {
-	ctx, cancel := context.WithTimeout(ctx, readBackBound)
+	ctx, cancel := wait.Within(ctx, "the writes to be read back", readBackBound)
 	defer cancel()
 	client := c.client(dial, false)
 	var errs []error

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"hactl/internal/remote"
+	"hactl/internal/wait"
 )
 
 // State is what was seen of a healthy cluster.
@@ -23,7 +24,7 @@ type State struct {
 // Look sees whether everything is healthy and nothing of an earlier drill is
 // left. The error names all that is not as it must be.
 func (c *Cluster) Look(ctx context.Context) (*State, error) {
-	ctx, cancel := context.WithTimeout(ctx, lookBound)
+	ctx, cancel := wait.Within(ctx, "one look at the cluster", lookBound)
 	defer cancel()
 	var v survey
 	if err := v.requests(ctx, c); err != nil {
@@ -47,7 +48,7 @@ const (
 // answers is the part of a look that is requests alone. It starts no program on
 // the hosts, which share their processors with what a drill times.
 func (c *Cluster) answers(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, lookBound)
+	ctx, cancel := wait.Within(ctx, "one look at the cluster", lookBound)
 	defer cancel()
 	var v survey
 	if err := v.requests(ctx, c); err != nil {
@@ -62,7 +63,7 @@ func (c *Cluster) answers(ctx context.Context) error {
 // whoNow asks the masters alone who owns the VIP and whose etcd member leads,
 // whatever else is the matter with them: their undo is armed by now.
 func (c *Cluster) whoNow(ctx context.Context) (owner, leader string, err error) {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	ctx, cancel := wait.Within(ctx, "who owns the VIP and who leads", 5*time.Second)
 	defer cancel()
 	var v survey
 	v.etcd(ctx, c)
@@ -106,14 +107,14 @@ func (v *survey) requests(ctx context.Context, c *Cluster) error {
 	for _, m := range c.Masters() {
 		v.wg.Go(func() {
 			// One that answers later is hung as far as the VIP is concerned.
-			soon, cancel := context.WithTimeout(ctx, requestDeadline)
+			soon, cancel := wait.Within(ctx, "the apiserver of "+m.Name, requestDeadline)
 			defer cancel()
 			v.note(wrap(m.Name+": apiserver", (&kube{client: client, at: m.API}).ready(soon)))
 		})
 	}
 	v.etcd(ctx, c)
 	v.wg.Go(func() {
-		bounded, cancel := context.WithTimeout(ctx, askBound)
+		bounded, cancel := wait.Within(ctx, "an answer about the nodes", askBound)
 		defer cancel()
 		v.note(c.lookAtNodes(bounded, &kube{client: client, at: c.API}))
 	})
@@ -124,7 +125,7 @@ func (v *survey) requests(ctx context.Context, c *Cluster) error {
 func (v *survey) etcd(ctx context.Context, c *Cluster) {
 	for _, m := range c.Masters() {
 		v.wg.Go(func() {
-			bounded, cancel := context.WithTimeout(ctx, askBound)
+			bounded, cancel := wait.Within(ctx, "an answer of etcd on "+m.Name, askBound)
 			defer cancel()
 			leads, err := c.Etcd.Leads(bounded, m.Name)
 			v.note(wrap(m.Name+": etcd", err))
@@ -255,12 +256,12 @@ func (k *kube) lease(ctx context.Context, name string) (*lease, error) {
 // is gone keeps the lease for 15 s (LeaseDuration, the default of both that a
 // drill kills): only one that renews leads.
 func (k *kube) renewed(ctx context.Context, name string, bound time.Duration) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, bound)
+	ctx, cancel := wait.Within(ctx, "the lease "+name+" to be renewed", bound)
 	defer cancel()
 	var first *lease
 	var last error
 	for {
-		askCtx, cancel := context.WithTimeout(ctx, requestDeadline)
+		askCtx, cancel := wait.Within(ctx, "the lease "+name, requestDeadline)
 		l, err := k.lease(askCtx, name)
 		cancel()
 		if ctx.Err() == nil {
@@ -275,7 +276,7 @@ func (k *kube) renewed(ctx context.Context, name string, bound time.Duration) (s
 		}
 		if !pause(ctx, 200*time.Millisecond) {
 			if last == nil {
-				last = fmt.Errorf("nobody renewed the lease %s within %s", name, bound)
+				last = fmt.Errorf("nobody renewed the lease %s within %s", name, wait.Bound(ctx, bound))
 			}
 			return "", last
 		}

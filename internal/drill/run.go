@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"hactl/internal/wait"
 )
 
 // Observer follows a drill; both may be nil.
@@ -156,7 +158,7 @@ func (r *runner) ready(ctx context.Context) error {
 	if err := k.ensureNamespace(ctx); err != nil {
 		return err
 	}
-	clearCtx, cancel := context.WithTimeout(ctx, max(r.opt.Settle, 30*time.Second))
+	clearCtx, cancel := wait.Within(ctx, "what an earlier drill left to go", max(r.opt.Settle, 30*time.Second))
 	defer cancel()
 	if err := r.clear(clearCtx); err != nil {
 		return err
@@ -171,7 +173,7 @@ func (r *runner) ready(ctx context.Context) error {
 	r.obs.say("%s: waiting for %d demo replicas", r.sc.Name, demoReplicas)
 	err := r.demo.deploy(ctx, r.strikes[0].Member.Name)
 	if err != nil { // nobody else takes it away, and Ctrl-C must not keep it there
-		after, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+		after, cancel := wait.Within(context.WithoutCancel(ctx), "the demo to go", 30*time.Second)
 		defer cancel()
 		if left := r.demo.remove(after); left != nil {
 			r.obs.say("%s: %v", r.sc.Name, left)

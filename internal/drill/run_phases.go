@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"hactl/internal/remote"
+	"hactl/internal/wait"
 )
 
 // perform is the run from the first request to the last look. Whatever ends
@@ -56,16 +57,16 @@ func (r *runner) perform(ctx context.Context) error {
 	return err
 }
 
-// lasting is a context for two minutes of work that has to be done even when ctx
+// lasting is a context for two minutes of work, stretched for slow hosts, that has to be done even when ctx
 // has ended.
 func lasting(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.WithoutCancel(ctx), 2*time.Minute)
+	return wait.Within(context.WithoutCancel(ctx), "what a drill has to clean up", 2*time.Minute)
 }
 
 // settled asks for the plan until it is empty, for a time: what recovers is looked at by
 // a plan that asks once, and an apiserver that has just come back may refuse to answer.
 func (c *Cluster) settled(ctx context.Context, within time.Duration) error {
-	bound, cancel := context.WithTimeout(ctx, within)
+	bound, cancel := wait.Within(ctx, "the plan to be empty", within)
 	defer cancel()
 	for {
 		err := c.PlanEmpty(ctx)
@@ -135,7 +136,7 @@ func (r *runner) breakIt(ctx context.Context) error {
 // undo takes the fault back, after Ctrl-C too.
 func (r *runner) undo(ctx context.Context) {
 	r.mark(&r.undoBegan)
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	ctx, cancel := wait.Within(context.WithoutCancel(ctx), "the fault to be undone", time.Minute)
 	defer cancel()
 	r.problem(each(r.strikes, func(k *strike) error { return k.undo(ctx) }))
 	r.mark(&r.undone)
@@ -145,7 +146,7 @@ func (r *runner) undo(ctx context.Context) {
 func (r *runner) recover(ctx context.Context) {
 	r.obs.say("%s: undone, waiting until everything is healthy", r.sc.Name)
 	if _, err := waitHealthy(ctx, r.c, r.sc.Recover); err != nil {
-		r.problem(fmt.Errorf("no recovery within %s of the undo: %w", r.sc.Recover, err))
+		r.problem(fmt.Errorf("no recovery within %s of the undo: %w", wait.Bound(ctx, r.sc.Recover), err))
 		return
 	}
 	r.mark(&r.healed)
@@ -211,7 +212,7 @@ func (r *runner) stopped(ctx context.Context, err error) error {
 // warm waits until every stream flows that must flow before the fault.
 func (r *runner) warm(ctx context.Context) error {
 	pause(ctx, r.opt.warm)
-	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
+	ctx, cancel := wait.Within(ctx, "steady traffic", 15*time.Second)
 	defer cancel()
 	for {
 		var idle []string
@@ -259,7 +260,7 @@ func orCanceled(ctx context.Context, err error) error {
 // healsAlone waits until the cluster repaired itself, and says so when it did not.
 func (r *runner) healsAlone(ctx context.Context) error {
 	_, err := waitHealthyBut(ctx, r.c, r.sc.Recover, r.units())
-	return wrap(fmt.Sprintf("did not heal by itself within %s", r.sc.Hold+r.sc.Recover), err)
+	return wrap(fmt.Sprintf("did not heal by itself within %s", r.sc.Hold+wait.Bound(ctx, r.sc.Recover)), err)
 }
 
 // units are the undo timers of this run, which are armed and no sign of illness.

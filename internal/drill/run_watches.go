@@ -34,7 +34,7 @@ func (r *runner) watch(ctx context.Context) {
 	if r.operation {
 		return // which may need the hosts' sessions, and restarts them
 	}
-	bound := time.Minute + r.sc.Hold + 2*r.sc.Recover
+	bound := time.Minute + r.sc.Hold + 2*r.sc.Recover // stretched where it is used
 	for _, m := range r.c.Masters() {
 		r.wg.Go(func() {
 			watchVIP(ctx, m, r.c.VIP, r.zero, bound, r.owners, func(heard time.Duration, err error) { r.watchLost(m, heard, err) })

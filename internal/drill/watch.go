@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"hactl/internal/remote"
+	"hactl/internal/wait"
 )
 
 // watchScript follows the addresses of a host: every change as the kernel tells
@@ -55,7 +56,7 @@ func watchVIP(ctx context.Context, m *Member, vip netip.Addr, zero time.Time, bo
 		var mu sync.Mutex
 		clock := &hostClock{} // a host that started anew may have set its own
 		_, err := m.Host.Run(ctx, remote.Cmd{
-			Title: titleWatch, Script: watchScript(vip.String(), int(bound.Seconds())+1), Timeout: bound + 10*time.Second,
+			Title: titleWatch, Script: watchScript(vip.String(), int(wait.Bound(ctx, bound).Seconds())+1), Timeout: bound + 10*time.Second,
 			Output: func(line string) {
 				mu.Lock()
 				defer mu.Unlock()

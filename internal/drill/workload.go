@@ -10,6 +10,7 @@ import (
 
 	"hactl/internal/kubeapi"
 	"hactl/internal/remote"
+	"hactl/internal/wait"
 )
 
 // The demo workload: its image is in the bundle and is never pulled.
@@ -126,7 +127,7 @@ func (w *workload) expose(ctx context.Context, labels object) error {
 
 // waitReady waits for all replicas and returns how many are ready on each node.
 func (w *workload) waitReady(ctx context.Context) (map[string]int, error) {
-	ctx, cancel := context.WithTimeout(ctx, demoReady)
+	ctx, cancel := wait.Within(ctx, "the demo replicas", demoReady)
 	defer cancel()
 	for {
 		ready, last := w.readyPods(ctx)
@@ -138,7 +139,7 @@ func (w *workload) waitReady(ctx context.Context) (map[string]int, error) {
 			last = fmt.Errorf("%d of %d are ready", n, demoReplicas)
 		}
 		if !pause(ctx, time.Second) {
-			return nil, remote.Hint(fmt.Errorf("wait %s for the demo replicas: %w", demoReady, last),
+			return nil, remote.Hint(wait.Over(ctx, last),
 				"look at kubectl -n %s get pods; the image %s must be on every node: artifacts.demo in the inventory", namespace, w.image)
 		}
 	}
@@ -199,7 +200,7 @@ func (w *workload) readyPods(ctx context.Context) (map[string]int, error) {
 // watchRescheduled waits until all replicas are ready on other nodes.
 func (w *workload) watchRescheduled(ctx context.Context, lost string, zero time.Time) (time.Duration, bool) {
 	for ctx.Err() == nil {
-		askCtx, cancel := context.WithTimeout(ctx, 5*time.Second)
+		askCtx, cancel := wait.Within(ctx, "an answer of an apiserver", 5*time.Second)
 		ready, err := w.readyPods(askCtx)
 		cancel()
 		if err == nil && elsewhere(ready, lost) >= demoReplicas {
@@ -216,7 +217,7 @@ func (w *workload) clear(ctx context.Context) error {
 	if err := w.remove(ctx); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, demoReady)
+	ctx, cancel := wait.Within(ctx, "the demo pods of an earlier drill to go", demoReady)
 	defer cancel()
 	for {
 		pods, err := w.pods(ctx)
@@ -227,7 +228,7 @@ func (w *workload) clear(ctx context.Context) error {
 			err = fmt.Errorf("%d are there", len(pods))
 		}
 		if !pause(ctx, time.Second) {
-			return remote.Hint(fmt.Errorf("wait %s for the demo pods of an earlier drill to go: %w", demoReady, err), "look at kubectl -n %s get pods", namespace)
+			return remote.Hint(wait.Over(ctx, err), "look at kubectl -n %s get pods", namespace)
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"hactl/internal/bundle"
 	"hactl/internal/plan"
 	"hactl/internal/remote"
+	"hactl/internal/wait"
 )
 
 // BinariesLane is the lane of uploads of executables.
@@ -231,10 +232,10 @@ func (h Host) deliverFromHost(ctx context.Context, env plan.Env, a bundle.Artifa
 func (h Host) fetch(ctx context.Context, env plan.Env, a bundle.Artifact, dest string, mode fs.FileMode) error {
 	url := strings.TrimSuffix(h.Inv.Artifacts.Mirror, "/") + "/" + a.File
 	script := fmt.Sprintf(`set -e; d=%s; mkdir -p %s; t="$d.hactl-fetch"; trap 'rm -f "$t"' EXIT
-curl --silent --show-error --fail --location --retry 3 --connect-timeout 10 --output "$t" %s
+curl --silent --show-error --fail --location --retry 3 --connect-timeout %s --output "$t" %s
 echo "%s  $t" | sha256sum --check --status || { echo "%s: checksum differs" >&2; exit 1; }
 chmod %o "$t"; sync "$t"; mv -f "$t" "$d"`,
-		remote.Quote(dest), remote.Quote(path.Dir(dest)), remote.Quote(url), a.SHA256, a.Name, mode)
+		remote.Quote(dest), remote.Quote(path.Dir(dest)), wait.Times(10), remote.Quote(url), a.SHA256, a.Name, mode)
 	_, err := env.Host.Run(ctx, remote.Cmd{Script: script, Title: "fetch " + a.Name, Timeout: fetchTimeout})
 	return remote.Hint(err, "is %s reachable from the host?", h.Inv.Artifacts.Mirror)
 }

@@ -12,6 +12,7 @@ import (
 	"hactl/internal/bundle"
 	"hactl/internal/plan"
 	"hactl/internal/remote"
+	"hactl/internal/wait"
 )
 
 const (
@@ -92,7 +93,7 @@ func (h Host) images(what, title string, keep func(bundle.Artifact) bool) plan.S
 		// not run, what it has is not known.
 		Look: []plan.Look{{Key: "images", Unit: "containerd.service", Script: h.searchPath() + `command -v ctr >/dev/null && about_unit containerd.service || exit 0
 case $s in *ActiveState=active*) ;; *) [ ! -s ` + containerdStore + ` ] || echo ` + notRunning + `; exit 0;; esac
-timeout 45 ctr -n k8s.io images ls`}, {Key: "archives", Script: "ls " + archiveDir + " 2>/dev/null || :"}},
+timeout ` + wait.Times(45) + ` ctr -n k8s.io images ls`}, {Key: "archives", Script: "ls " + archiveDir + " 2>/dev/null || :"}},
 		Check: func(_ context.Context, env plan.Env) (*plan.Change, error) {
 			seen, err := env.Saw("images")
 			if err != nil {

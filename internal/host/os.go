@@ -8,6 +8,7 @@ import (
 
 	"hactl/internal/plan"
 	"hactl/internal/remote"
+	"hactl/internal/wait"
 	"hactl/inventory"
 )
 
@@ -143,7 +144,7 @@ m=; for p in ` + want + `; do case $all in *" $p=installed "*) ;; *) m="$m $p";;
 		// host's first upgrade of itself, is waited for. apt does so by itself for
 		// dpkg's lock alone, not for those of its lists and archives.
 		`export DEBIAN_FRONTEND=noninteractive LC_ALL=C
-end=$(($(date +%s) + 480))
+end=$(($(date +%s) + ` + wait.Times(480) + `))
 patiently() {
 until e=$("$@" 2>&1); do
 case $e in *locked*|*"Could not get lock"*|*"Unable to lock"*) [ "$(date +%s)" -ge $end ] || { echo "waiting: $e"; sleep 1; continue; };; esac

@@ -9,6 +9,7 @@ import (
 
 	"hactl/internal/plan"
 	"hactl/internal/remote"
+	"hactl/internal/wait"
 )
 
 // bootMark is the file on a host that hactl has begun to reboot. Its first line is the
@@ -107,7 +108,7 @@ func askBoot(ctx context.Context, h remote.Host) (boot, error) {
 // awaitBoot waits until the host answers from another boot than the one given.
 func awaitBoot(ctx context.Context, env plan.Env, before string, within time.Duration) error {
 	env.Say("waiting up to %s for %s to come back", within, env.Host.Name())
-	ctx, cancel := context.WithTimeout(ctx, within)
+	ctx, cancel := wait.Exactly(ctx, env.Host.Name()+" to come back", within)
 	defer cancel()
 	for {
 		b, err := askBoot(ctx, env.Host)
@@ -119,7 +120,7 @@ func awaitBoot(ctx context.Context, env plan.Env, before string, within time.Dur
 		}
 		select {
 		case <-ctx.Done():
-			return remote.Hint(fmt.Errorf("%s did not come back within %s: %w", env.Host.Name(), within, err),
+			return remote.Hint(&wait.OverError{Bound: within, Err: err, Text: fmt.Sprintf("%s did not come back within %s", env.Host.Name(), within)},
 				"no other host was begun; bring it back, then run hactl reboot again: it goes on from here")
 		case <-time.After(time.Second):
 		}

@@ -13,6 +13,7 @@ import (
 	"hactl/internal/plan"
 	"hactl/internal/remote"
 	"hactl/internal/state"
+	"hactl/internal/wait"
 	"hactl/inventory"
 	"hactl/kubeadm"
 )
@@ -68,7 +69,7 @@ func (o RebootOptions) awaitBegun(ctx context.Context, s *session, connect func(
 		}
 		return hosts, names
 	}
-	ctx, cancel := context.WithTimeout(ctx, o.Return)
+	ctx, cancel := wait.Exactly(ctx, "hosts that an earlier run reboots", o.Return)
 	defer cancel()
 	hosts, names := away()
 	if len(hosts) > 0 {

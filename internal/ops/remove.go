@@ -12,6 +12,7 @@ import (
 	"hactl/internal/plan"
 	"hactl/internal/remote"
 	"hactl/internal/state"
+	"hactl/internal/wait"
 	"hactl/inventory"
 	"hactl/kubeadm"
 )
@@ -151,7 +152,7 @@ done
 for t in $(ctr -n k8s.io tasks ls -q 2>/dev/null); do ctr -n k8s.io tasks kill -a -s KILL "$t" || :; done
 n=0; while [ -n "$(ctr -n k8s.io tasks ls -q 2>/dev/null)" ]; do
   for t in $(ctr -n k8s.io tasks ls -q); do ctr -n k8s.io tasks rm -f "$t" >/dev/null 2>&1 || :; done
-  n=$((n+1)); [ $n -lt 100 ] || { echo "containers do not end" >&2; exit 1; }; sleep 0.2
+  n=$((n+1)); [ $n -lt ` + wait.Times(100) + ` ] || { echo "the containers did not end within ` + wait.Times(20) + ` s" >&2; exit 1; }; sleep 0.2
 done
 `, Timeout: 2 * time.Minute,
 	}.Step()

@@ -15,6 +15,7 @@ import (
 	"hactl/internal/remote"
 	"hactl/internal/state"
 	"hactl/internal/ui"
+	"hactl/internal/wait"
 	"hactl/inventory"
 )
 
@@ -228,7 +229,8 @@ func (s *session) verify(ctx context.Context, op operation, res *Result) error {
 		}
 	}
 	if !res.Report.Healthy {
-		return exitcode.With(exitcode.Unhealthy, remote.Hint(fmt.Errorf("the cluster is up but not healthy"), "hactl status shows what is missing"))
+		over := &wait.OverError{What: "the whole cluster", Bound: wait.Bound(ctx, verifyTimeout), Err: errors.New("the cluster is up but not healthy")}
+		return exitcode.With(exitcode.Unhealthy, remote.Hint(over, "hactl status shows what is missing"))
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 
 	"hactl/etcd"
 	"hactl/internal/remote"
+	"hactl/internal/wait"
 )
 
 // OnHost is a verified snapshot that the timer of a master saved there.
@@ -55,7 +56,7 @@ func SnapshotsOnHosts(ctx context.Context, r Request) ([]OnHost, map[string]erro
 
 // newestOn is the path of the newest snapshot on a master.
 func newestOn(ctx context.Context, h remote.Host) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	ctx, cancel := wait.Within(ctx, "the list of snapshots on "+h.Name(), time.Minute)
 	defer cancel()
 	seen, err := etcd.LookScheduled(ctx, h)
 	if err != nil {

@@ -22,6 +22,7 @@ import (
 	"hactl/internal/preflight"
 	"hactl/internal/remote"
 	"hactl/internal/state"
+	"hactl/internal/wait"
 	"hactl/inventory"
 	"hactl/keepalived"
 	"hactl/kubeadm"
@@ -200,7 +201,7 @@ const nodesWithin = 5 * time.Second
 
 // askNodes are the nodes of the cluster; nil while no apiserver answers.
 func (s *session) askNodes(ctx context.Context) (nodes map[string]kubeadm.Node) {
-	ctx, cancel := context.WithTimeout(ctx, nodesWithin)
+	ctx, cancel := wait.Within(ctx, "the nodes", nodesWithin)
 	defer cancel()
 	if err := s.control.Ask(ctx, func(ctx context.Context, api *kubeadm.API) (err error) {
 		nodes, err = api.Nodes(ctx)

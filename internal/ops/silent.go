@@ -10,6 +10,7 @@ import (
 
 	"hactl/internal/exitcode"
 	"hactl/internal/remote"
+	"hactl/internal/wait"
 	"hactl/inventory"
 )
 
@@ -68,7 +69,7 @@ func (s *session) heard(ctx context.Context, h *inventory.Host, rest *inventory.
 
 // reaches returns the address of h at which a connection from another host is taken, or "".
 func reaches(ctx context.Context, from remote.Host, h *inventory.Host) string {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	ctx, cancel := wait.Within(ctx, "a connection to "+h.Name, 2*time.Second)
 	defer cancel()
 	var wg sync.WaitGroup
 	found := make(chan string, 4)

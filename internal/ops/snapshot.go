@@ -22,6 +22,7 @@ import (
 	"hactl/etcd"
 	"hactl/internal/backup"
 	"hactl/internal/remote"
+	"hactl/internal/wait"
 	"hactl/inventory"
 	"hactl/pki"
 )
@@ -90,7 +91,7 @@ func SaveSnapshot(ctx context.Context, r Request, o SnapshotOptions) (*SavedSnap
 
 // saveSnapshot takes a snapshot into dir, with its manifest.
 func (s *session) saveSnapshot(ctx context.Context, dir string) (*SavedSnapshot, error) {
-	ctx, cancel := context.WithTimeout(ctx, snapshotTimeout)
+	ctx, cancel := wait.Within(ctx, "a snapshot", snapshotTimeout)
 	defer cancel()
 	members, err := (&cluster{session: s}).dialEtcd(ctx)
 	if err != nil {

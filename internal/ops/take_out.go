@@ -10,6 +10,7 @@ import (
 	"hactl/etcd"
 	"hactl/internal/plan"
 	"hactl/internal/remote"
+	"hactl/internal/wait"
 	"hactl/inventory"
 	"hactl/keepalived"
 	"hactl/kubeadm"
@@ -73,7 +74,7 @@ const vipMoves = 30 * time.Second
 
 // awaitOwner waits until exactly one master other than h holds the VIP.
 func (s *session) awaitOwner(ctx context.Context, env plan.Env, h *inventory.Host) error {
-	ctx, cancel := context.WithTimeout(ctx, vipMoves)
+	ctx, cancel := wait.Within(ctx, "the VIP to move from "+h.Name, vipMoves)
 	defer cancel()
 	for {
 		var owners []string
@@ -88,7 +89,7 @@ func (s *session) awaitOwner(ctx context.Context, env plan.Env, h *inventory.Hos
 		}
 		select {
 		case <-ctx.Done():
-			return remote.Hint(fmt.Errorf("the VIP did not move from %s within %s: held by %s", h.Name, vipMoves, orNone(owners)), "hactl status shows which masters could hold it")
+			return remote.Hint(wait.Over(ctx, fmt.Errorf("it is held by %s", orNone(owners))), "hactl status shows which masters could hold it")
 		case <-time.After(200 * time.Millisecond):
 		}
 	}
@@ -122,7 +123,7 @@ func (c *cluster) handsOver(h *inventory.Host, st plan.Step) plan.Step {
 			err = c.awaitOwner(ctx, env, h)
 		}
 		if err != nil {
-			lasting, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+			lasting, cancel := wait.Within(context.WithoutCancel(ctx), "the start of the kubelet", time.Minute)
 			defer cancel()
 			_, back := env.Host.Run(lasting, remote.Cmd{Title: "start the kubelet again", Script: "systemctl start kubelet.service"})
 			return errors.Join(err, back)

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"hactl/internal/wait"
 )
 
 const (
@@ -32,8 +34,8 @@ type Gate struct {
 
 // pass waits for the gate. say reports why it waits, once for each reason.
 func (g Gate) pass(ctx context.Context, out []string, stop <-chan struct{}, say func(string)) error {
-	within, looks := cmp.Or(g.Within, gateBound), cmp.Or(g.Looks, gateLooks)
-	bounded, cancel := context.WithTimeout(ctx, within)
+	within, looks := wait.Bound(ctx, cmp.Or(g.Within, gateBound)), cmp.Or(g.Looks, gateLooks)
+	bounded, cancel := wait.Exactly(ctx, "the cluster to be as it has to be", within)
 	defer cancel()
 	said := ""
 	for good := 0; ; {
@@ -56,7 +58,8 @@ func (g Gate) pass(ctx context.Context, out []string, stop <-chan struct{}, say 
 			if ctx.Err() != nil {
 				return ErrStopped
 			}
-			return fmt.Errorf("the cluster was not as it has to be for %d looks in a row within %s: %s", looks, within, cmp.Or(said, "too few looks"))
+			text := fmt.Sprintf("the cluster was not as it has to be for %d looks in a row within %s", looks, within)
+			return &wait.OverError{Bound: within, Text: text, Err: errors.New(cmp.Or(said, "too few looks"))}
 		case <-time.After(cmp.Or(g.Every, gateEvery)):
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"hactl/internal/remote"
+	"hactl/internal/wait"
 )
 
 // answer is the shell function that runs the function look in a process of its own
@@ -179,7 +180,7 @@ about_unit "$1" || return
 i=0; while e= p=${s##*MainPID=} p=${p%%[!0-9]*}; [ "${p:-0}" -gt 0 ]; do
 c=; { read -r c <"/proc/$p/comm"; } 2>/dev/null
 case $c in "("*|systemd|systemd-exec*) ;; ?*) e=$(tr '\0' '\n' <"/proc/$p/environ"); [ -z "$e" ] || return 0;; esac
-i=$((i+1)); [ $i -lt 100 ] || { echo "process $p ($c) did not become the program of $1 within 10 s" >&2; return 1; }
+i=$((i+1)); [ $i -lt $((100*` + wait.Shell + `)) ] || { echo "process $p ($c) did not become the program of $1 within $((10*` + wait.Shell + `)) s" >&2; return 1; }
 sleep 0.1; s=$(show_units "$1")
 done
 }

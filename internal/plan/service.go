@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"hactl/internal/remote"
+	"hactl/internal/wait"
 )
 
 // ConfigEnv is the environment variable by which a running process tells which
@@ -290,8 +291,8 @@ case $s in *" UnitFileState enabled "*) ;; *) ` + reload + ` ;; esac`
 func (s Service) begun() string {
 	return fmt.Sprintf(`{ i=0; until p=$(systemctl show -p MainPID --value -- %[1]s) && [ "${p:-0}" -gt 0 ] && [ "$p" != "${was:-0}" ] &&
 tr '\0' '\n' <"/proc/$p/environ" 2>/dev/null | grep -qx %[2]s; do
-i=$((i+1)); [ $i -lt %[3]d ] || { echo "the process did not start within %[4]s" >&2; exit 1; }; sleep 0.1; done; }`,
-		remote.Quote(s.Unit), remote.Quote(ConfigEnv+"="+s.Config), int(s.Wait/(100*time.Millisecond)), s.Wait)
+i=$((i+1)); [ $i -lt %[3]s ] || { echo "the process did not start within %[4]s s" >&2; exit 1; }; sleep 0.1; done; }`,
+		remote.Quote(s.Unit), remote.Quote(ConfigEnv+"="+s.Config), wait.Times(int(s.Wait/(100*time.Millisecond))), wait.Times(int(s.Wait/time.Second)))
 }
 
 // ready waits until the unit is active. One of Type=simple is that before its
@@ -299,16 +300,16 @@ i=$((i+1)); [ $i -lt %[3]d ] || { echo "the process did not start within %[4]s" 
 func (s Service) ready(ctx context.Context, env Env) error {
 	script := "u=" + remote.Quote(s.Unit) + fmt.Sprintf(`
 pid() { systemctl show -p MainPID --value -- "$u"; }
-i=0; while [ $i -lt %d ]; do
+i=0; while [ $i -lt %s ]; do
 if systemctl is-active --quiet -- "$u"; then
 [ "$(systemctl show -p Type --value -- "$u")" = simple ] || exit 0
 p=$(pid); sleep 1; i=$((i+10))
 if [ "$p" = "$(pid)" ] && systemctl is-active --quiet -- "$u"; then exit 0; fi
 fi
-i=$((i+1)); sleep 0.1; done; exit 1`, int(s.Wait/(100*time.Millisecond)))
+i=$((i+1)); sleep 0.1; done; exit 1`, wait.Times(int(s.Wait/(100*time.Millisecond))))
 	_, err := env.Host.Run(ctx, remote.Cmd{Script: script, Title: "wait for " + s.Unit, Timeout: s.Wait + 10*time.Second})
 	if err != nil {
-		return s.explain(ctx, env, fmt.Errorf("%s not active within %s: %w", s.Unit, s.Wait, err))
+		return s.explain(ctx, env, &wait.OverError{Bound: wait.Bound(ctx, s.Wait), Err: err, Text: fmt.Sprintf("%s not active within %s", s.Unit, wait.Bound(ctx, s.Wait))})
 	}
 	return nil
 }

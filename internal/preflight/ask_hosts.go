@@ -12,6 +12,7 @@ import (
 	"hactl/internal/facts"
 	"hactl/internal/plan"
 	"hactl/internal/remote"
+	"hactl/internal/wait"
 	"hactl/inventory"
 )
 
@@ -27,7 +28,7 @@ func (c *Cluster) Begin(ctx context.Context) {
 	found := make(chan probed, 1)
 	c.begun = found
 	take := c.takes(c.connected())
-	ctx, cancel := context.WithTimeout(ctx, Timeout)
+	ctx, cancel := wait.Within(ctx, "the preflight", Timeout)
 	go func() {
 		defer cancel()
 		found <- take(ctx)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"hactl/internal/remote"
+	"hactl/internal/wait"
 	"hactl/inventory"
 )
 
@@ -151,7 +152,7 @@ func (c *Cluster) try(ctx context.Context, d *dial, to netip.Addr) {
 }
 
 func dialOnce(ctx context.Context, from remote.Host, to netip.AddrPort) (reach, error) {
-	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	ctx, cancel := wait.Within(ctx, "a connection to "+to.String(), dialTimeout)
 	defer cancel()
 	conn, err := from.Dial(ctx, "tcp", net.JoinHostPort(to.Addr().String(), strconv.Itoa(int(to.Port()))))
 	if err == nil {

@@ -4,10 +4,10 @@ import (
 	"context"
 	"debug/elf"
 	"errors"
-	"fmt"
 	"time"
 
 	"hactl/internal/remote"
+	"hactl/internal/wait"
 )
 
 // Helper is hactl-network, which asks on masters what shell cannot: who sends VRRP
@@ -82,7 +82,7 @@ func (h Helper) probe(ctx context.Context, host remote.Host, prelude string) (*p
 var errGone = errors.New("another process removes it again")
 
 func (h Helper) send(ctx context.Context, host remote.Host) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, helperSends, fmt.Errorf("it took longer than %s", helperSends))
+	ctx, cancel := wait.Within(ctx, "hactl-network to be sent", helperSends)
 	defer cancel()
 	_, err := host.Send(ctx, remote.Upload{Local: h.Local, Path: h.sent(), SHA256: h.SHA256, Mode: 0o700})
 	if err != nil && ctx.Err() != nil {

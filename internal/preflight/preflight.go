@@ -17,6 +17,7 @@ import (
 	"hactl/internal/facts"
 	"hactl/internal/others"
 	"hactl/internal/plan"
+	"hactl/internal/wait"
 	"hactl/inventory"
 )
 
@@ -85,7 +86,7 @@ const Timeout = 20 * time.Second
 // Run looks at all hosts at once and judges what it saw. It changes nothing.
 // ignore names checks whose findings do not count; they are still reported.
 func Run(ctx context.Context, c *Cluster, ignore []string) *Report {
-	ctx, cancel := context.WithTimeout(ctx, Timeout)
+	ctx, cancel := wait.Within(ctx, "the preflight", Timeout)
 	defer cancel()
 	began := time.Now()
 	c.look(ctx)

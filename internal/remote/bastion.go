@@ -107,7 +107,7 @@ func (b *bastion) connected(ctx context.Context) (*ssh.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := newLink(client, conn, b.opts.keepAlive)
+	l := newLink(client, conn, b.opts.silence())
 	b.client, b.dead = client, l.dead
 	return client, nil
 }

@@ -38,7 +38,7 @@ var (
 // Connect logs in to one host of the inventory. Failures are
 // [*UnreachableError]s with a hint.
 func Connect(ctx context.Context, inv *inventory.Inventory, h *inventory.Host, opts Options) (*Conn, error) {
-	o := opts.withDefaults()
+	o := opts.withDefaults(ctx)
 	t, err := targetOf(inv, h, o.Environment)
 	if err != nil {
 		return nil, err
@@ -65,7 +65,7 @@ func newConn(inv *inventory.Inventory, h *inventory.Host, t target, o Options) *
 // ConnectAll logs in to the hosts side by side, at most 32 at a time, through
 // shared bastion connections. Every host is in exactly one of the two maps.
 func ConnectAll(ctx context.Context, inv *inventory.Inventory, hosts []*inventory.Host, opts Options) (map[string]Host, map[string]error) {
-	o := opts.withDefaults()
+	o := opts.withDefaults(ctx)
 	conns := make([]*Conn, len(hosts))
 	errs := make([]error, len(hosts))
 	places := make(chan struct{}, connectLimit)
@@ -169,7 +169,7 @@ func (c *Conn) dialLink(ctx context.Context) (*link, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newLink(client, conn, c.opts.keepAlive), nil
+	return newLink(client, conn, c.opts.silence()), nil
 }
 
 // beside opens a second connection for everything but the lock, where sshd

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/crypto/ssh"
+
+	"hactl/internal/wait"
 )
 
 // ciphers: AES-GCM first. With the AES instructions of any current CPU it is
@@ -51,7 +53,7 @@ func (o Options) dialSSH(ctx context.Context, t *target, dial dialer) (*ssh.Clie
 		return nil, nil, unreachable(t, "log in to "+t.String(), err)
 	}
 	defer creds.Close()
-	all, cancel := context.WithTimeout(ctx, 2*t.timeout)
+	all, cancel := wait.Within(ctx, "a connection to "+t.String(), 2*t.timeout)
 	defer cancel()
 	for try := 1; ; try++ {
 		client, conn, err := o.dialOffers(all, t, v, creds, dial)
@@ -90,7 +92,7 @@ func (o Options) dialOffers(ctx context.Context, t *target, v *verifier, creds *
 }
 
 func (o Options) dialOnce(ctx context.Context, t *target, check ssh.HostKeyCallback, algos []string, auth []ssh.AuthMethod, dial dialer) (*ssh.Client, *watchedConn, error) {
-	ctx, cancel := context.WithTimeout(ctx, t.timeout)
+	ctx, cancel := wait.Within(ctx, "the ssh handshake with "+t.String(), t.timeout)
 	defer cancel()
 	raw, err := dial(ctx, "tcp", t.addr)
 	if err != nil {
@@ -127,7 +129,7 @@ func (o Options) dialOnce(ctx context.Context, t *target, check ssh.HostKeyCallb
 			return nil, nil, rejected
 		}
 		if ctx.Err() != nil {
-			return nil, nil, &silentError{in: "ssh handshake", within: t.timeout}
+			return nil, nil, &silentError{in: "ssh handshake", within: wait.Bound(ctx, t.timeout)}
 		}
 		return nil, nil, err
 	}

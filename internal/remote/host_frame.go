@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"hactl/internal/wait"
 )
 
 // stdinMode says what a script's stdin is.
@@ -33,6 +35,7 @@ const hostPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 //   - env -i gives a known environment: PATH, HOME and LC_ALL=C. Proxies, ENV,
 //     BASH_ENV and everything else of the login or of /etc/environment is gone:
 //     kubeadm copies proxy variables into static pods, and bash runs BASH_ENV.
+//   - HACTL_SLOW_HOSTS, where the run has a factor, stretches the script's own bounds.
 //   - umask 022, so that parents of new folders can be entered by the users of
 //     the services. A script that needs a narrower one sets it.
 //   - coreutils' timeout leads a process group of its own. Ending it ends every
@@ -55,10 +58,11 @@ type frame struct {
 	script  string
 	inline  bool          // the script comes over stdin, before anything else
 	timeout time.Duration // 0: none
+	slow    int           // factor for the bounds of the script; 1 or less: none
 }
 
 func newFrame(path, mark, label string, c call, skip bool) frame {
-	f := frame{path: path, mark: mark, label: label, mode: c.mode(), skip: skip, script: c.script}
+	f := frame{path: path, mark: mark, label: label, mode: c.mode(), skip: skip, script: c.script, slow: c.slow}
 	if c.timeout > 0 {
 		f.timeout = c.timeout + hostGrace
 	}
@@ -73,7 +77,11 @@ func (f frame) command() string {
 		script = ""
 	}
 	secs := strconv.FormatInt(int64(f.timeout/time.Second), 10)
-	return "env -i HOME=/root LC_ALL=C PATH=" + Quote(f.path) + " timeout -k 5 " + secs + " sh -c " + Quote(f.shell()) + " " + Quote(f.label) + " " + Quote(script)
+	slow := ""
+	if f.slow > wait.Usual {
+		slow = wait.Env + "=" + strconv.Itoa(f.slow) + " "
+	}
+	return "env -i HOME=/root LC_ALL=C " + slow + "PATH=" + Quote(f.path) + " timeout -k 5 " + secs + " sh -c " + Quote(f.shell()) + " " + Quote(f.label) + " " + Quote(script)
 }
 
 // shell is what runs the script.

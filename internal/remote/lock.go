@@ -9,6 +9,8 @@ import (
 	"io"
 	"strings"
 	"time"
+
+	"hactl/internal/wait"
 )
 
 const (
@@ -243,7 +245,7 @@ n=0
 until flock -n 9; do
   [ $? -eq 1 ] || exit 74
   h=$(cat "$L"); n=$((n+1))
-  [ -z "$h" ] && [ $n -lt 20 ] || { printf '%%s\n' "$h"; exit %d; }
+  [ -z "$h" ] && [ $n -lt %s ] || { printf '%%s\n' "$h"; exit %d; }
   sleep 0.1
 done
 printf '%%s pid=%%s\n' %s "$$" >"$L"
@@ -257,13 +259,13 @@ busy() {
 }
 n=0
 while busy; do
-  n=$((n+1)); [ $n -lt 60 ] || { : >"$L"; exit %d; }
+  n=$((n+1)); [ $n -lt %s ] || { : >"$L"; exit %d; }
   sleep 0.25
 done
 echo "held $$"
-while [ -n "$(exec 9<&-; timeout %d head -c 1)" ]; do :; done
+while [ -n "$(exec 9<&-; timeout %s head -c 1)" ]; do :; done
 : >"$L"
-`, Quote(path), exitLocked, Quote(holder), Quote(grepTag(path)), exitBusy, lockExpiry)
+`, Quote(path), wait.Times(20), exitLocked, Quote(holder), Quote(grepTag(path)), wait.Times(60), exitBusy, wait.Times(lockExpiry))
 }
 
 // BreakLock ends whoever holds the host's lock and returns the name it left, or
@@ -286,15 +288,15 @@ func breakLock(ctx context.Context, host Host, path string) (string, error) {
 }
 
 func breakScript(path string) string {
-	return fmt.Sprintf(`L=%s
+	return fmt.Sprintf(`L=%[1]s
 [ -e "$L" ] || exit 0
 flock -n "$L" true && exit 0
 cat "$L"
 p=$(sed -n 's/.* pid=\([0-9][0-9]*\)$/\1/p' "$L")
 [ -n "$p" ] && [ "$(readlink "/proc/$p/fd/9")" = "$L" ] || { echo "no process with the lock open" >&2; exit 1; }
 kill -TERM "$p"
-flock -w 3 "$L" true && exit 0
+flock -w %[2]s "$L" true && exit 0
 [ "$(readlink "/proc/$p/fd/9")" = "$L" ] && kill -KILL "$p"
-flock -w 3 "$L" true
-`, Quote(path))
+flock -w %[2]s "$L" true
+`, Quote(path), wait.Times(3))
 }

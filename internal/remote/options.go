@@ -5,6 +5,8 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"hactl/internal/wait"
 )
 
 // Options is what reaching hosts needs beside the inventory. The zero value
@@ -33,6 +35,7 @@ type Options struct {
 	lockPath  string        // "" means lockFile
 	hostPath  string        // PATH of commands on hosts; "" means hostPath
 	expire    expiry        // nil means context.WithTimeout
+	slow      int           // factor of bounds that no context has; 0 means that of the context of withDefaults
 	prompted  bool          // SudoPassword comes one at a time already
 	keys      *keyring
 	bastions  *bastions
@@ -54,7 +57,7 @@ const (
 
 // withDefaults fills in what was left out. Connections made with the same
 // returned value share decrypted keys and bastion connections.
-func (o Options) withDefaults() Options {
+func (o Options) withDefaults(ctx context.Context) Options {
 	if o.Environment == nil {
 		env := processEnvironment()
 		o.Environment = &env
@@ -62,6 +65,9 @@ func (o Options) withDefaults() Options {
 	o.hostPath = orDefault(o.hostPath, hostPath)
 	if o.expire == nil {
 		o.expire = context.WithTimeout
+	}
+	if o.slow == 0 {
+		o.slow = wait.Factor(ctx)
 	}
 	if o.keepAlive == 0 {
 		o.keepAlive = keepAliveEvery
@@ -92,6 +98,10 @@ func (o Options) withDefaults() Options {
 	}
 	return o
 }
+
+// silence is the pause between two questions for a sign of life; three without an answer
+// end the connection.
+func (o Options) silence() time.Duration { return o.keepAlive * time.Duration(max(o.slow, wait.Usual)) }
 
 func (o Options) began(host, title, script string) {
 	if o.Began != nil {

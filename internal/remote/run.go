@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/crypto/ssh"
+
+	"hactl/internal/wait"
 )
 
 // endGrace is how long a command that is being ended may take to say so.
@@ -30,6 +32,7 @@ type call struct {
 	stdin   []byte
 	stream  func(w io.Writer) error // instead of stdin
 	timeout time.Duration           // 0: none beyond the context's
+	slow    int                     // the factor of the run, for the script's own bounds
 	output  func(line string)
 	probe   bool // the sudo check itself
 	pin     bool // the session stays: the lock
@@ -84,6 +87,7 @@ func (c *Conn) exitError(title string, out *outcome) *ExitError {
 // perform becomes root first.
 func (c *Conn) perform(ctx context.Context, cl call) (*outcome, error) {
 	if err := c.sudo.settle(ctx, c.attempt); err != nil {
+		cl.timeout = wait.Bound(ctx, cl.timeout)
 		return nil, c.asUnreachable(cl, err)
 	}
 	if err := c.keepLock(ctx); err != nil {
@@ -116,6 +120,7 @@ func (c *Conn) bounded(ctx context.Context, cl call) (context.Context, context.C
 // attempt opens a session and runs the call in it. Only what certainly did not
 // begin is begun again, on a new connection, once.
 func (c *Conn) attempt(ctx context.Context, cl call) (*outcome, error) {
+	cl.timeout, cl.slow = wait.Bound(ctx, cl.timeout), wait.Factor(ctx)
 	bounded := func(ctx context.Context) (context.Context, context.CancelFunc) { return c.bounded(ctx, cl) }
 	for try := 0; ; try++ {
 		l, err := c.liveWithin(ctx, bounded)
@@ -271,7 +276,7 @@ func (r *running) wait(ctx context.Context, ended <-chan error) error {
 		}
 		break
 	}
-	r.end(ended)
+	r.end(ctx, ended)
 	return err
 }
 
@@ -286,7 +291,7 @@ func feedError(err error) error {
 
 // end ends the command on the host and waits a little for it. With a lifeline
 // closing stdin does it; else the group's leader is told by another session.
-func (r *running) end(ended <-chan error) {
+func (r *running) end(ctx context.Context, ended <-chan error) {
 	if r.cl.mode() == stdinNone {
 		_ = r.feed.Close() // when this cannot be sent, sshd closes it with the connection
 	} else if begun, pid, _, _, _ := r.out.state(); begun {
@@ -295,7 +300,7 @@ func (r *running) end(ended <-chan error) {
 	select {
 	case <-ended: //nolint:errcheck // how it ended is of no interest
 	case <-r.l.dead:
-	case <-time.After(endGrace):
+	case <-time.After(wait.Bound(ctx, endGrace)):
 	}
 	_ = r.s.Close() // best effort; the limit on the host is what remains
 }
@@ -304,7 +309,7 @@ func (r *running) kill(pid string) {
 	if n, err := strconv.Atoi(pid); err != nil || n <= 1 {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), killGrace)
+	ctx, cancel := wait.Within(wait.Slow(context.Background(), r.c.opts.slow), "the end of "+r.cl.title, killGrace)
 	defer cancel()
 	// A connection of its own: where sshd allows one session, the command has it.
 	// The outcome is unknown either way; this only makes it end sooner.
@@ -358,7 +363,7 @@ func (r *running) lost(ctx context.Context, err error) error {
 	switch {
 	case ctx.Err() != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) && r.cl.timeout > 0:
 		u.Err = fmt.Errorf("no answer within %s: %w", r.cl.timeout, ctx.Err())
-		u.Hint = "look at the host's load and journal; then run the same command again"
+		u.Hint = "look at the host's load and journal; then run the same command again; " + wait.Advice
 	case ctx.Err() != nil:
 		u.Err = fmt.Errorf("interrupted: %w", ctx.Err())
 	default:

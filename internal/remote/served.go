@@ -6,6 +6,8 @@ import (
 	"crypto/x509"
 	"errors"
 	"time"
+
+	"hactl/internal/wait"
 )
 
 // servedTimeout bounds the handshake with one port.
@@ -14,7 +16,7 @@ const servedTimeout = 5 * time.Second
 // Served is the certificate that the process at addr, as seen from the host, shows in a
 // new handshake. It is not verified here.
 func Served(ctx context.Context, h Host, addr string) (*x509.Certificate, error) {
-	ctx, cancel := context.WithTimeout(ctx, servedTimeout)
+	ctx, cancel := wait.Within(ctx, "a handshake with "+addr, servedTimeout)
 	defer cancel()
 	conn, err := h.Dial(ctx, "tcp", addr)
 	if err != nil {

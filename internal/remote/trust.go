@@ -38,7 +38,7 @@ var errSeen = errors.New("host key seen")
 // FetchTrust asks a host for its key, or with bastion the jump host in front of
 // it. It does not log in there; a bastion on the way is verified as ever.
 func FetchTrust(ctx context.Context, inv *inventory.Inventory, h *inventory.Host, bastion bool, opts Options) (*Trust, error) {
-	o := opts.withDefaults()
+	o := opts.withDefaults(ctx)
 	t, err := targetOf(inv, h, o.Environment)
 	if err != nil {
 		return nil, err

@@ -14,6 +14,7 @@ import (
 	"hactl/internal/host"
 	"hactl/internal/plan"
 	"hactl/internal/remote"
+	"hactl/internal/wait"
 )
 
 // Host is a host that is reset, and what it said of itself.
@@ -116,7 +117,7 @@ func (h Host) pods() plan.Step {
 	return h.script("pods", "end the pods", shims+`n=$(shims | wc -l)
 [ "$n" = 0 ] && echo ok || echo "$n pods"`, shims+`i=0
 while s=$(shims | tr '\n' ' '); [ -n "$s" ]; do
-[ $i -lt 100 ] || { echo "still there after 20 s: processes $s" >&2; exit 1; }
+[ $i -lt `+wait.Times(100)+` ] || { echo "not gone within `+wait.Times(20)+` s: processes $s" >&2; exit 1; }
 # shellcheck disable=SC2046 # words are wanted
 kill -9 $(awk -v shims=" $s" '/^Pid:/ { pid = $2 } /^PPid:/ { parent[pid] = $2 }
 END { for (p in parent) { q = p; for (n = 0; n < 64 && q + 0 > 1; n++) { if (index(shims, " " q " ")) { print p; break } q = parent[q] } } }' /proc/[0-9]*/status 2>/dev/null) 2>/dev/null

@@ -18,6 +18,7 @@ import (
 	"hactl/etcd"
 	"hactl/internal/plan"
 	"hactl/internal/remote"
+	"hactl/internal/wait"
 	"hactl/inventory"
 	"hactl/keepalived"
 	"hactl/kubeadm"
@@ -52,7 +53,9 @@ type Report struct {
 	VIP     string  `json:"vip"`
 	Healthy bool    `json:"healthy"`
 	Checks  []Check `json:"checks"`
-	Seen    Seen    `json:"-"`
+	// SlowHosts is the factor of every wait, left out when it is 1.
+	SlowHosts int  `json:"slow_hosts,omitempty"`
+	Seen      Seen `json:"-"`
 }
 
 // Seen is what the checks of a report are judged from; empty where the area was not
@@ -130,7 +133,7 @@ func Look(ctx context.Context, c Cluster, areas ...Area) *Report {
 // look looks again at the parts that were not in order, all at the
 // same time.
 func (v *view) look(ctx context.Context, anew func([]Check) bool) {
-	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	ctx, cancel := wait.Within(ctx, "one look at the cluster", lookTimeout)
 	defer cancel()
 	var wg sync.WaitGroup
 	for i, look := range v.parts {
@@ -154,6 +157,9 @@ func (c Cluster) skipped(checks []Check) []Check {
 func (v *view) report() *Report {
 	r := &Report{Cluster: v.c.Inv.Cluster, VIP: v.c.Inv.VIP.Address.String(), Checks: slices.Concat(v.seen...), Seen: v.found}
 	r.Healthy = well(r.Checks)
+	if v.c.Inv.SlowHosts > wait.Usual {
+		r.SlowHosts = v.c.Inv.SlowHosts
+	}
 	return r
 }
 
@@ -172,7 +178,7 @@ func well(checks []Check) bool {
 // pollEvery is how long a part that was not well is left alone.
 const pollEvery = 250 * time.Millisecond
 
-// Wait looks until everything is healthy or the timeout has passed. say names what
+// Wait looks until everything is healthy or the timeout, stretched for slow hosts, has passed. say names what
 // is still missing, whenever that changes. Only that is looked at meanwhile: hosts
 // on which much starts at once have better things to do. What Wait returns is one
 // look at everything, unless ctx ended.
@@ -181,7 +187,7 @@ func Wait(ctx context.Context, c Cluster, timeout time.Duration, say func(string
 }
 
 func (v *view) wait(ctx context.Context, timeout time.Duration, say func(string)) *Report {
-	end := time.Now().Add(timeout)
+	end := time.Now().Add(wait.Bound(ctx, timeout))
 	all := func([]Check) bool { return true }
 	last := ""
 	for {

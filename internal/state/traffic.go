@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"hactl/internal/traffic"
+	"hactl/internal/wait"
 	"hactl/inventory"
 	"hactl/kubeadm"
 )
@@ -24,7 +25,7 @@ type probes struct {
 }
 
 func lookForProbes(ctx context.Context, c Cluster) probes {
-	ctx, cancel := context.WithTimeout(ctx, probesWithin)
+	ctx, cancel := wait.Within(ctx, "where the probes are", probesWithin)
 	defer cancel()
 	control := c.Control
 	if control == nil {

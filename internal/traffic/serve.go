@@ -16,6 +16,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"hactl/internal/wait"
 )
 
 // Probe answers other probes and tries what its host asks for.
@@ -35,6 +37,9 @@ func (p Probe) Serve(ctx context.Context, others, host net.Listener) {
 	wg.Wait()
 }
 
+// connectionEnds bounds a connection of a probe: what the slowest question takes.
+const connectionEnds = (Patience + 3*time.Second) * wait.Most
+
 func accept(ctx context.Context, l net.Listener, serve func(net.Conn)) {
 	stop := context.AfterFunc(ctx, func() { _ = l.Close() })
 	defer stop()
@@ -49,7 +54,7 @@ func accept(ctx context.Context, l net.Listener, serve func(net.Conn)) {
 		}
 		go func() {
 			defer func() { _ = c.Close() }()
-			_ = c.SetDeadline(time.Now().Add(5 * time.Second))
+			_ = c.SetDeadline(time.Now().Add(connectionEnds))
 			serve(c)
 		}()
 	}
@@ -72,7 +77,7 @@ func (p Probe) reply(ctx context.Context, c net.Conn) {
 
 // Try tries everything at once.
 func (p Probe) Try(ctx context.Context, q Question) Answer {
-	ctx, cancel := context.WithTimeout(ctx, Patience)
+	ctx, cancel := wait.Within(wait.Slow(ctx, min(q.Slow, wait.Most)), "what pods reach", Patience)
 	defer cancel()
 	a := Answer{Node: p.Node, Peers: map[string]string{}}
 	errs := make([]error, len(q.Peers))
@@ -80,11 +85,11 @@ func (p Probe) Try(ctx context.Context, q Question) Answer {
 	for i, peer := range q.Peers {
 		wg.Go(func() { errs[i] = p.meet(ctx, peer) })
 	}
-	wg.Go(func() { a.API = text(p.api(ctx, q.CA)) })
-	wg.Go(func() { a.DNS = text(p.name(ctx, q.Name)) })
+	wg.Go(func() { a.API = text(ctx, p.api(ctx, q.CA)) })
+	wg.Go(func() { a.DNS = text(ctx, p.name(ctx, q.Name)) })
 	wg.Wait()
 	for i, peer := range q.Peers {
-		a.Peers[peer.Node] = text(errs[i])
+		a.Peers[peer.Node] = text(ctx, errs[i])
 	}
 	return a
 }
@@ -149,7 +154,7 @@ func (p Probe) name(ctx context.Context, name string) error {
 		resolve = (&net.Resolver{PreferGo: true}).LookupHost
 	}
 	for {
-		once, cancel := context.WithTimeout(ctx, 700*time.Millisecond)
+		once, cancel := wait.Within(ctx, "an answer of the DNS", 700*time.Millisecond)
 		found, err := resolve(once, name)
 		cancel()
 		if err == nil && !slices.Contains(found, host) {
@@ -167,17 +172,17 @@ func (p Probe) name(ctx context.Context, name string) error {
 }
 
 // text is the last part of an error: who asked what is known.
-func text(err error) string {
+func text(ctx context.Context, err error) string {
 	if err == nil {
 		return ""
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded) {
-		return "no answer within " + Patience.String()
+		return "no answer within " + wait.Bound(ctx, Patience).String()
 	}
 	var dns *net.DNSError
 	if errors.As(err, &dns) {
 		if dns.IsTimeout {
-			return "no answer from " + dns.Server + " within " + Patience.String()
+			return "no answer from " + dns.Server + " within " + wait.Bound(ctx, Patience).String()
 		}
 		return dns.Err + " (" + dns.Server + ")"
 	}

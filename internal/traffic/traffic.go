@@ -14,8 +14,8 @@ const (
 	Port = 10988
 	// Socket is where a probe takes questions from its own host.
 	Socket = "/run/hactl/probe/socket"
-	// Patience bounds each part of an answer: a connection whose first packet is lost
-	// comes about after a second.
+	// Patience bounds each part of an answer, stretched by the factor of the question: a
+	// connection whose first packet is lost comes about after a second.
 	Patience = 2 * time.Second
 	// answerSize is how many bytes a probe answers with: more than a packet holds, so
 	// that packets which are too large for a link on the way are noticed.
@@ -27,6 +27,8 @@ type Question struct {
 	Peers []Peer `json:"peers"`
 	CA    string `json:"ca"`   // whom the apiserver behind the service address shows a certificate of, PEM
 	Name  string `json:"name"` // of the API's service, as the cluster's DNS knows it
+	// Slow is how many times as long as usual the probe is to wait; 0: as usual.
+	Slow int `json:"slow,omitempty"`
 }
 
 // Peer is the probe of another host.

@@ -127,7 +127,7 @@ func TestHostAsksItsProbe(t *testing.T) {
 		t.Fatal(err)
 	}
 	var out bytes.Buffer
-	if err := Ask(socket, bytes.NewReader(q), &out); err != nil {
+	if err := Ask(t.Context(), socket, bytes.NewReader(q), &out); err != nil {
 		t.Fatal(err)
 	}
 	if got := strings.TrimSpace(out.String()); got != `{"node":"worker-1","peers":{"worker-2":""},"api":"","dns":""}` {
@@ -135,7 +135,7 @@ func TestHostAsksItsProbe(t *testing.T) {
 	}
 	cancel()
 	<-served
-	if err := Ask(socket, bytes.NewReader(q), &out); err == nil {
+	if err := Ask(t.Context(), socket, bytes.NewReader(q), &out); err == nil {
 		t.Error("a probe that ended answers")
 	}
 }
@@ -147,7 +147,7 @@ func TestErrorsAreShort(t *testing.T) {
 		"no answer from 10.96.0.10:53 within 2s": &net.DNSError{Server: "10.96.0.10:53", IsTimeout: true},
 		"x":                                      errors.New("x"),
 	} {
-		if got := text(err); got != want {
+		if got := text(t.Context(), err); got != want {
 			t.Errorf("%q, want %q", got, want)
 		}
 	}

@@ -151,6 +151,8 @@ type PlanDocument struct {
 	Unknown int             `json:"unknown"`
 	Steps   int             `json:"steps_in_sync"`
 	Items   []PlanItem      `json:"items"`
+	// SlowHosts is the factor of every wait, left out when it is 1.
+	SlowHosts int `json:"slow_hosts,omitempty"`
 }
 
 // PlanItem is one step that is not in sync.
