@@ -105,8 +105,7 @@ func (r *rig) start(t *testing.T, env []string, args ...string) *running {
 	t.Helper()
 	r.n++
 	base := filepath.Join(r.runs, fmt.Sprintf("%03d-%s", r.n, args[0]))
-	full := append([]string{r.bin}, args...)
-	full = append(full, "-i", r.inv, "--log-file", base+".log")
+	full := append([]string{r.bin, "-i", r.inv, "--log-file", base + ".log"}, args...)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), runTimeout)
 	cmd, err := r.HubExec(ctx, full...)
 	if err != nil {

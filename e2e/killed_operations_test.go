@@ -11,13 +11,19 @@ import (
 	"hactl/internal/lab"
 )
 
-// killedFiveTimes runs hactl five times and kills each run at a random moment within the
-// time given; a run that is over before ends it. At least one has to be killed.
+// killedFiveTimes is killed, five times.
 func (r *rig) killedFiveTimes(t *testing.T, within time.Duration, args ...string) {
+	t.Helper()
+	r.killed(t, 5, within, args...)
+}
+
+// killed runs hactl so many times and kills each run at a random moment within the time
+// given; a run that is over before ends it. At least one has to be killed.
+func (r *rig) killed(t *testing.T, times int, within time.Duration, args ...string) {
 	t.Helper()
 	rnd := rand.New(rand.NewPCG(1, uint64(time.Now().UnixNano())))
 	kills := 0
-	for range 5 {
+	for range times {
 		d := time.Second + time.Duration(rnd.Int64N(int64(within-time.Second)))
 		x := r.start(t, nil, args...)
 		kill := time.AfterFunc(d, func() { _ = x.cmd.Process.Signal(syscall.SIGKILL) })

@@ -3,6 +3,8 @@
 package e2e
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -11,7 +13,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"hactl/internal/drill"
 	"hactl/internal/lab"
 )
 
@@ -74,6 +78,18 @@ func TestOlderClusterIsUpgradedAndReset(t *testing.T) {
 	r, before, _ := olderCluster(t)
 	r.must(t, 0, "up", "--yes")
 	r.converges(t, 4)
+	then(t, "its certificates are renewed, and a snapshot of it is restored", func(t *testing.T) {
+		took(t, "certs renew --all of a cluster that was taken over", r.measured(t, "certs", "renew", "--all").took)
+		r.must(t, 0, "certs")
+		r.kubectlDoes(t, "create", "configmap", "kept", "--from-literal=written=before")
+		file := r.saved(t)
+		r.kubectlDoes(t, "delete", "configmap", "kept")
+		r.restores(t, "restore of a cluster that was taken over", file)
+		if got := r.objects(t); !strings.Contains(got, "/kept") {
+			t.Errorf("objects: %s", got)
+		}
+		r.nodesReady(t, 4)
+	})
 	then(t, "every host gets a newer patch", func(t *testing.T) {
 		newer := otherPatch(t, +1)
 		dir := t.TempDir()
@@ -191,6 +207,33 @@ for n in /usr/bin/kubelet /usr/bin/kubeadm /usr/local/bin/containerd /usr/local/
 			t.Errorf("%s", res)
 		}
 	})
+}
+
+// TestTakeOverKilledAgainAndAgainIsCompleted kills runs that take a cluster of an older
+// hactl over, while objects are written through the VIP: no write is lost.
+func TestTakeOverKilledAgainAndAgainIsCompleted(t *testing.T) {
+	inTurn(t)
+	r, _, _ := olderCluster(t)
+	over := r.Path("over")
+	writes := r.start(t, nil, "measure", "-o", "json", "--", "sh", "-c", "echo the writes have begun >&2; while [ ! -e "+over+" ]; do sleep 1; done")
+	eventually(t, "the writes have begun", func() error {
+		if said := readText(t, writes.err); !strings.Contains(said, "the writes have begun") {
+			return errors.New(tail(said))
+		}
+		return nil
+	})
+	r.killed(t, 10, 12*time.Second, "up", "--yes")
+	took(t, "up over a cluster of an older hactl, after kills", r.must(t, 0, "up", "--yes").took)
+	r.converges(t, 4)
+	if err := os.WriteFile(over, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	res := writes.wait(t)
+	var m drill.Measurement
+	if err := json.Unmarshal([]byte(res.out), &m); err != nil || res.code != 0 {
+		t.Fatalf("no measurement (%v): %s", err, res)
+	}
+	lostNothing(t, "taking over, killed ten times", m)
 }
 
 // memberStart is when a member's process began and when it was ready, in

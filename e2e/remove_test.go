@@ -25,17 +25,24 @@ func (r *rig) measured(t *testing.T, args ...string) result {
 		t.Fatalf("no measurement in the last line (%v): %s", err, res)
 	}
 	for _, m := range end.Measured {
-		t.Log(m.String())
-		if m.Requests == 0 || m.Acknowledged == 0 || m.Lost != 0 {
-			t.Errorf("hactl %s: %s", args[0], m.String())
-		}
-		record(t, args[0]+": requests failed by the operation", "", float64(m.FailedByOperation))
-		record(t, args[0]+": largest gap by the operation", "ms", m.OperationGapMS)
-		if !m.ReadBack {
-			t.Errorf("hactl %s: not all writes were read back: %s", args[0], m.Problems)
-		}
+		lostNothing(t, args[0], m)
 	}
 	return res
+}
+
+// lostNothing holds that there were requests and that every acknowledged write was read
+// back. What failed is recorded.
+func lostNothing(t *testing.T, what string, m drill.Measurement) {
+	t.Helper()
+	t.Log(m.String())
+	if m.Requests == 0 || m.Acknowledged == 0 || m.Lost != 0 {
+		t.Errorf("%s: %s", what, m.String())
+	}
+	record(t, what+": requests failed by the operation", "", float64(m.FailedByOperation))
+	record(t, what+": largest gap by the operation", "ms", m.OperationGapMS)
+	if !m.ReadBack {
+		t.Errorf("%s: not all writes were read back: %s", what, m.Problems)
+	}
 }
 
 // forgets drops hosts from the inventory, as an operator does.

@@ -5,6 +5,7 @@ package e2e
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -116,6 +117,63 @@ func TestMasterIsReplacedByAnotherHost(t *testing.T) {
 		r.inventory(t, "inventory.yaml", without("master-1", "master-2"))
 		r.inSync(t)
 	})
+	if out := r.kubectlSays(t, "get", "configmap", "kept", "-o", "jsonpath={.data.written}"); out != "before" {
+		t.Errorf("what was written before: %q", out)
+	}
+}
+
+// TestDeadMasterReturnsWhileItIsReplaced boots a dead master again, with its old disk, in
+// each phase of its replacement: while the new host is prepared, when its member is gone,
+// and when the new member is there. The same or the next run completes it, and the old one
+// stays out.
+func TestDeadMasterReturnsWhileItIsReplaced(t *testing.T) {
+	inTurn(t)
+	r := newRig(t, lab.Config{Name: nextName("returns"), Masters: 6})
+	spare := []string{"master-4", "master-5", "master-6"}
+	r.inventory(t, "inventory.yaml", without(spare...))
+	r.must(t, 0, "up", "--yes")
+	r.nodesReady(t, 3)
+	r.kubectlDoes(t, "create", "configmap", "kept", "--from-literal=written=before")
+	var gone []string
+	for i, c := range []struct {
+		old, new, others, phase string
+		reached                 func(members string) bool
+	}{
+		{"master-1", "master-4", "master-2", "the new host is prepared", nil},
+		{"master-2", "master-5", "master-3", "its member is gone", func(m string) bool { return !strings.Contains(m, "master-2") }},
+		{"master-3", "master-6", "master-4", "the new member is there", func(m string) bool { return strings.Contains(m, "master-6") }},
+	} {
+		then(t, c.phase, func(t *testing.T) {
+			r.inventory(t, "inventory.yaml", without(slices.Concat(gone, spare[i+1:])...))
+			labInject(t, r.Lab, lab.Off, c.old)
+			x := r.start(t, nil, "replace", c.old, c.new, "--yes")
+			eventually(t, c.phase, func() error {
+				if c.reached == nil {
+					_, err := r.Output(t.Context(), c.new, "ls /opt/hactl/etcd/")
+					return err
+				}
+				if members, err := r.etcdctl(t, c.others, "member list"); err != nil || !c.reached(members) {
+					return fmt.Errorf("not yet: %w: %s", err, members)
+				}
+				return nil
+			})
+			labInject(t, r.Lab, lab.Boot, c.old)
+			if res := x.wait(t); res.code != 0 {
+				t.Logf("the run in which it came back: %s", res)
+				if !strings.Contains(res.err, "hint: ") {
+					t.Errorf("no hint: %s", res)
+				}
+				r.must(t, 0, "replace", c.old, c.new, "--yes")
+			}
+			gone = append(gone, c.old)
+			r.staysOut(t, c.old, c.others)
+			labInject(t, r.Lab, lab.Off, c.old)
+			r.kubectlDoes(t, "delete", "node", c.old, "--ignore-not-found")
+			r.inventory(t, "inventory.yaml", without(slices.Concat(gone, spare[i+1:])...))
+			r.nodesReady(t, 3)
+			r.inSync(t)
+		})
+	}
 	if out := r.kubectlSays(t, "get", "configmap", "kept", "-o", "jsonpath={.data.written}"); out != "before" {
 		t.Errorf("what was written before: %q", out)
 	}

@@ -76,6 +76,7 @@ var extended = []string{
 	"TestConnectionOutlivesTheMoveOfTheVIP",
 	// Hosts that are replaced, missing, killed.
 	"TestClusterOfAnOlderHactlIsTakenOver",
+	"TestTakeOverKilledAgainAndAgainIsCompleted",
 	"TestOneMasterWhoseAuthorityIsElsewhere",
 	"TestOneMasterIsRenewedAndRestoredByOtherLogins",
 	"TestExpiredClusterIsBroughtBack",
@@ -86,6 +87,7 @@ var extended = []string{
 	"TestSnapshotsAreSavedOnASchedule",
 	"TestHostsAreRemoved",
 	"TestMasterIsReplacedByAnotherHost",
+	"TestDeadMasterReturnsWhileItIsReplaced",
 	"TestReplaceRemoveAndResetKilledAreCompleted",
 	"TestMastersGrowFromOneToFive",
 	"TestReplacedMasterJoinsAgain",
@@ -102,6 +104,8 @@ var extended = []string{
 	"TestUpgradeIsAborted",
 	"TestUpgradeOfFiveMastersStopsAtAPowerCut",
 	"TestOlderClusterIsUpgradedAndReset",
+	"TestFreshClustersOfOtherMinors",
+	"TestUpgradeOfOneMasterAndWorkersInBatches",
 	// Other hosts, logins, networks.
 	"TestDebMakesAHostTheOperatorsMachine",
 	"TestEnterpriseLinux",

@@ -135,6 +135,39 @@ func TestUpgradeOfAPatch(t *testing.T) {
 	r.runsOnly(t, "v1.36.3", "v3.6.16", "v2.2.1")
 }
 
+// TestUpgradeOfOneMasterAndWorkersInBatches upgrades a cluster whose API is down meanwhile,
+// and three workers of which two are changed side by side, in two runs.
+func TestUpgradeOfOneMasterAndWorkersInBatches(t *testing.T) {
+	inTurn(t)
+	newer := otherPatch(t, +1)
+	dir := t.TempDir()
+	stamped(t, dir, newer)
+	r := newRig(t, lab.Config{Name: nextName("batch"), Masters: 1, Workers: 3})
+	took(t, "up of one master and three workers", r.must(t, 0, "up", "--yes").took)
+	r.nodesReady(t, 4)
+	r.withBundle(t, dir, newer)
+	if res := r.must(t, 7, "upgrade", "--yes"); !strings.Contains(res.err, "--accept-downtime") {
+		t.Errorf("%s", res)
+	}
+	args := []string{"upgrade", "--yes", "--accept-downtime", "--batch", "2", "--soak", "3s"}
+	then(t, "it stops after the first turn", func(t *testing.T) {
+		if res := r.must(t, 0, append(args, "--stop-after", "1")...); !strings.Contains(res.err+res.out, "soaking for 3s after ") {
+			t.Errorf("%s", res)
+		}
+		r.must(t, 2, "upgrade", "--dry-run")
+	})
+	then(t, "the next run completes it", func(t *testing.T) {
+		res := r.must(t, 0, args...)
+		took(t, "upgrade of one master and three workers, in batches of two", res.took)
+		if !strings.Contains(res.err+res.out, "soaking for 3s after worker-1, worker-2") {
+			t.Errorf("no batch of two workers: %s", res)
+		}
+		r.nodesReady(t, 4)
+		r.runsOnly(t, newer, "v3.6.16", "v2.2.1")
+		r.inSync(t)
+	})
+}
+
 // TestUpgradeOfTwoMinors goes from one minor to the next but one by way of that between,
 // with etcd and containerd of each. The one between cannot be left out.
 func TestUpgradeOfTwoMinors(t *testing.T) {
