@@ -151,10 +151,8 @@ func TestUpgradeOfOneMasterAndWorkersInBatches(t *testing.T) {
 	}
 	args := []string{"upgrade", "--yes", "--accept-downtime", "--batch", "2", "--soak", "3s"}
 	then(t, "it stops after the first turn", func(t *testing.T) {
-		if res := r.must(t, 0, append(args, "--stop-after", "1")...); !strings.Contains(res.err+res.out, "soaking for 3s after ") {
-			t.Errorf("%s", res)
-		}
-		r.must(t, 2, "upgrade", "--dry-run")
+		r.must(t, 0, append(args, "--stop-after", "1")...)
+		r.must(t, 2, "upgrade", "--dry-run", "--accept-downtime")
 	})
 	then(t, "the next run completes it", func(t *testing.T) {
 		res := r.must(t, 0, args...)

@@ -83,6 +83,7 @@ type planRow struct {
 	kind  string  // the step's id without its host
 	texts []string
 	text  string
+	each  string // the text with "each" in the place of the step's own host
 	hosts []string
 	steps int
 	short bool // something was left out
@@ -106,17 +107,23 @@ func byStep(items []*plan.Item) []*planRow {
 		}
 		r := rowOf(it)
 		i := slices.IndexFunc(rows, func(o *planRow) bool {
-			return o.op == r.op && o.kind == r.kind && (!r.inFull() || o.text == r.text)
+			return o.op == r.op && o.kind == r.kind && (!r.inFull() || o.each == r.each)
 		})
 		if i < 0 {
 			rows = append(rows, r)
 			continue
+		}
+		if rows[i].each != r.each {
+			rows[i].each = ""
 		}
 		rows[i].texts = append(rows[i].texts, r.text)
 		rows[i].hosts = append(rows[i].hosts, r.hosts...)
 		rows[i].steps++
 	}
 	for _, r := range rows {
+		if r.each != "" && r.steps > 1 {
+			r.texts = []string{r.each}
+		}
 		r.text, r.short = common(r.texts)
 		if remark := strings.Index(r.text, " ("); remark > 0 && Width(r.text) > fitting && !r.inFull() {
 			r.text, r.short = r.text[:remark]+" …", true
@@ -137,8 +144,20 @@ func rowOf(it *plan.Item) *planRow {
 		r.op = it.Change.Op
 	}
 	r.text = itemText(it)
+	r.each = forEach(r.text, it.Step.Host)
 	r.texts = []string{r.text}
 	return r
+}
+
+// forEach puts "each" in the place of a host's name, which stands in the column of hosts.
+func forEach(text, host string) string {
+	words := strings.Split(text, " ")
+	for i, w := range words {
+		if w == host {
+			words[i] = "each"
+		}
+	}
+	return strings.Join(words, " ")
 }
 
 // common is what all texts begin with, up to a word, and whether anything was

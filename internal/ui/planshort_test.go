@@ -121,6 +121,22 @@ func TestShortPlanNamesEveryRemovalAndRestart(t *testing.T) {
 	}
 }
 
+// A text that names its own host is one line for all hosts; one that names another is not.
+func TestShortPlanPutsHostsThatAreNamedTogether(t *testing.T) {
+	var items []*plan.Item
+	for _, host := range []string{"m-1", "m-10", "m-2"} {
+		items = append(items,
+			item("roll/"+host+"/back", host, "mark", &plan.Change{Op: plan.Delete, Summary: "mark " + host + " as back"}, nil),
+			item("roll/"+host+"/route", host, "route", &plan.Change{Op: plan.Delete, Summary: "delete the route to m-1"}, nil))
+	}
+	got := shortPlan(t, &plan.Plan{Stages: []plan.StagePlan{{Name: "s", Items: items}}})
+	for _, want := range []string{"3      - mark each as back", "1      - delete the route to m-1  m-1\n", "2      - delete the route to m-1  m-2, m-10\n"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("%q is not in\n%s", want, got)
+		}
+	}
+}
+
 func TestPlanOfADriftNamesTheFile(t *testing.T) {
 	p := samplePlan()
 	golden(t, "plan-short.txt", shortPlan(t, p))
