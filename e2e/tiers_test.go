@@ -81,6 +81,8 @@ var extended = []string{
 	"TestOneMasterIsRenewedAndRestoredByOtherLogins",
 	"TestExpiredClusterIsBroughtBack",
 	"TestRestoreOnEmptyMasters",
+	"TestRestoreWithoutADeadMaster",
+	"TestRenewedCertificatesOutliveTheOldOnes",
 	"TestRenewalKilledAgainAndAgainIsCompleted",
 	"TestRestoreKilledAgainAndAgainIsCompleted",
 	"TestRehearsalReadsEveryObject",
