@@ -8,9 +8,9 @@ import (
 	"syscall"
 )
 
-// interrupt turns SIGINT and SIGTERM into the two steps of design rule 6. A
-// verb that changes hosts takes Stop: the first signal closes it, the engine
-// finishes the running steps and ends; the second signal cancels the context
+// interrupt ends a run by SIGINT or SIGTERM in two steps, so that no change is cut
+// in the middle. A verb that changes hosts takes Stop: the first signal closes it, the
+// engine finishes the running steps and ends; the second signal cancels the context
 // and aborts. For a verb that never asked for Stop the first signal cancels.
 // After the context was cancelled a further signal kills the process.
 type interrupt struct {

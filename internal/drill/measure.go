@@ -236,7 +236,7 @@ func measureStays(c Check, o *Observations) Measured {
 			m.Least++
 		}
 	}
-	if c.Healed && left(o.Owners, c.from(o), o.End) {
+	if c.Healed && lastHolderLost(o.Owners, c.from(o), o.End) {
 		m.Most++
 		if m.Noise == 0 {
 			m.Least++

@@ -147,7 +147,7 @@ func TestHostHoldsTheVIPUntilItWasLastHeard(t *testing.T) {
 		zero := time.Now()
 		ctx, cancel := context.WithTimeout(t.Context(), 15100*ms)
 		defer cancel()
-		l := newLane()
+		l := newHolderLog()
 		m := &Member{Name: "master-1", Host: silent{}}
 		watchVIP(ctx, m, netip.MustParseAddr("10.0.0.100"), zero, time.Minute, l, func(heard time.Duration, _ error) {
 			(&runner{strikes: []*strike{{Hit: Hit{m, powerOff()}}}, owners: l}).watchLost(m, heard, nil)

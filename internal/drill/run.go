@@ -46,8 +46,8 @@ type runner struct {
 	ledger  *ledger
 	demo    *workload
 	kept    []*http.Client // hold a connection each until the run ends
-	owners  *lane
-	leaders *lane
+	owners  *holderLog
+	leaders *holderLog
 
 	watching context.Context // of the watches; ends with the traffic
 	timeline
@@ -81,7 +81,7 @@ func newRunner(c *Cluster, opt *Options, obs Observer, sc Scenario) (*runner, er
 		return nil, err
 	}
 	own := *opt // each run has an interval of its own
-	r := &runner{c: c, opt: &own, obs: obs, sc: sc, id: id, timeline: newTimeline(), owners: newLane(), leaders: newLane(), ledger: newLedger(id)}
+	r := &runner{c: c, opt: &own, obs: obs, sc: sc, id: id, timeline: newTimeline(), owners: newHolderLog(), leaders: newHolderLog(), ledger: newLedger(id)}
 	if opt.Hold > 0 {
 		r.sc.Hold = opt.Hold
 	}

@@ -50,7 +50,7 @@ func (h *hostClock) saw(host, arrived time.Time) {
 
 // watchVIP keeps a watch on m until ctx ends; a lost session is begun again. lost is
 // told each time, with when the host was last heard.
-func watchVIP(ctx context.Context, m *Member, vip netip.Addr, zero time.Time, bound time.Duration, l *lane, lost func(heard time.Duration, err error)) {
+func watchVIP(ctx context.Context, m *Member, vip netip.Addr, zero time.Time, bound time.Duration, l *holderLog, lost func(heard time.Duration, err error)) {
 	heard := time.Since(zero)
 	for ctx.Err() == nil {
 		var mu sync.Mutex
@@ -89,7 +89,7 @@ func watchLine(line string, arrived time.Time, vip netip.Addr, clock *hostClock,
 		}
 		clock.saw(at, arrived)
 		// The time was taken before the look: an event that overtook this line
-		// is later, and the lane drops what is older than what it knows.
+		// is later, and the log drops what is older than what it knows.
 		set(at.Add(clock.delta), f[2] == "1")
 	case len(f) > 3 && strings.HasPrefix(f[0], "["):
 		at, err := time.Parse("2006-01-02T15:04:05.999999", strings.Trim(f[0], "[]"))
@@ -125,7 +125,7 @@ func unixTime(s string) (time.Time, bool) {
 
 // watchLeader asks every master's member whether it leads until ctx ends. One
 // that does not answer does not lead as far as anybody can tell.
-func watchLeader(ctx context.Context, c *Cluster, zero time.Time, l *lane) {
+func watchLeader(ctx context.Context, c *Cluster, zero time.Time, l *holderLog) {
 	var wg sync.WaitGroup
 	for _, m := range c.Masters() {
 		wg.Go(func() {

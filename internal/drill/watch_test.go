@@ -90,7 +90,7 @@ func TestMasterThatIsNotSeen(t *testing.T) {
 
 func TestStateThatIsOlderThanAnEventIsDropped(t *testing.T) {
 	t.Parallel()
-	l := newLane()
+	l := newHolderLog()
 	l.set("a", 100, true)
 	l.set("a", 90, false) // looked before the event, arrived after it
 	if got := l.holders(); len(got) != 1 {
@@ -109,7 +109,7 @@ func TestWatchScriptTellsAnAddressComingAndGoing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, zero, clock := newLane(), time.Now(), &hostClock{known: true}
+	l, zero, clock := newHolderLog(), time.Now(), &hostClock{known: true}
 	for line := range strings.Lines(string(out)) {
 		watchLine(strings.TrimSpace(line), time.Now(), netip.MustParseAddr("10.9.9.9"), clock, func(at time.Time, holds bool) {
 			l.set("here", at.Sub(zero)+time.Hour, holds)

@@ -100,7 +100,7 @@ func (s *session) leave(ctx context.Context, h *inventory.Host, operation string
 // does not answer unless the operator says that it is dead and no other host hears it.
 func (s *session) mayLeave(ctx context.Context, h *inventory.Host, rest *inventory.Inventory, o RemoveOptions) error {
 	if s.hosts[h.Name] == nil {
-		if err := s.silent(ctx, h, rest); err != nil {
+		if err := s.seemsDeadTwice(ctx, h, rest); err != nil {
 			return remote.Hint(err, "it is not dead: switch it off, or mend the way to it")
 		}
 		if !o.Dead {

@@ -379,7 +379,7 @@ func (rp *replacement) dead(ctx context.Context, s *session) error {
 			return exitcode.With(exitcode.Unsafe, remote.Hint(fmt.Errorf("%s answers again: it is not dead", rp.old.Name), "hactl replace takes it out as a host that lives, when it is run again"))
 		}
 	}
-	err := s.heard(ctx, rp.old, rp.rest)
+	err := s.seemsDead(ctx, rp.old, rp.rest)
 	if exitcode.Of(err) != exitcode.Unsafe {
 		return err
 	}

@@ -55,14 +55,21 @@ func (o ResetOptions) chosen(s *session) (out []*inventory.Host) {
 
 // reach is an error unless every host to reset is connected. Others may be missing.
 func (o ResetOptions) reach(s *session) error {
-	var errs []error
+	names, errs := s.missing(slices.Concat(o.Skip, o.others(s)))
+	if len(names) == 0 {
+		return nil
+	}
+	return remote.Hint(errors.Join(errs...), "%s", without("reset", "skip", slices.Concat(o.Skip, names)))
+}
+
+// others are the hosts that are not to be reset.
+func (o ResetOptions) others(s *session) (names []string) {
 	for i := range s.inv.Hosts {
-		name := s.inv.Hosts[i].Name
-		if err := s.down[name]; err != nil && (o.All || slices.Contains(o.Hosts, name)) && !slices.Contains(o.Skip, name) {
-			errs = append(errs, fmt.Errorf("%s: %w", name, err))
+		if name := s.inv.Hosts[i].Name; !o.All && !slices.Contains(o.Hosts, name) {
+			names = append(names, name)
 		}
 	}
-	return remote.Hint(errors.Join(errs...), "bring the host back, or leave it as it is: hactl reset --skip HOST")
+	return names
 }
 
 // plan reads the records and lists what is taken back.

@@ -91,9 +91,14 @@ func (op operation) run(ctx context.Context, r Request, o Options) (*Result, err
 	defer s.close()
 	s.steady = op.steady
 	if op.reach == nil {
-		op.reach = func(s *session) error { return s.everyHost(op.verb, o.Skip) }
+		op.reach = func(s *session) error {
+			if op.anyQuorum {
+				return s.everyHostOrDead(op.verb, o.Skip)
+			}
+			return s.everyHost(op.verb, o.Skip)
+		}
 	}
-	if err := op.reach(s); err != nil && (!op.anyQuorum || !s.named(o.Skip)) {
+	if err := op.reach(s); err != nil {
 		return res, err
 	}
 	s.leftOut = slices.DeleteFunc(slices.Clone(o.Skip), func(name string) bool { return s.hosts[name] != nil })

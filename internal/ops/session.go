@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -136,18 +137,28 @@ func (s *session) close() {
 	}
 }
 
+// missing are the hosts that could not be connected and are not in skip, and why.
+func (s *session) missing(skip []string) (names []string, errs []error) {
+	for i := range s.inv.Hosts {
+		name := s.inv.Hosts[i].Name
+		if err := s.down[name]; err != nil && !slices.Contains(skip, name) {
+			names, errs = append(names, name), append(errs, fmt.Errorf("%s: %w", name, err))
+		}
+	}
+	return names, errs
+}
+
+// without proposes to leave hosts out by a flag of the verb.
+func without(verb, flag string, names []string) string {
+	return fmt.Sprintf("bring %s back, or go on without: hactl %s --%s %s", strings.Join(names, " and "), verb, flag, strings.Join(names, ","))
+}
+
 // everyHost is an error unless all hosts are connected. Hosts named in skip may
 // be missing, as long as the masters that are left have a quorum of all that
 // the inventory plans; skipping is proposed only where that is so, and where the verb
 // has --skip.
 func (s *session) everyHost(verb string, skip []string) error {
-	var errs []error
-	for i := range s.inv.Hosts {
-		name := s.inv.Hosts[i].Name
-		if err := s.down[name]; err != nil && !slices.Contains(skip, name) {
-			errs = append(errs, fmt.Errorf("%s: %w", name, err))
-		}
-	}
+	names, errs := s.missing(skip)
 	masters, left := s.inv.Masters(), 0
 	for _, m := range masters {
 		if s.hosts[m.Name] != nil {
@@ -158,20 +169,24 @@ func (s *session) everyHost(verb string, skip []string) error {
 	if !quorum && len(errs) == 0 {
 		errs = append(errs, exitcode.With(exitcode.Unsafe, fmt.Errorf("%d of %d masters are no quorum; bring more of them back first", left, len(masters))))
 	}
-	if quorum && len(skip) == 0 && verb != "" {
-		return remote.Hint(errors.Join(errs...), "bring the host back, or go on without it: hactl %s --skip HOST", verb)
+	if quorum && len(skip) == 0 && len(names) > 0 && verb != "" {
+		return remote.Hint(errors.Join(errs...), "%s", without(verb, "skip", names))
 	}
 	return errors.Join(errs...)
 }
 
-// named reports whether every host that is missing is in skip, and a master is there.
-func (s *session) named(skip []string) bool {
-	for name, err := range s.down {
-		if err != nil && !slices.Contains(skip, name) {
-			return false
-		}
+// everyHostOrDead is an error unless all hosts are connected or named as dead, and one
+// master is connected. It is for a verb that brings a quorum back.
+func (s *session) everyHostOrDead(verb string, dead []string) error {
+	names, errs := s.missing(dead)
+	there := slices.ContainsFunc(s.inv.Masters(), func(m *inventory.Host) bool { return s.hosts[m.Name] != nil })
+	switch {
+	case !there:
+		return errors.Join(append(errs, exitcode.With(exitcode.Unknown, errors.New("no master answers")))...)
+	case len(names) > 0:
+		return remote.Hint(errors.Join(errs...), "%s", without(verb, "dead", append(slices.Clone(dead), names...)))
 	}
-	return slices.ContainsFunc(s.inv.Masters(), func(m *inventory.Host) bool { return s.hosts[m.Name] != nil })
+	return nil
 }
 
 // ask collects what every plan is made from, all at once: the hosts' facts, and

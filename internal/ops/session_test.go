@@ -3,6 +3,7 @@ package ops
 import (
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 
 	"hactl/internal/exitcode"
@@ -38,8 +39,39 @@ func TestSkippingIsProposedOnlyWithAQuorum(t *testing.T) {
 			}
 		}
 		err := s.everyHost("up", c.skip)
-		if got := remote.HintOf(err) != ""; exitcode.Of(err) != c.code || got != c.proposed {
-			t.Errorf("%s: code %d, want %d; skipping is proposed: %v, want %v", name, exitcode.Of(err), c.code, got, c.proposed)
+		hint := remote.HintOf(err)
+		if got := strings.HasSuffix(hint, "hactl up --skip "+strings.Join(c.down, ",")); exitcode.Of(err) != c.code || got != c.proposed || (hint != "") != c.proposed {
+			t.Errorf("%s: code %d, want %d; hint %q, skipping has to be proposed: %v", name, exitcode.Of(err), c.code, hint, c.proposed)
+		}
+	}
+}
+
+// A verb that brings a quorum back goes on without any host that is named as dead, and
+// its hint has the flag that it knows.
+func TestHostsThatAreDeadAreNamed(t *testing.T) {
+	inv := inventorytest.ThreeWithWorkers(t, 1)
+	for name, c := range map[string]struct {
+		down, dead []string
+		code       int
+		hint       string
+	}{
+		"all there":          {code: exitcode.OK},
+		"one is gone":        {down: []string{"master-2"}, code: exitcode.Unknown, hint: "hactl restore --dead master-2"},
+		"another one is too": {down: []string{"master-2", "worker-1"}, dead: []string{"worker-1"}, code: exitcode.Unknown, hint: "hactl restore --dead worker-1,master-2"},
+		"two are named":      {down: []string{"master-2", "master-3"}, dead: []string{"master-2", "master-3"}, code: exitcode.OK},
+		"all masters":        {down: []string{"master-1", "master-2", "master-3"}, dead: []string{"master-1", "master-2", "master-3"}, code: exitcode.Unknown},
+	} {
+		s := &session{inv: inv, hosts: plan.Hosts{}, down: map[string]error{}}
+		for _, h := range inv.Hosts {
+			if slices.Contains(c.down, h.Name) {
+				s.down[h.Name] = &remote.UnreachableError{Host: h.Name, Op: "dial", Err: errors.New("no key")}
+			} else {
+				s.hosts[h.Name] = lockless{name: h.Name}
+			}
+		}
+		err := s.everyHostOrDead("restore", c.dead)
+		if hint := remote.HintOf(err); exitcode.Of(err) != c.code || !strings.HasSuffix(hint, c.hint) || (hint == "") != (c.hint == "") {
+			t.Errorf("%s: code %d, want %d; hint %q, want %q", name, exitcode.Of(err), c.code, hint, c.hint)
 		}
 	}
 }

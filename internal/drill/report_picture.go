@@ -35,13 +35,13 @@ type picture struct {
 type pictureRow struct {
 	Y, Mid float64
 	Label  string
-	Value  string // right of the lane
+	Value  string // right of the row
 	Bad    bool
 	Title  string
 	Boxes  []box
 }
 
-// box is a part of a lane; Class is its meaning.
+// box is a part of a row; Class is its meaning.
 type box struct {
 	X, W  float64
 	Class string

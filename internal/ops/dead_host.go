@@ -18,23 +18,27 @@ import (
 // a second time.
 const askAgain = 5 * time.Second
 
-// silent asks twice, some seconds apart, whether other hosts reach the host.
-func (s *session) silent(ctx context.Context, h *inventory.Host, rest *inventory.Inventory) error {
-	for round := range 2 {
-		if round > 0 {
-			time.Sleep(cmp.Or(s.pace, askAgain))
-		}
-		if err := s.heard(ctx, h, rest); err != nil {
-			return err
-		}
+// reachTimeout bounds one connection from another host to it. The network tells after three
+// seconds that no host has an address, and a host that is only busy takes a connection later.
+const reachTimeout = 5 * time.Second
+
+// seemsDeadTwice is seemsDead, asked two times some seconds apart.
+func (s *session) seemsDeadTwice(ctx context.Context, h *inventory.Host, rest *inventory.Inventory) error {
+	if err := s.seemsDead(ctx, h, rest); err != nil {
+		return err
 	}
-	return nil
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(cmp.Or(s.pace, askAgain)):
+	}
+	return s.seemsDead(ctx, h, rest)
 }
 
-// heard asks the hosts of rest whether the host takes a connection. It is an error with
+// seemsDead asks the hosts of rest whether the host takes a connection. It is an error with
 // [exitcode.Unsafe] that names one that reaches it, an error with [exitcode.Unknown] if
 // none of them could be asked, or nil: a question that was lost is not silence.
-func (s *session) heard(ctx context.Context, h *inventory.Host, rest *inventory.Inventory) error {
+func (s *session) seemsDead(ctx context.Context, h *inventory.Host, rest *inventory.Inventory) error {
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	var heard error
@@ -69,7 +73,7 @@ func (s *session) heard(ctx context.Context, h *inventory.Host, rest *inventory.
 
 // reaches returns the address of h at which a connection from another host is taken, or "".
 func reaches(ctx context.Context, from remote.Host, h *inventory.Host) string {
-	ctx, cancel := wait.Within(ctx, "a connection to "+h.Name, 2*time.Second)
+	ctx, cancel := wait.Within(ctx, "a connection to "+h.Name, reachTimeout)
 	defer cancel()
 	var wg sync.WaitGroup
 	found := make(chan string, 4)

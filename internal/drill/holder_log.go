@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// lane records which hosts hold something (the VIP, etcd's leadership) when.
-type lane struct {
+// holderLog records which hosts hold something (the VIP, etcd's leadership) when.
+type holderLog struct {
 	mu    sync.Mutex
 	now   map[string]bool
 	spans map[string][]Span // closed ones; an open one ends at open
@@ -16,13 +16,13 @@ type lane struct {
 	heard map[string]bool          // hosts that were reported on
 }
 
-func newLane() *lane {
-	return &lane{now: map[string]bool{}, spans: map[string][]Span{}, since: map[string]time.Duration{}, last: map[string]time.Duration{}, heard: map[string]bool{}}
+func newHolderLog() *holderLog {
+	return &holderLog{now: map[string]bool{}, spans: map[string][]Span{}, since: map[string]time.Duration{}, last: map[string]time.Duration{}, heard: map[string]bool{}}
 }
 
 // set notes that from at on host holds it or does not. Reports that change
 // nothing, or that are older than what is known, are dropped.
-func (l *lane) set(host string, at time.Duration, holds bool) {
+func (l *holderLog) set(host string, at time.Duration, holds bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	at = max(at, 0)
@@ -40,14 +40,14 @@ func (l *lane) set(host string, at time.Duration, holds bool) {
 }
 
 // hears reports whether there was a report on the host.
-func (l *lane) hears(host string) bool {
+func (l *holderLog) hears(host string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.heard[host]
 }
 
 // until returns all spans by host, open ones ending at end.
-func (l *lane) until(end time.Duration) map[string][]Span {
+func (l *holderLog) until(end time.Duration) map[string][]Span {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	out := map[string][]Span{}
@@ -63,7 +63,7 @@ func (l *lane) until(end time.Duration) map[string][]Span {
 }
 
 // holders returns the hosts that hold it now, sorted.
-func (l *lane) holders() []string {
+func (l *holderLog) holders() []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var out []string
@@ -126,9 +126,9 @@ func moves(spans map[string][]Span, from, to time.Duration) []time.Duration {
 	return out
 }
 
-// left reports whether the host that took over last before from did not hold without a
-// break until to. One that was cut off holds all the time, unseen.
-func left(spans map[string][]Span, from, to time.Duration) bool {
+// lastHolderLost reports whether the host that took over last before from did not hold
+// without a break until to. A host that was cut off does not report, and counts as holding.
+func lastHolderLost(spans map[string][]Span, from, to time.Duration) bool {
 	var last Span
 	for _, ss := range spans {
 		for _, s := range ss {
