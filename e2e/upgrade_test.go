@@ -136,7 +136,7 @@ func TestUpgradeOfAPatch(t *testing.T) {
 }
 
 // TestUpgradeOfOneMasterAndWorkersInBatches upgrades a cluster whose API is down meanwhile,
-// and three workers of which two are changed side by side, in two runs.
+// and three workers, two at a time, in two runs.
 func TestUpgradeOfOneMasterAndWorkersInBatches(t *testing.T) {
 	inTurn(t)
 	newer := otherPatch(t, +1)
