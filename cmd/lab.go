@@ -67,7 +67,7 @@ func (a *app) labUpCommand(f *labFlags) *cobra.Command {
 	conf.OS = lab.Systems[0]
 	fl.IntVar(&conf.Masters, "masters", 3, "masters, 0 to 7")
 	fl.IntVar(&conf.Workers, "workers", 1, "workers, 0 to 50")
-	fl.Var(choice{&conf.OS, "system", lab.Systems}, "os", "system of the hosts: "+strings.Join(lab.Systems, ", ")+" (el9: an imitation of Enterprise Linux, always bare)")
+	fl.Var(choice{&conf.OS, "system", lab.Systems}, "os", "system of the hosts: "+strings.Join(lab.Systems, ", ")+" (el9 and ubuntu are imitations; el9 is always bare)")
 	fl.BoolVar(&conf.Bastion, "bastion", false, "one more host to jump through, and an inventory that does")
 	fl.BoolVar(&conf.IPv6, "ipv6", false, "inventories with the hosts' IPv6 addresses and an IPv6 VIP")
 	fl.BoolVar(&conf.Bare, "bare", false, "hosts without keepalived, runc, nftables and so on, with a local package repository that has them")

@@ -111,6 +111,7 @@ var extended = []string{
 	// Other hosts, logins, networks.
 	"TestDebMakesAHostTheOperatorsMachine",
 	"TestEnterpriseLinux",
+	"TestUbuntu",
 	"TestOneMasterByEveryLoginThenGrownToThree",
 	"TestKubeadmsCertificates",
 	"TestGoldenImageIsSentNothing",

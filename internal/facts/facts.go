@@ -65,11 +65,17 @@ type Facts struct {
 	Sysctls     map[string]Sysctl // by dotted name
 	SELinux     string            // "enforcing", "permissive" or "" when off
 	AppArmor    bool
-	TimeSync    string // what keeps the clock: "chronyd", "systemd-timesyncd"; "" when nothing seems to
-	Firewall    Firewall
-	Leftovers   []string          // files and folders of an earlier cluster, or of this one
-	EtcdCluster string            // token that the etcd member was established with
-	CAs         map[string]string // PEM of "kubernetes", "front-proxy", "etcd" where the host has them
+	// AppArmorParser says that apparmor_parser is there, which containerd needs to use
+	// AppArmor.
+	AppArmorParser bool
+	// AutomaticReboot is when unattended-upgrades reboots the host by itself: "now", a time
+	// such as "02:00", or "" when it does not.
+	AutomaticReboot string
+	TimeSync        string // what keeps the clock: "chronyd", "systemd-timesyncd"; "" when nothing seems to
+	Firewall        Firewall
+	Leftovers       []string          // files and folders of an earlier cluster, or of this one
+	EtcdCluster     string            // token that the etcd member was established with
+	CAs             map[string]string // PEM of "kubernetes", "front-proxy", "etcd" where the host has them
 }
 
 // Interface is a network interface with its addresses.

@@ -105,6 +105,8 @@ s sysctls
 
 s selinux; line /sys/fs/selinux/enforce
 s apparmor; line /sys/module/apparmor/parameters/enabled
+s apparmor-parser; command -v apparmor_parser
+s automatic-reboot; command -v unattended-upgrade >/dev/null && apt-config dump Unattended-Upgrade::Automatic-Reboot Unattended-Upgrade::Automatic-Reboot-Time | grep '^Unattended-Upgrade::Automatic-Reboot' | head -n 4
 s time-sync; [ -e /run/systemd/timesync/synchronized ] && echo systemd-timesyncd
 s firewall
 [ -d /run/systemd/system ] && systemctl is-active firewalld nftables | {
@@ -131,7 +133,7 @@ fi
 s leftovers
 for f in /etc/kubernetes/admin.conf /etc/kubernetes/kubelet.conf /etc/kubernetes/manifests/kube-apiserver.yaml \
 	/etc/kubernetes/manifests/etcd.yaml /etc/kubernetes/pki/ca.crt /var/lib/kubelet/config.yaml \
-	/etc/etcd/pki/ca.crt /etc/etcd/established /etc/rancher /var/lib/rancher /var/lib/k0s /var/snap/microk8s; do
+	/etc/etcd/pki/ca.crt /etc/etcd/established /etc/rancher /var/lib/rancher /var/lib/k0s /var/snap/microk8s /var/snap/k8s; do
 	[ -e "$f" ] && echo "$f"
 done
 set -f; IFS='

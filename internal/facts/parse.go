@@ -186,6 +186,25 @@ func (a *answer) instant(field string) time.Time {
 	return time.Unix(0, a.number(field, a.text(field), 0, 1<<62))
 }
 
+// automaticReboot reads lines of apt-config dump.
+func automaticReboot(lines []string) string {
+	on, at := false, "now"
+	for _, l := range lines {
+		key, value, _ := strings.Cut(strings.TrimSuffix(l, ";"), " ")
+		value = strings.Trim(value, `"`)
+		switch key {
+		case "Unattended-Upgrade::Automatic-Reboot":
+			on = slices.Contains([]string{"true", "1", "yes", "on"}, strings.ToLower(value))
+		case "Unattended-Upgrade::Automatic-Reboot-Time":
+			at = value
+		}
+	}
+	if !on {
+		return ""
+	}
+	return at
+}
+
 func (a *answer) security(f *Facts) {
 	switch a.text("selinux") {
 	case "1":
@@ -194,6 +213,8 @@ func (a *answer) security(f *Facts) {
 		f.SELinux = "permissive"
 	}
 	f.AppArmor = a.text("apparmor") == "Y"
+	f.AppArmorParser = a.text("apparmor-parser") != ""
+	f.AutomaticReboot = automaticReboot(a.lines("automatic-reboot"))
 	for _, l := range a.lines("processes") {
 		f.Processes = append(f.Processes, a.value("processes", l))
 	}

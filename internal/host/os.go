@@ -15,7 +15,7 @@ import (
 // OS returns the steps that set up the operating system, in order.
 func (h Host) OS() []plan.Step {
 	steps := []plan.Step{
-		h.hostname(), h.cloudInit(), h.packages(),
+		h.hostname(), h.cloudInit(), h.needrestart(), h.packages(),
 		plan.File{ID: h.id("modules-file"), Host: h.Host.Name, Path: "/etc/modules-load.d/hactl.conf", Content: []byte("overlay\nbr_netfilter\n")}.Step(),
 		h.modules(),
 		plan.File{ID: h.id("sysctl-file"), Host: h.Host.Name, Path: "/etc/sysctl.d/90-hactl.conf", Content: []byte(h.sysctlFile())}.Step(),
@@ -142,12 +142,13 @@ m=; for p in ` + want + `; do case $all in *" $p=installed "*) ;; *) m="$m $p";;
 		// Services are configured before they are started: the packages must
 		// not start them with their own defaults. Who has one of the locks, such as a
 		// host's first upgrade of itself, is waited for. apt does so by itself for
-		// dpkg's lock alone, not for those of its lists and archives.
-		`export DEBIAN_FRONTEND=noninteractive LC_ALL=C
+		// dpkg's lock alone, not for those of its lists and archives. apt says whose process
+		// has it. needrestart, which Ubuntu runs after every apt, would restart services.
+		`export DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 LC_ALL=C
 end=$(($(date +%s) + ` + wait.Times(480) + `))
 patiently() {
 until e=$("$@" 2>&1); do
-case $e in *locked*|*"Could not get lock"*|*"Unable to lock"*) [ "$(date +%s)" -ge $end ] || { echo "waiting: $e"; sleep 1; continue; };; esac
+case $e in *locked*|*"Could not get lock"*|*"Unable to lock"*) [ "$(date +%s)" -ge $end ] || { echo "waiting: $e"; sleep 1; continue; }; echo "apt got no lock within ` + wait.Times(480) + ` s" >&2;; esac
 printf '%s\n' "$e" >&2; return 1
 done
 printf '%s\n' "$e"

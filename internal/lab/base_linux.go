@@ -41,8 +41,11 @@ var clusterPackages = []string{
 
 func basePackages(system string, bare bool) []string {
 	out := slices.Clone(barePackages)
-	if system == EL9 {
+	switch system {
+	case EL9:
 		out = append(out, el9Packages...)
+	case Ubuntu:
+		out = append(out, ubuntuPackages...)
 	}
 	if !bare {
 		out = append(out, clusterPackages...)
@@ -52,7 +55,7 @@ func basePackages(system string, bare bool) []string {
 
 // suite is the Debian release that a base is made from.
 func suite(system string) string {
-	if system == EL9 {
+	if system == EL9 || system == Ubuntu {
 		return "bookworm"
 	}
 	return system
@@ -61,8 +64,11 @@ func suite(system string) string {
 // baseID names a base by everything that went into it.
 func baseID(system string, bare bool) string {
 	parts := []string{system, runtime.GOARCH, baseRecipe, strings.Join(basePackages(system, bare), ",")}
-	if system == EL9 {
+	switch system {
+	case EL9:
 		parts = append(parts, el9Script)
+	case Ubuntu:
+		parts = append(parts, ubuntuScript)
 	}
 	sum := sha256.Sum256([]byte(strings.Join(parts, "|")))
 	kind := "full"
@@ -125,6 +131,11 @@ func buildBase(ctx context.Context, tmp, cache, system string, bare bool, report
 	}
 	if err := customize(ctx, root); err != nil {
 		return err
+	}
+	if system == Ubuntu {
+		if err := dressAsUbuntu(ctx, root); err != nil {
+			return err
+		}
 	}
 	if !bare {
 		return nil

@@ -86,7 +86,8 @@ func (l *Lab) hostFiles(ctx context.Context, h hostState, pair *keyPair) ([]host
 	}
 	files = append(files, hostFile{path: "etc/shadow", content: shadow, mode: 0o640, like: "etc/shadow"})
 	if l.state.Bare && l.state.os() != EL9 {
-		files = append(files, hostFile{path: "etc/apt/sources.list", content: []byte("deb [trusted=yes] file:" + repoPath + " ./\n"), mode: 0o644})
+		path, content := aptSource(l.state.os())
+		files = append(files, hostFile{path: path, content: []byte(content), mode: 0o644})
 	}
 	return files, nil
 }

@@ -48,8 +48,11 @@ func (l *Lab) writeInventories(bastionKey string) error {
 
 // system is what a person calls the system of the hosts.
 func (l *Lab) system() string {
-	if l.OS() == EL9 {
+	switch l.OS() {
+	case EL9:
 		return "an imitation of Enterprise Linux 9"
+	case Ubuntu:
+		return "an imitation of Ubuntu"
 	}
 	return "Debian " + l.OS()
 }

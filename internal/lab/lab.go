@@ -46,8 +46,13 @@ type Config struct {
 // the marks of an EL, without apt, dpkg and perl.
 const EL9 = "el9"
 
-// Systems are those that hosts can have: Debian releases by code name, and [EL9].
-var Systems = []string{"bookworm", "trixie", EL9}
+// Ubuntu is an imitation of an Ubuntu server: a Debian root with what Ubuntu adds, as far
+// as Debian's archive has it (netplan, needrestart, unattended-upgrades, AppArmor's tools,
+// sources in the format deb822).
+const Ubuntu = "ubuntu"
+
+// Systems are those that hosts can have: Debian releases by code name, [EL9] and [Ubuntu].
+var Systems = []string{"bookworm", "trixie", EL9, Ubuntu}
 
 // Watcher is the command that runs [Watch], with the folder of the lab and the name of a
 // host as its last arguments. Empty: this executable with "lab watch".

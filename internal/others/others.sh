@@ -65,6 +65,7 @@ for d in "$R"/proc/[0-9]*; do
 	case $c in
 	dockerd) say engine docker "$at" ;;
 	crio) say engine cri-o "$at" ;;
+	kubelite) say engine microk8s "$at" ;; # a snap: containerd and Kubernetes in one
 	keepalived | kubelet | etcd | kube-apiserver | kube-controller | kube-scheduler | kube-proxy)
 		tr '\0' '\n' <"$d/environ" | grep -q '^HACTL_CONFIG=' && continue
 		[ -n "$node" ] && grep -q kubepods "$d/cgroup" && continue

@@ -23,6 +23,7 @@ var All = []Check{
 	{"kernel-modules", "the kernel has the modules of containers and pod networks", Error, "install the kernel's extra modules package, or another kernel", kernelModules},
 	{"sysctls", "kernel parameters have, or can be given, the needed values", Error, "set it in /etc/sysctl.d and reboot, or, if this host is a container, set it on the machine that runs it", sysctls},
 	{"cgroup", "the kubelet's controllers are in cgroup v2", Warning, "boot with systemd.unified_cgroup_hierarchy=1; Kubernetes is dropping cgroup v1", cgroup},
+	{"apparmor", "containerd can use the kernel's AppArmor", Warning, "apt-get install apparmor, then restart containerd", appArmor},
 	{"selinux", "SELinux lets containers run", Warning, "install container-selinux, or setenforce 0 until it is", selinux},
 
 	// Is each host itself, and no other?
@@ -30,6 +31,9 @@ var All = []Check{
 	{"machine-id", "machine ids are unique", Error, "on a cloned host: rm /etc/machine-id; systemd-machine-id-setup; reboot", machineID},
 	{"product-uuid", "product UUIDs are unique", Warning, "give the cloned virtual machine a UUID of its own in the hypervisor", productUUID},
 	{"mac-address", "MAC addresses are unique", Error, "give the cloned virtual machine a MAC address of its own in the hypervisor", macAddress},
+
+	// What does the host do by itself?
+	{"automatic-reboot", "no host reboots by itself", Warning, "set Unattended-Upgrade::Automatic-Reboot to \"false\" and reboot with hactl reboot --if-required", automaticReboot},
 
 	// Time.
 	{"clock-skew", "clocks agree within half a second", Warning, "start chrony or systemd-timesyncd on every host", clockSkew},

@@ -90,6 +90,8 @@ var broken = []struct {
 		c.Facts["master-1"].Sysctls["fs.inotify.max_user_instances"] = facts.Sysctl{Value: "64"}
 	}, Warning, "master-1", "64"},
 	{"cgroup", "v1", func(c *Cluster) { c.Facts["master-1"].CgroupV2 = false }, Warning, "master-1", "v1"},
+	{"apparmor", "no parser", func(c *Cluster) { c.Facts["master-1"].AppArmor = true }, Warning, "master-1", "apparmor_parser"},
+	{"automatic-reboot", "at night", func(c *Cluster) { c.Facts["master-2"].AutomaticReboot = "02:00" }, Warning, "master-2", "02:00"},
 	{"selinux", "enforcing", func(c *Cluster) { c.Facts["master-1"].SELinux = "enforcing" }, Warning, "master-1", "enforcing"},
 	{"hostname", "addresses mixed up", func(c *Cluster) { c.Facts["master-1"].Hostname = "master-2.example.com" }, Error, "master-1", "master-2"},
 	{"machine-id", "a clone", func(c *Cluster) { c.Facts["master-3"].MachineID = c.Facts["master-1"].MachineID }, Error, "master-3", "master-1"},

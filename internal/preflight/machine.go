@@ -344,6 +344,28 @@ func cgroup(_ context.Context, c *Cluster) []Finding {
 	})
 }
 
+// appArmor: without apparmor_parser containerd takes AppArmor for absent. Pods run without
+// a profile then, and those that name one do not start.
+func appArmor(_ context.Context, c *Cluster) []Finding {
+	return c.each(func(h host) []Finding {
+		if h.Facts.AppArmor && !h.Facts.AppArmorParser {
+			return one(says("the kernel has AppArmor and apparmor_parser is missing: pods run without a profile, and those that name one do not start"))
+		}
+		return nil
+	})
+}
+
+// automaticReboot: hosts with the same settings reboot in the same minute, masters
+// included.
+func automaticReboot(_ context.Context, c *Cluster) []Finding {
+	return c.each(func(h host) []Finding {
+		if at := h.Facts.AutomaticReboot; at != "" {
+			return one(says("unattended-upgrades reboots it by itself (%s): hosts with the same settings go down in the same minute", at))
+		}
+		return nil
+	})
+}
+
 func selinux(_ context.Context, c *Cluster) []Finding {
 	return c.each(func(h host) []Finding {
 		if h.Facts.SELinux == "enforcing" {
