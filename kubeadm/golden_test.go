@@ -438,3 +438,19 @@ func TestAuthenticationThatLocksTheClusterOutIsRefused(t *testing.T) {
 		}
 	}
 }
+
+func TestKubeadmWaitsLongerForSlowHosts(t *testing.T) {
+	inv := inventorytest.ThreeWithWorkers(t, 1)
+	c := clusterOf(t, inv, true)
+	for slow, want := range map[int]string{1: "", 4: "timeouts:\n  discovery: 20m0s\n  kubeletHealthCheck: 16m0s\n  kubernetesAPICall: 4m0s\n  tlsBootstrap: 20m0s\n"} {
+		c.Inv.SlowHosts = slow
+		b, err := c.joinConfig(inv.Workers()[0], "abcdef.0123456789abcdef")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, got, _ := strings.Cut(string(b), "timeouts:")
+		if got != strings.TrimPrefix(want, "timeouts:") {
+			t.Errorf("with factor %d: %q", slow, got)
+		}
+	}
+}

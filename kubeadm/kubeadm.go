@@ -17,6 +17,7 @@ import (
 	"hactl/internal/facts"
 	"hactl/internal/network"
 	"hactl/internal/plan"
+	"hactl/internal/wait"
 	"hactl/inventory"
 	"hactl/pki"
 	"hactl/templates"
@@ -286,5 +287,20 @@ func (c Cluster) joinConfig(h *inventory.Host, token string) ([]byte, error) {
 	return templates.Render("kubeadm-join.yaml.tmpl", map[string]any{
 		"Endpoint": Endpoint(c.Inv), "Token": token, "CAHash": c.PKI.KubernetesCA.Hash(), "Name": h.Name,
 		"Address": h.PrivateAddress.String(), "Taints": c.Taints(h), "Labels": labels(h), "IgnorePreflight": c.ignorePreflight(),
+		"Waits": joinWaits(c.Inv.SlowHosts),
 	})
+}
+
+// joinWaits are the bounds of kubeadm join with their defaults, stretched; none where the
+// hosts are not slow. (Those of kubeadm init are in what the static pods are made from:
+// another factor would restart every apiserver.)
+func joinWaits(slow int) map[string]time.Duration {
+	if slow <= wait.Usual {
+		return nil
+	}
+	out := map[string]time.Duration{"discovery": 5 * time.Minute, "kubeletHealthCheck": 4 * time.Minute, "kubernetesAPICall": time.Minute, "tlsBootstrap": 5 * time.Minute}
+	for name := range out {
+		out[name] *= time.Duration(slow)
+	}
+	return out
 }
