@@ -9,6 +9,7 @@ import (
 
 	"hactl/internal/plan"
 	"hactl/internal/remote"
+	"hactl/internal/sys"
 	"hactl/inventory"
 )
 
@@ -77,24 +78,22 @@ func observe(ctx context.Context, inv *inventory.Inventory, h remote.Host) (Disk
 const hasLog = `has_log() { l=$(ls -A -- "$1/member/wal" 2>&1) && case "$l
 " in *'.wal
 '*) return 0;; *) return 1;; esac
-case $l in *'No such file'*|*'Not a directory'*) return 1;; esac; echo "$l" >&2; exit 1; }
+says_absent "$l" || exit 1; return 1; }
 `
 
 // observeScript prints what is there and fails on anything that it could not
 // look at: a disk that cannot be read must not pass for one without a member,
 // or hactl would bootstrap over it.
 func observeScript(dataDir string) string {
-	return `LC_ALL=C; export LC_ALL
+	return sys.With(`LC_ALL=C; export LC_ALL
 d=` + remote.Quote(dataDir) + `
-` + hasLog + `there() { s=$(stat -Lc %F -- "$1" 2>&1) && return 0
-case $s in *'No such file'*|*'Not a directory'*) return 1;; esac; echo "$s" >&2; exit 1; }
-inode() { stat -Lc %d:%i -- "$1/member" 2>/dev/null; }
+` + hasLog + `inode() { stat -Lc %d:%i -- "$1/member" 2>/dev/null; }
 ! has_log "$d" || echo data
-o=; ! there ` + unitFile + ` || o=$(sed -n 's/^[[:space:]]*--data-dir=\([^[:space:]]*\).*/\1/p' ` + unitFile + `) || exit 1
+o=; ! is_there ` + unitFile + ` || o=$(sed -n 's/^[[:space:]]*--data-dir=\([^[:space:]]*\).*/\1/p' ` + unitFile + `) || exit 1
 [ -z "$o" ] || [ "$o" = "$d" ] || ! has_log "$o" || [ "$(inode "$o")" = "$(inode "$d")" ] || echo "elsewhere $o"
-! there ` + bootstrapFile + ` || sed -n 's/^ETCD_INITIAL_CLUSTER=/initial /p' ` + bootstrapFile + ` || exit 1
-! there ` + establishedFile + ` || sed -n 's/^/established /p' ` + establishedFile + ` || exit 1
-echo end`
+! is_there ` + bootstrapFile + ` || sed -n 's/^ETCD_INITIAL_CLUSTER=/initial /p' ` + bootstrapFile + ` || exit 1
+! is_there ` + establishedFile + ` || sed -n 's/^/established /p' ` + establishedFile + ` || exit 1
+echo end`)
 }
 
 func parseDisk(out string) (Disk, error) {

@@ -12,6 +12,7 @@ import (
 
 	"hactl/internal/plan"
 	"hactl/internal/remote"
+	"hactl/internal/sys"
 	"hactl/inventory/inventorytest"
 )
 
@@ -56,7 +57,7 @@ func joiningIn(t *testing.T, dataDir string) (string, error) {
 	t.Helper()
 	p := &Plan{Inv: masters(t, 1)}
 	p.Inv.Etcd.DataDir = dataDir
-	out, err := exec.CommandContext(t.Context(), "sh", "-c", "LC_ALL=C; export LC_ALL\n"+p.joining().Script).Output()
+	out, err := exec.CommandContext(t.Context(), "sh", "-c", "LC_ALL=C; export LC_ALL\n"+sys.With(p.joining().Script)).Output()
 	return strings.TrimSpace(string(out)), err
 }
 

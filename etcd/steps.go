@@ -258,7 +258,7 @@ func (p *Plan) dataDir(m *inventory.Host) plan.Step {
 	d := remote.Quote(p.Inv.Etcd.DataDir)
 	return plan.Script{
 		ID: id(m, "data-dir"), Host: m.Name, Title: "data directory", Lane: Lane, Op: plan.Create,
-		Look: `s=$(stat -Lc '%a %U' ` + d + ` 2>&1) || { case $s in *'No such file'*) echo absent; exit 0;; esac; exit 1; }
+		Look: `s=$(stat -Lc '%a %U' ` + d + ` 2>&1) || { says_absent "$s" && echo absent; exit; }
 [ "$s" = '700 etcd' ] && echo ok || echo "is $s"`,
 		// A data directory that is a mount point or was made by hand keeps its
 		// content; only its owner and mode are set.

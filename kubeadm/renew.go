@@ -12,6 +12,7 @@ import (
 
 	"hactl/internal/plan"
 	"hactl/internal/remote"
+	"hactl/internal/sys"
 	"hactl/internal/wait"
 	"hactl/inventory"
 	"hactl/pki"
@@ -53,7 +54,7 @@ var kubeconfigs = map[string]struct {
 
 // staleLook prints the components whose process was started with another kubeconfig
 // than the one that is there: the pod has the file as it was mounted.
-const staleLook = pidsOf + `for n in controller-manager:kube-controller scheduler:kube-scheduler; do
+const staleLook = `for n in controller-manager:kube-controller scheduler:kube-scheduler; do
 f=` + kubeDir + `/${n%%:*}.conf
 for p in $(pids_of "${n#*:}"); do [ ! -e "/proc/$p/root$f" ] || cmp -s "/proc/$p/root$f" "$f" || echo "stale ${n#*:}"; done
 done
@@ -66,7 +67,7 @@ const remade = "remade"
 // restartStale has the kubelet start again what staleLook names. Only a kubeconfig
 // with the pair inside, as kubeadm makes it, takes a restart.
 const restartStale = `set -e
-` + pidsOf + `again() {
+again() {
   old=$(pids_of "$1"); [ -n "$old" ] || return 0
   echo "waiting up to $((120*` + wait.Shell + `))s for the kubelet to start $1 again"
   for p in $old; do kill "$p" || :; done
@@ -95,7 +96,7 @@ func (c Cluster) Renewal(h *inventory.Host, also func(Group) bool) plan.Step {
 	}
 	return plan.Step{
 		ID: id(h, "certificates"), Host: h.Name, Title: "certificates of kubeadm",
-		Look: []plan.Look{{Key: key, Script: pidsOf + `[ -e ` + markerFile + ` ] || { [ -z "$(pids_of kube-controller)$(pids_of kube-scheduler)" ] || echo ` + remade + `; exit 0; }
+		Look: []plan.Look{{Key: key, Script: `[ -e ` + markerFile + ` ] || { [ -z "$(pids_of kube-controller)$(pids_of kube-scheduler)" ] || echo ` + remade + `; exit 0; }
 [ ! -e ` + renewingFile + ` ] || { echo renewing; exit 0; }
 ` + staleLook + readCertificates(renewable...)}},
 		Check: func(_ context.Context, env plan.Env) (*plan.Change, error) {
@@ -234,7 +235,7 @@ func (r *renewal) apply(ctx context.Context, env plan.Env) error {
 		}
 	}
 	r.done = true
-	_, err = env.Host.Run(ctx, remote.Cmd{Script: restartStale, Title: "restart what has an earlier kubeconfig", Timeout: 8 * time.Minute, Output: func(line string) { env.Say("%s", line) }})
+	_, err = env.Host.Run(ctx, remote.Cmd{Script: sys.With(restartStale), Title: "restart what has an earlier kubeconfig", Timeout: 8 * time.Minute, Output: func(line string) { env.Say("%s", line) }})
 	return err
 }
 

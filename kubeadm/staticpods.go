@@ -27,16 +27,11 @@ func record(madeFrom string) string {
 		kubeDir + `/manifests/kube-scheduler.yaml; } >` + markerFile + `.new && sync ` + markerFile + `.new && mv ` + markerFile + `.new ` + markerFile + ` && rm -rf ` + keptDir
 }
 
-// pidsOf is a shell function that prints the processes of a name, and the
-// kernel keeps 15 characters.
-const pidsOf = `pids_of() { for p in /proc/[0-9]*; do read -r c <"$p/comm" && [ "$c" = "$1" ] && echo "${p#/proc/}"; done 2>/dev/null || :; }
-`
-
 // rewrite has kubeadm write the apiserver's certificate anew (kubeadm keeps an
 // old one whatever names it has) and then its manifest. A run that is cut off
 // in between finds the certificate missing and makes it.
 const rewrite = `set -e
-` + keepManifests + pidsOf + `cd ` + pkiDir + `
+` + keepManifests + `cd ` + pkiDir + `
 for f in apiserver.crt apiserver.key; do [ ! -e $f ] || mv -f $f $f.old; done
 kubeadm init phase certs apiserver --config ` + initFile + ` || { for f in apiserver.crt apiserver.key; do [ ! -e $f.old ] || mv -f $f.old $f; done; exit 1; }
 ` + fsyncKubeadmFiles + `rm -f apiserver.crt.old apiserver.key.old

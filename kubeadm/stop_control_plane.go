@@ -18,11 +18,11 @@ const controlPlane = "kube-apiserver kube-controller kube-scheduler"
 func (c Cluster) StopControlPlane(h *inventory.Host) plan.Step {
 	return plan.Script{
 		ID: id(h, "stop"), Host: h.Name, Title: "control plane", Op: plan.Do, Timeout: 3 * time.Minute,
-		Look: pidsOf + `r=; for n in ` + controlPlane + `; do [ -z "$(pids_of $n)" ] || r="$r $n"; done
+		Look: `r=; for n in ` + controlPlane + `; do [ -z "$(pids_of $n)" ] || r="$r $n"; done
 for u in kubelet keepalived; do systemctl is-active --quiet $u.service && r="$r $u"; done
 [ -z "$r" ] && echo ok || echo "running:$r"`,
 		Summary: "stop the kubelet, the control plane and keepalived",
-		Run: pidsOf + `for u in kubelet keepalived; do systemctl stop $u.service 2>/dev/null; done
+		Run: `for u in kubelet keepalived; do systemctl stop $u.service 2>/dev/null; done
 for n in ` + controlPlane + `; do for p in $(pids_of $n); do kill -TERM "$p" 2>/dev/null; done; done
 n=0; while :; do
   left=; for c in ` + controlPlane + `; do left="$left $(pids_of $c)"; done

@@ -157,8 +157,8 @@ const apiserverStops = 60
 // again, and ends the apiserver gracefully. Both start again when the host boots.
 // look prints "ok" when no apiserver runs.
 func StopAPIServer() (look, run string) {
-	look = pidsOf + `[ -z "$(pids_of kube-apiserver)" ] && echo ok || echo "it runs"`
-	run = fmt.Sprintf(pidsOf+`set -e
+	look = `[ -z "$(pids_of kube-apiserver)" ] && echo ok || echo "it runs"`
+	run = fmt.Sprintf(`set -e
 systemctl stop kubelet
 for p in $(pids_of kube-apiserver); do kill -TERM "$p" 2>/dev/null || :; done
 n=0; while [ -n "$(pids_of kube-apiserver)" ]; do

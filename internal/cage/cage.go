@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"hactl/internal/remote"
+	"hactl/internal/sys"
 	"hactl/internal/wait"
 )
 
@@ -129,9 +130,9 @@ f=$(mktemp -d /var/lib/hactl/cage.XXXXXX); echo "folder $f"
 trap '[ $? = 0 ] || rm -rf --one-file-system "$f"' EXIT
 there() { [ -n "$2" ] && command -v "$2" >/dev/null || echo "missing $1"; }
 running() { # VERSION
-for p in /proc/[0-9]*; do
-read -r c 2>/dev/null <"$p/comm" && [ "$c" = kube-apiserver ] && [ "$("$p/exe" --version 2>/dev/null)" = "Kubernetes $1" ] || continue
-cp "$p/exe" "$f/kube-apiserver" && { echo "taken kube-apiserver"; return; }
+for p in $(pids_of kube-apiserver); do
+[ "$("/proc/$p/exe" --version 2>/dev/null)" = "Kubernetes $1" ] || continue
+cp "/proc/$p/exe" "$f/kube-apiserver" && { echo "taken kube-apiserver"; return; }
 done
 return 1
 }
@@ -199,7 +200,7 @@ func (r *running) prepare(ctx context.Context, h remote.Host) error {
 		}
 		script += look
 	}
-	res, err := h.Run(ctx, remote.Cmd{Title: "prepare the cage", Timeout: prepareTimeout, Script: script})
+	res, err := h.Run(ctx, remote.Cmd{Title: "prepare the cage", Timeout: prepareTimeout, Script: sys.With(script)})
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"hactl/internal/remote"
+	"hactl/internal/sys"
 	"hactl/internal/wait"
 )
 
@@ -22,7 +23,8 @@ const (
 type Fault struct {
 	What string // "SIGKILL kube-apiserver"
 	// Before prints what identifies the target now; it must print something.
-	// Proof finds that in $BEFORE.
+	// Proof finds that in $BEFORE. A process is found by its name and by something in its
+	// command line, so that one of that name in somebody's pod is not hit.
 	Before string
 	Do     string
 	// Proof exits 0 once the fault is in effect. It is asked until it does,
@@ -45,27 +47,12 @@ type Fault struct {
 // proofWithin is long enough for hosts that stand still after a fault to be asked.
 const proofWithin = 20 * time.Second
 
-// shellFunctions find processes by name (the kernel keeps 15 characters) and
-// something in their command line, so that a process of that name in
-// somebody's pod is not hit. A process is known by pid and start time.
-const shellFunctions = `export LC_ALL=C
-procs() { for d in /proc/[0-9]*; do c=; read -r c 2>/dev/null <"$d/comm" || continue
-[ "$c" = "$1" ] || continue; tr '\0' ' ' 2>/dev/null <"$d/cmdline" | grep -q -e "$2" && echo "${d#/proc/}"; done; :; }
-stat_of() { s=; read -r s 2>/dev/null <"/proc/$1/stat" || return 0; s=${s##*) }; set -- $s; echo "$1 ${20}"; }
-start_of() { s=$(stat_of "$1"); echo "${s#* }"; }
-state_of() { s=$(stat_of "$1"); echo "${s%% *}"; }
-ident() { for p in "$@"; do [ "$p" = 0 ] || echo "$p:$(start_of "$p")"; done; }
-gone() { [ $# -gt 0 ] || return 1; for t in "$@"; do [ "$(start_of "${t%%:*}")" != "${t#*:}" ] || return 1; done; }
-hung() { [ $# -gt 0 ] || return 1; for t in "$@"; do [ "$(start_of "${t%%:*}")" = "${t#*:}" ] && [ "$(state_of "${t%%:*}")" = T ] || return 1; done; }
-main_pid() { systemctl show -p MainPID --value "$1"; }
-`
-
 func stopUnit(unit string) Fault {
 	return Fault{
 		What:   "stop " + unit,
-		Before: `ident $(main_pid ` + unit + `)`,
+		Before: `identify $(main_process ` + unit + `)`,
 		Do:     "systemctl stop " + unit,
-		Proof:  "! systemctl is-active -q " + unit + " && gone $BEFORE",
+		Proof:  "! systemctl is-active -q " + unit + " && have_ended $BEFORE",
 		Undo:   startUnit(unit),
 		Etcd:   unit == etcdUnit,
 	}
@@ -79,9 +66,9 @@ func startUnit(unit string) string {
 func killUnit(unit string) Fault {
 	return Fault{
 		What:   "SIGKILL every process of " + unit,
-		Before: `ident $(main_pid ` + unit + `)`,
+		Before: `identify $(main_process ` + unit + `)`,
 		Do:     "systemctl kill -s KILL " + unit,
-		Proof:  "gone $BEFORE",
+		Proof:  "have_ended $BEFORE",
 		Undo:   startUnit(unit), // in case the unit does not restart itself
 		Etcd:   unit == etcdUnit,
 	}
@@ -94,16 +81,16 @@ func killUnit(unit string) Fault {
 func killKeepalived(c *Cluster, m *Member) Hit {
 	f := killUnit(keepalivedUnit)
 	f.Do = "systemctl kill -s STOP " + keepalivedUnit + "\n" + f.Do + `
-[ -n "$(ip -o addr show to ` + remote.Quote(c.VIP.String()) + `)" ] || { echo "the address did not stay behind" >&2; exit 1; }`
+has_address ` + remote.Quote(c.VIP.String()) + ` || { echo "the address did not stay behind" >&2; exit 1; }`
 	return Hit{m, f}
 }
 
 func hangUnit(unit string) Fault {
 	return Fault{
 		What:   "SIGSTOP every process of " + unit,
-		Before: `ident $(main_pid ` + unit + `)`,
+		Before: `identify $(main_process ` + unit + `)`,
 		Do:     "systemctl kill -s STOP " + unit,
-		Proof:  "hung $BEFORE",
+		Proof:  "are_stopped $BEFORE",
 		Undo:   "systemctl kill -s CONT " + unit,
 		Etcd:   unit == etcdUnit,
 	}
@@ -122,19 +109,19 @@ func signalMatching(name, mark, signal string) Fault {
 	if len(comm) > 15 {
 		comm = comm[:15]
 	}
-	find := "$(procs " + remote.Quote(comm) + " " + remote.Quote(mark) + ")"
+	find := "$(pids_of " + remote.Quote(comm) + " " + remote.Quote(mark) + ")"
 	f := Fault{
 		What:   "SIG" + signal + " " + name,
-		Before: "ident " + find,
+		Before: "identify " + find,
 		Do:     "for t in $BEFORE; do kill -" + signal + ` "${t%%:*}"; done`,
-		Proof:  "gone $BEFORE",
+		Proof:  "have_ended $BEFORE",
 		Undo:   "systemctl start --no-block " + kubeletUnit, // who starts it again
 	}
 	if signal != "STOP" {
 		f.Restarts = name
 	} else {
-		f.Proof = "hung $BEFORE"
-		f.Undo = shellFunctions + "for p in " + find + "; do kill -CONT \"$p\"; done"
+		f.Proof = "are_stopped $BEFORE"
+		f.Undo = sys.With("for p in " + find + "; do kill -CONT \"$p\"; done")
 	}
 	return f
 }
@@ -145,7 +132,7 @@ func signalMatching(name, mark, signal string) Fault {
 // first of these.
 func stopAPIServer(_ *Cluster, m *Member) Hit {
 	f := signalProcess("kube-apiserver", "TERM")
-	f.Proof = "gone $BEFORE || curl --silent --cacert /etc/kubernetes/pki/ca.crt --max-time " + wait.Times(5) + " " + remote.Quote("https://"+m.API+"/readyz") + ` | grep -q '^\[-\]shutdown '`
+	f.Proof = "have_ended $BEFORE || curl --silent --cacert /etc/kubernetes/pki/ca.crt --max-time " + wait.Times(5) + " " + remote.Quote("https://"+m.API+"/readyz") + ` | grep -q '^\[-\]shutdown '`
 	return Hit{m, f}
 }
 
@@ -209,7 +196,7 @@ func neighbours(vip netip.Addr, deny string) string {
 func powerOff() Fault {
 	return Fault{
 		What:        "power off",
-		Before:      "cat /proc/sys/kernel/random/boot_id; ident 1",
+		Before:      "this_boot",
 		Do:          "(sleep 0.2; reboot -f) >/dev/null 2>&1 &",
 		ProofWithin: 30 * time.Second,
 		Power:       true,

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"hactl/internal/remote"
+	"hactl/internal/sys"
 	"hactl/internal/testneeds"
 )
 
@@ -55,18 +56,18 @@ func target(t *testing.T) (name, mark string, cmd *exec.Cmd) {
 // strikeHere does what a strike does on a host, without arming.
 func strikeHere(t *testing.T, f Fault, do bool) (proved bool) {
 	t.Helper()
-	before, err := sh(t, shellFunctions+f.Before)
+	before, err := sh(t, sys.With(f.Before))
 	if err != nil || before == "" {
 		t.Fatalf("identify: %q, %v", before, err)
 	}
-	head := shellFunctions + "BEFORE='" + before + "'\n"
+	head := "BEFORE='" + before + "'\n"
 	if do {
-		if out, err := sh(t, head+f.Do); err != nil {
+		if out, err := sh(t, sys.With(head+f.Do)); err != nil {
 			t.Fatalf("do: %s, %v", out, err)
 		}
 	}
 	for range 1500 {
-		if _, err := sh(t, head+f.Proof); err == nil {
+		if _, err := sh(t, sys.With(head+f.Proof)); err == nil {
 			return true
 		} else if !do {
 			return false
@@ -105,7 +106,7 @@ func TestHungProcessGoesOnAfterTheUndo(t *testing.T) {
 			t.Fatalf("undo: %s, %v", out, err)
 		}
 	}
-	if state, _ := sh(t, shellFunctions+fmt.Sprintf("state_of %d", cmd.Process.Pid)); state == "T" {
+	if state, _ := sh(t, sys.With(fmt.Sprintf("state_of %d", cmd.Process.Pid))); state == "T" {
 		t.Error("still stopped")
 	}
 }
@@ -113,7 +114,7 @@ func TestHungProcessGoesOnAfterTheUndo(t *testing.T) {
 func TestProcessOfTheNameButNotOfKubeadmIsSpared(t *testing.T) {
 	t.Parallel()
 	name, _, _ := target(t)
-	if got, _ := sh(t, shellFunctions+signalMatching(name, "no-such-flag", "KILL").Before); got != "" {
+	if got, _ := sh(t, sys.With(signalMatching(name, "no-such-flag", "KILL").Before)); got != "" {
 		t.Errorf("found %q", got)
 	}
 }
@@ -144,7 +145,7 @@ func TestEveryScriptParses(t *testing.T) {
 	for name, f := range everyFault(t) {
 		for part, script := range map[string]string{"before": f.Before, "do": f.Do, "proof": f.Proof, "undo": f.Undo, "watch": watchScript("10.0.0.100", 30)} {
 			cmd := exec.Command("sh", "-n")
-			cmd.Stdin = strings.NewReader(shellFunctions + script + "\n")
+			cmd.Stdin = strings.NewReader(sys.With(script) + "\n")
 			if out, err := cmd.CombinedOutput(); err != nil {
 				t.Errorf("%s: %s: %s", name, part, out)
 			}
@@ -201,7 +202,7 @@ exit 0`, f.Before, f.Do, f.Proof, f.Undo)
 func TestOnlyShutdownProvesThatAnApiserverStops(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	before, err := sh(t, shellFunctions+fmt.Sprintf("ident %d", os.Getpid()))
+	before, err := sh(t, sys.With(fmt.Sprintf("identify %d", os.Getpid())))
 	if err != nil {
 		t.Fatal(before, err)
 	}
@@ -216,7 +217,7 @@ func TestOnlyShutdownProvesThatAnApiserverStops(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(dir, "curl"), []byte(curl), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		_, err := sh(t, "PATH="+dir+":$PATH\n"+shellFunctions+"BEFORE='"+before+"'\n"+hit.Fault.Proof)
+		_, err := sh(t, sys.With("PATH="+dir+":$PATH\nBEFORE='"+before+"'\n"+hit.Fault.Proof))
 		if (err == nil) != proved {
 			t.Errorf("%q proves it: %t", answer, err == nil)
 		}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"hactl/internal/remote"
+	"hactl/internal/sys"
 	"hactl/internal/wait"
 )
 
@@ -46,7 +47,7 @@ func (k *strike) script(ctx context.Context, title, body string, timeout time.Du
 
 // identity is what the target is known by at the moment.
 func (k *strike) identity(ctx context.Context, title string, timeout time.Duration) (string, error) {
-	return k.script(ctx, title, shellFunctions+k.Fault.Before, timeout)
+	return k.script(ctx, title, sys.With(k.Fault.Before), timeout)
 }
 
 // identify notes what the proof will compare with.
@@ -99,7 +100,7 @@ func (k *strike) do(ctx context.Context) error {
 	if k.Fault.Power {
 		guard = ""
 	}
-	_, err := k.script(ctx, titleFault, guard+shellFunctions+"BEFORE="+remote.Quote(k.before)+"\n"+k.Fault.Do, 30*time.Second)
+	_, err := k.script(ctx, titleFault, sys.With(guard+"BEFORE="+remote.Quote(k.before)+"\n"+k.Fault.Do), 30*time.Second)
 	if k.Fault.Power && remote.Unreachable(err) {
 		return nil // it went away while it was told to
 	}
@@ -133,7 +134,7 @@ func (k *strike) idle(sign string) error {
 
 func (k *strike) proof(ctx context.Context) error {
 	if !k.Fault.Power {
-		_, err := k.script(ctx, titleProof, shellFunctions+"BEFORE="+remote.Quote(k.before)+"\n"+k.Fault.Proof, 10*time.Second)
+		_, err := k.script(ctx, titleProof, sys.With("BEFORE="+remote.Quote(k.before)+"\n"+k.Fault.Proof), 10*time.Second)
 		return err
 	}
 	out, err := k.identity(ctx, titleProof, 2*time.Second)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"hactl/internal/remote"
+	"hactl/internal/sys"
 	"hactl/internal/wait"
 )
 
@@ -20,18 +21,18 @@ import (
 // the traffic. It ends when nobody reads it any more, and in any case after the
 // given seconds.
 func watchScript(vip string, seconds int) string {
-	return fmt.Sprintf(`export LC_ALL=C TZ=UTC
+	return sys.With(fmt.Sprintf(`export LC_ALL=C TZ=UTC
 timeout %[2]d ip -ts -o monitor address & m=$!
 trap 'kill $m 2>/dev/null' EXIT
 trap 'exit 0' HUP TERM PIPE
 n=0; while [ $n -lt %[3]d ]; do
 if [ $n -lt 10 ] || [ $((n %% 4)) -eq 0 ]; then
-	t=$(date +%%s.%%N); o=0; [ -z "$(ip -o addr show to %[1]s)" ] || o=1
+	t=$(date +%%s.%%N); o=0; ! has_address %[1]s || o=1
 	echo "hactl $t $o" || exit 0
 else
 	echo hactl || exit 0
 fi
-n=$((n+1)); sleep 0.5; done`, remote.Quote(vip), seconds, 2*seconds)
+n=$((n+1)); sleep 0.5; done`, remote.Quote(vip), seconds, 2*seconds))
 }
 
 // hostClock turns a host's time into time of the run. The offset is the

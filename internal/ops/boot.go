@@ -9,6 +9,7 @@ import (
 
 	"hactl/internal/plan"
 	"hactl/internal/remote"
+	"hactl/internal/sys"
 	"hactl/internal/wait"
 )
 
@@ -33,11 +34,9 @@ func (b boot) pending() bool { return b.Mark != "" && b.Mark == b.ID }
 // rebooted reports whether a reboot has happened after which the host was not given back.
 func (b boot) rebooted() bool { return b.Mark != "" && b.Mark != bootDone && b.Mark != b.ID }
 
-// bootScript prints the lines that parseBoot reads. The kernel's id alone does not
-// tell two boots of a host that shares its kernel with others.
-const bootScript = `i=$(cat /proc/sys/kernel/random/boot_id) && s=$(sed 's/^.*) //' /proc/1/stat) || exit 1
-set -- $s
-echo "boot $i.${20}"
+// bootScript prints the lines that parseBoot reads.
+const bootScript = `b=$(this_boot) || exit 1
+echo "boot $b"
 [ ! -e ` + bootMark + ` ] || { read -r m; read -r h; echo "mark $m"; echo "run $h"; } <` + bootMark + `
 r=$(uname -r)
 if [ -e /run/reboot-required ]; then echo "required /run/reboot-required exists"
@@ -98,7 +97,7 @@ func (s *session) lookAtBoots(ctx context.Context) (map[string]boot, error) {
 }
 
 func askBoot(ctx context.Context, h remote.Host) (boot, error) {
-	res, err := h.Run(ctx, remote.Cmd{Title: "look at the boot", Script: bootScript, Timeout: 10 * time.Second})
+	res, err := h.Run(ctx, remote.Cmd{Title: "look at the boot", Script: sys.With(bootScript), Timeout: 10 * time.Second})
 	if err != nil {
 		return boot{}, err
 	}

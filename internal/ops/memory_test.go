@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 
 	"hactl/internal/remote"
+	"hactl/internal/sys"
 )
 
 // memory is a shell that remembers what a command answered and what it did to the
@@ -195,8 +196,9 @@ func numberAnswer(out string, number int) string {
 	return strings.Replace(out, head+"0 ", head+strconv.Itoa(number)+" ", 1)
 }
 
-// splitLooks gives each look of a batch (see plan.look) as a script of its own, whose
-// prelude looks at the look's files and units only. Any other script stays as it is.
+// splitLooks gives each look of a batch (see plan.look) as a script of its own, which
+// looks at the look's files and units only and has the functions that it calls. Any other
+// script stays as it is.
 func splitLooks(script string) (scripts []string, looks bool) {
 	const newline, begin, end = "N='\n'\n", "look() {\n", "\n}\nanswer "
 	head, rest, isBatch := strings.Cut(script, newline)
@@ -204,27 +206,25 @@ func splitLooks(script string) (scripts []string, looks bool) {
 	if !isBatch || at < 0 {
 		return []string{script}, false
 	}
-	files, units := rest[:at], ""
-	if at := strings.Index(files, "show_units() {"); at >= 0 {
-		files, units = files[:at], files[at:]
-	}
+	head = strings.TrimSuffix(head, sys.Functions(newline+rest))
 	for _, look := range strings.Split(rest[at:], begin)[1:] {
 		look, _, _ = strings.Cut(look, end)
-		scripts = append(scripts, head+newline+forLook(files, "set -- ", "\n", look)+forLook(units, "U=$(show_units ", ")\n", look)+begin+look+end+"0\n")
+		scripts = append(scripts, head+sys.With(newline+forLook(rest[:at], look)+begin+look+end+"0\n"))
 	}
 	return scripts, true
 }
 
-// forLook is a part of a prelude for one look: of the words between begin and end
-// those that the look names. It is empty if the look names none.
-func forLook(part, begin, end, look string) string {
-	before, rest, _ := strings.Cut(part, begin)
-	words, after, _ := strings.Cut(rest, end)
-	keep := slices.DeleteFunc(strings.Fields(words), func(w string) bool { return !strings.Contains(look, w) })
-	if len(keep) == 0 {
-		return ""
+// forLook are the lines of a prelude for one look: with the files and units that the look
+// names. A line without any is left out.
+func forLook(prelude, look string) (out string) {
+	for line := range strings.Lines(prelude) {
+		words := strings.Fields(line)
+		keep := slices.DeleteFunc(words[1:], func(w string) bool { return !strings.Contains(look, w) })
+		if len(keep) > 0 {
+			out += words[0] + " " + strings.Join(keep, " ") + "\n"
+		}
 	}
-	return before + begin + strings.Join(keep, " ") + end + after
+	return out
 }
 
 // sight is which part of a disk a script can see.

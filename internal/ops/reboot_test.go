@@ -20,6 +20,7 @@ import (
 	"hactl/internal/plan"
 	"hactl/internal/plan/plantest"
 	"hactl/internal/remote"
+	"hactl/internal/sys"
 	"hactl/inventory"
 	"hactl/inventory/inventorytest"
 	"hactl/kubeadm"
@@ -258,7 +259,7 @@ func (w *rebootWorld) call(name string, c remote.Call) (*remote.Result, error) {
 		return &remote.Result{Stdout: []byte(out)}, nil
 	}
 	switch {
-	case c.Cmd.Script == bootScript:
+	case c.Cmd.Script == sys.With(bootScript):
 		return &remote.Result{Stdout: []byte(answer(bootScript).Out)}, nil
 	case c.Cmd.Title == "look for the VIP":
 		out := ""
@@ -267,7 +268,7 @@ func (w *rebootWorld) call(name string, c remote.Call) (*remote.Result, error) {
 		}
 		return &remote.Result{Stdout: []byte(out + "\nId=keepalived.service\nActiveState=active\n\nId=hactl-prober.service\nActiveState=active\n\nend\n")}, nil
 	case c.Cmd.Title == "is this host still there":
-	case c.Cmd.Script == stop:
+	case c.Cmd.Script == sys.With(stop):
 		w.stopAPI(name)
 	case c.Cmd.Title == "programs":
 		if w.change(name+": shut out") == nil {

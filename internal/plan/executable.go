@@ -26,7 +26,7 @@ func (x Executable) Step() Step {
 		Look: []Look{{Key: key, Script: remote.HashOf + `f=` + remote.Quote(x.Path) + `
 if s=$(stat -Lc %F -- "$f" 2>&1); then
 s=$(hash_of "$f") || exit 1; [ -x "$f" ] || s="$s, not executable"; echo "$s"
-else ` + absentOrUnknown + `; fi`}},
+else says_absent "$s" && echo absent; fi`}},
 		Check: func(_ context.Context, env Env) (*Change, error) {
 			a, err := env.Saw(key)
 			if err != nil {

@@ -31,10 +31,6 @@ type File struct {
 	Absent bool
 }
 
-// absentOrUnknown is the end of a look whose stat failed with the message $s: it
-// prints "absent" if that is ENOENT or ENOTDIR; any other error is "could not look".
-const absentOrUnknown = `case $s in *'No such file'*|*'Not a directory'*) echo absent;; *) echo "$s" >&2; exit 1;; esac`
-
 // maxDiff is the largest file that is fetched for a diff, in bytes.
 const maxDiff = 64 << 10
 
@@ -120,7 +116,7 @@ printf '%s\n' "$s"; [ -z "$h" ] || { printf '%s\n' "$h"; ` + show + `; }`}
 if s=$(stat -c '%a %U:%G %F' -- "$f" 2>&1); then
 case $s in *' regular'*) ;; *) printf '%s\n' "$s"; exit 0;; esac
 h=$(sha256sum <"$f") || exit 1; h=${h%% *}; printf '%s\n%s\n' "$s" "$h"; ` + show + `
-else ` + absentOrUnknown + `; fi`}
+else says_absent "$s" && echo absent; fi`}
 }
 
 // plain is a path that stat and sha256sum print as it is.

@@ -10,7 +10,7 @@ import (
 	"strings"
 
 	"hactl/internal/remote"
-	"hactl/internal/wait"
+	"hactl/internal/sys"
 )
 
 // answer is the shell function that runs the function look in a process of its own
@@ -68,13 +68,13 @@ func lookOnce(ctx context.Context, h remote.Host, looks []Look, seen map[string]
 		return fmt.Errorf("make a marker: %w", err)
 	}
 	mark := "hactl-" + hex.EncodeToString(nonce[:])
-	var s strings.Builder
-	fmt.Fprintf(&s, "LC_ALL=C; export LC_ALL; exec 9>&1\n"+answer, mark)
-	s.WriteString(prelude(looks))
+	var asks strings.Builder
+	asks.WriteString(prelude(looks))
 	for i, l := range looks {
-		fmt.Fprintf(&s, "look() {\n%s\n}\nanswer %d\n", l.Script, i)
+		fmt.Fprintf(&asks, "look() {\n%s\n}\nanswer %d\n", l.Script, i)
 	}
-	res, err := h.Run(ctx, remote.Cmd{Script: s.String(), Title: "look"})
+	script := fmt.Sprintf("LC_ALL=C; export LC_ALL; exec 9>&1\n"+answer, mark) + sys.With(asks.String())
+	res, err := h.Run(ctx, remote.Cmd{Script: script, Title: "look"})
 	if err != nil {
 		return fmt.Errorf("look at the host: %w", err)
 	}
@@ -113,75 +113,25 @@ func splitAnswers(out []byte, mark string, looks []Look, seen map[string]Answer)
 	return nil
 }
 
-// prelude looks at all files and units of the batch and defines the functions
-// by which the looks get their part.
-//
-// about_file PATH sets s to "MODE OWNER:GROUP TYPE" and h to a regular file's
-// SHA-256, else to nothing; it returns 1 when nothing is there and 2, with the
-// reason on stderr, when it could not look. about_unit UNIT sets s to the unit's properties, and about_process
-// UNIT also p to its main process, 0 when there is none, and e to the environment of
-// that. They set and do not print, since $(...) is one more process.
+// prelude looks at all files and units of the batch; about_file, about_unit and
+// about_process of internal/sys/host.sh give the looks their part. Those set variables and
+// do not print, since $(...) is one more process.
 func prelude(looks []Look) string {
-	var files, units []string
+	var files, units string
 	for _, l := range looks {
 		if l.File != "" {
-			files = append(files, remote.Quote(l.File))
+			files += " " + remote.Quote(l.File)
 		}
 		if l.Unit != "" {
-			units = append(units, remote.Quote(l.Unit))
+			units += " " + remote.Quote(l.Unit)
 		}
 	}
 	s := "N='\n'\n"
-	if len(files) > 0 {
-		s += "set -- " + strings.Join(files, " ") + "\n" + aboutFiles
+	if files != "" {
+		s += "look_at_files" + files + "\n"
 	}
-	if len(units) > 0 {
-		s += showUnits + "U=$(show_units " + strings.Join(units, " ") + ")\n" + aboutUnits
+	if units != "" {
+		s += "look_at_units" + units + "\n"
 	}
 	return s
 }
-
-// Only ENOENT and ENOTDIR mean absent; any other error of stat means unknown. A
-// path stands at the end of its line, after a mark that no mode, owner or hash
-// holds. Lines are read one by one: ${M##*...} is quadratic in dash (0.25 s for
-// sixty files).
-const aboutFiles = `M=$(stat -c '%a %U:%G %F@%n' -- "$@" 2>&1)
-n=$#; for f; do [ ! -f "$f" ] || [ -L "$f" ] || set -- "$@" "$f"; done; shift $n
-H=; [ $# = 0 ] || H=$(sha256sum -- "$@" 2>&1)
-set --
-about_file() {
-set -f; IFS=$N; s=; h=
-for l in $M; do case $l in *"@$1") s=${l%"@$1"};; *"'$1': No such file"*|*"'$1': Not a directory"*) return 1;; esac; done
-case $s in *' regular'*) for l in $H; do case $l in *"  $1") h=${l%%" "*}; return;; esac; done;; ?*) return;; esac
-for l in $M$N$H; do case $l in *" '$1': "*|*": $1: "*) echo "$l" >&2;; esac; done
-return 2
-}
-`
-
-const showUnits = `show_units() { systemctl show -p Id,LoadState,ActiveState,SubState,UnitFileState,MainPID,NeedDaemonReload -- "$@" 2>&1; }
-`
-
-// Between fork and exec the main PID of a unit is systemd's own process, with
-// systemd's environment and the name (PROGRAM) or systemd-executor. While the
-// program is loaded, and after its end, the environment is empty. And the process
-// may have ended since the units were listed. The loop waits up to 10 s for the
-// unit's program; after that the unit could not be looked at.
-const aboutUnits = `about_unit() {
-r=$U$N$N
-while [ -n "$r" ]; do
-s=${r%%"$N$N"*}; r=${r#*"$N$N"}
-case $N$s$N in *"$N"Id="$1$N"*) return;; esac
-done
-echo "systemctl says nothing of $1: ${U%%"$N"*}" >&2
-return 1
-}
-about_process() {
-about_unit "$1" || return
-i=0; while e= p=${s##*MainPID=} p=${p%%[!0-9]*}; [ "${p:-0}" -gt 0 ]; do
-c=; { read -r c <"/proc/$p/comm"; } 2>/dev/null
-case $c in "("*|systemd|systemd-exec*) ;; ?*) e=$(tr '\0' '\n' <"/proc/$p/environ"); [ -z "$e" ] || return 0;; esac
-i=$((i+1)); [ $i -lt $((100*` + wait.Shell + `)) ] || { echo "process $p ($c) did not become the program of $1 within $((10*` + wait.Shell + `)) s" >&2; return 1; }
-sleep 0.1; s=$(show_units "$1")
-done
-}
-`

@@ -1,0 +1,61 @@
+// Package sys is what a host can be asked and told, whatever runs on it: its units, processes,
+// files, packages, addresses and boots. The shell of it is in host.sh, and nowhere else.
+//
+// Round trips are the cost. So a question is a part of a script ([Ask]): the engine sends the
+// looks of all steps of a host at once, and a script of several questions is one command.
+package sys
+
+import (
+	_ "embed"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+//go:embed host.sh
+var hostShell string
+
+// function is one function of host.sh.
+type function struct{ name, text string }
+
+// functions are those of host.sh, without comments and indentation. One comes after those that
+// it calls.
+var functions = read(hostShell)
+
+var (
+	beginForm   = regexp.MustCompile(`(?m)^([a-z_]+)\(\) \{`)
+	commentForm = regexp.MustCompile(`(?m)^\s*#.*\n`)
+	indentForm  = regexp.MustCompile(`(?m)^[ \t]+`)
+)
+
+// tight takes spaces that the shell does without out of a script whose quotes hold none like
+// them: every look of a host carries these functions.
+var tight = strings.NewReplacer(" ;; ", ";;", ";; ", ";;", " | ", "|", "; ", ";")
+
+// read splits a file of functions, which begin at the start of a line.
+func read(file string) (out []function) {
+	file = tight.Replace(indentForm.ReplaceAllString(commentForm.ReplaceAllString(file, ""), ""))
+	begins := beginForm.FindAllStringSubmatchIndex(file, -1)
+	for i, b := range begins {
+		end := len(file)
+		if i+1 < len(begins) {
+			end = begins[i+1][0]
+		}
+		out = append(out, function{file[b[2]:b[3]], strings.TrimSpace(file[b[0]:end]) + "\n"})
+	}
+	return out
+}
+
+// Functions are the definitions of the functions of host.sh that the script calls.
+func Functions(script string) string {
+	out := ""
+	for _, f := range slices.Backward(functions) {
+		if strings.Contains(script, f.name) || strings.Contains(out, f.name) {
+			out = f.text + out
+		}
+	}
+	return out
+}
+
+// With is the script with the functions that it calls before it.
+func With(script string) string { return Functions(script) + script }

@@ -1,0 +1,127 @@
+# What a host can be asked and told, as functions of the shell. A script on a host gets
+# those that it calls, and those that they call, without comments and indentation: see
+# functions.go. A function stands below those that it calls. Its name is long enough not to be
+# a word of a script by chance. One that sets variables for its caller says which.
+# shellcheck disable=SC2034 # variables that are set for the caller
+N='
+'
+
+# --- Files ---
+# Only ENOENT and ENOTDIR mean absent; any other error of stat means unknown.
+
+# says_absent MESSAGE is true when the message of a stat or ls that failed says that nothing
+# is there. Else it prints the message on stderr; its caller ends the script.
+says_absent() { case $1 in *'No such file'* | *'Not a directory'*) ;; *) echo "$1" >&2; return 1 ;; esac; }
+
+# is_there PATH is true when something is there, and ends the script when it could not look.
+is_there() { m=$(stat -Lc %F -- "$1" 2>&1) || { says_absent "$m" || exit 1; return 1; }; }
+
+# look_at_files PATH... is called once, for what about_file then tells of each. It sets M
+# to what stat and H to what sha256sum says.
+look_at_files() {
+    M=$(stat -c '%a %U:%G %F@%n' -- "$@" 2>&1)
+    n=$#; for f; do [ ! -f "$f" ] || [ -L "$f" ] || set -- "$@" "$f"; done; shift $n
+    H=; [ $# = 0 ] || H=$(sha256sum -- "$@" 2>&1)
+}
+
+# about_file PATH sets s to "MODE OWNER:GROUP TYPE" and h to a regular file's SHA-256, else
+# to nothing; it returns 1 when nothing is there and 2, with the reason on stderr, when it
+# could not look. A path stands at the end of its line, after a mark that no mode, owner or
+# hash holds. Lines are read one by one: ${M##*...} is quadratic in dash (0.25 s for sixty
+# files).
+about_file() {
+    set -f; IFS=$N; s=; h=
+    for l in $M; do case $l in *"@$1") s=${l%"@$1"} ;; *"'$1': No such file"* | *"'$1': Not a directory"*) return 1 ;; esac; done
+    case $s in *' regular'*) for l in $H; do case $l in *"  $1") h=${l%%" "*}; return ;; esac; done ;; ?*) return ;; esac
+    for l in $M$N$H; do case $l in *" '$1': "* | *": $1: "*) echo "$l" >&2 ;; esac; done
+    return 2
+}
+
+# --- Units ---
+
+# show_units UNIT... prints their properties.
+show_units() {
+    systemctl show -p Id,LoadState,ActiveState,SubState,UnitFileState,MainPID,NeedDaemonReload -- "$@" 2>&1
+}
+
+# look_at_units UNIT... is called once, for what about_unit then tells of each. It sets U.
+look_at_units() { U=$(show_units "$@"); }
+
+# about_unit UNIT sets s to the unit's properties. r is what is left to read.
+about_unit() {
+    r=$U$N$N
+    while [ -n "$r" ]; do
+        s=${r%%"$N$N"*}; r=${r#*"$N$N"}
+        case $N$s$N in *"${N}Id=$1$N"*) return ;; esac
+    done
+    echo "systemctl says nothing of $1: ${U%%"$N"*}" >&2
+    return 1
+}
+
+# about_process UNIT sets s as about_unit does, p to the unit's main process, 0 when there
+# is none, and e to the environment of that. Between fork and exec the main process is
+# systemd's own, with systemd's environment and the name (PROGRAM) or systemd-executor.
+# While the program is loaded, and after its end, the environment is empty. And the process
+# may have ended since the units were listed. The loop waits up to 10 s for the unit's
+# program, longer on slow hosts (internal/wait); after that the unit could not be looked at.
+about_process() {
+    about_unit "$1" || return
+    i=0
+    while e='' p=${s##*MainPID=} p=${p%%[!0-9]*}; [ "${p:-0}" -gt 0 ]; do
+        c=; { read -r c <"/proc/$p/comm"; } 2>/dev/null
+        case $c in "("* | systemd | systemd-exec*) ;; ?*) e=$(tr '\0' '\n' <"/proc/$p/environ"); [ -z "$e" ] || return 0 ;; esac
+        i=$((i + 1)); [ $i -lt $((100*${HACTL_SLOW_HOSTS:-1})) ] || { echo "process $p ($c) did not become the program of $1 within $((10*${HACTL_SLOW_HOSTS:-1})) s" >&2; return 1; }
+        sleep 0.1; s=$(show_units "$1")
+    done
+}
+
+# main_process UNIT prints the pid of the unit's main process, 0 when there is none.
+main_process() { systemctl show -p MainPID --value -- "$1"; }
+
+# --- Processes ---
+# They are found by the name of their program; the kernel keeps 15 characters of it. A process
+# is known by its pid and its start, as PID:START.
+
+# pids_of NAME [PATTERN] prints the pids of the processes of the name, only of those whose
+# command line has the pattern. It sets p and c.
+pids_of() {
+    for p in /proc/[0-9]*; do
+        { read -r c <"$p/comm" && [ "$c" = "$1" ]; } 2>/dev/null || continue
+        [ $# = 1 ] || tr '\0' ' ' 2>/dev/null <"$p/cmdline" | grep -q -e "$2" || continue
+        echo "${p#/proc/}"
+    done
+}
+
+# read_stat PID sets s to what /proc says of a process behind its name, to nothing when there
+# is none.
+read_stat() { s=; { read -r s <"/proc/$1/stat"; } 2>/dev/null; s=${s##*) }; }
+
+# state_of and start_of PID print the state and the start of a process, an empty line when
+# there is none.
+# shellcheck disable=SC2086 # words are wanted
+state_of() { read_stat "$1"; echo "${s%% *}"; }
+start_of() { read_stat "$1"; set -- $s; echo "${20}"; }
+
+# identify PID... prints each as PID:START, but 0.
+identify() { for p; do [ "$p" = 0 ] || echo "$p:$(start_of "$p")"; done; }
+
+# have_ended and are_stopped are true when all these processes, as identify printed them, have
+# ended or are stopped by a signal, and there is at least one.
+have_ended() {
+    [ $# -gt 0 ] || return 1
+    for t; do [ "$(start_of "${t%%:*}")" != "${t#*:}" ] || return 1; done
+}
+are_stopped() {
+    [ $# -gt 0 ] || return 1
+    for t; do [ "$(start_of "${t%%:*}")" = "${t#*:}" ] && [ "$(state_of "${t%%:*}")" = T ] || return 1; done
+}
+
+# --- Boots and addresses ---
+
+# this_boot prints the running boot: the kernel's id and the start of PID 1. The first alone
+# does not tell two boots of a host that shares its kernel with others.
+this_boot() { b=$(cat /proc/sys/kernel/random/boot_id) && echo "$b.$(start_of 1)"; }
+
+# has_address ADDRESS is true when an interface has the address, and ends the script when it
+# could not look.
+has_address() { a=$(ip -o address show to "$1") || exit 1; [ -n "$a" ]; }
