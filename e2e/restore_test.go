@@ -194,7 +194,7 @@ for n in kube-apiserver kube-controller kube-scheduler; do for p in $(pgrep $n);
 // TestRestoreWithoutADeadMaster restores one file twice: without a master that has no
 // power, and again with all. The revision never falls, so that a process which goes on
 // watching sees what came back; the dead master returns with its old data, and stays out
-// until up brings it in.
+// until that is moved away.
 func TestRestoreWithoutADeadMaster(t *testing.T) {
 	inTurn(t)
 	const dead = "master-3"
@@ -237,7 +237,12 @@ func TestRestoreWithoutADeadMaster(t *testing.T) {
 			t.Errorf("%s", res)
 		}
 	})
-	then(t, "up brings it in", func(t *testing.T) {
+	then(t, "up refuses it with its old data, and brings it in without", func(t *testing.T) {
+		const aside = "mv /var/lib/etcd/member /var/lib/etcd/member.old; rm /etc/etcd/established"
+		if res := r.must(t, 7, "up", "--yes"); !strings.Contains(res.err, aside) {
+			t.Errorf("%s", res)
+		}
+		labOutput(t, r.Lab, dead, aside)
 		r.must(t, 0, "up", "--yes")
 		r.threeVoters(t)
 		r.inSync(t)
