@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -38,7 +39,7 @@ func (u *upgrade) refuse(ctx context.Context, c *cluster, gate *state.Gate, p *p
 		{"certificates", false, func(ctx context.Context) []error { return c.expireSoon(ctx, time.Now().Add(7*24*time.Hour)) }},
 		{"disk", true, func(ctx context.Context) []error { return c.room(ctx, p) }},
 		{"budgets", true, func(ctx context.Context) []error { return c.budgets(ctx, p) }},
-		{"deprecated", true, func(ctx context.Context) []error { return c.deprecated(ctx) }},
+		{"deprecated", true, func(ctx context.Context) []error { return c.deprecated(ctx, outIn(p)) }},
 	}
 	found := make([][]error, len(list))
 	var wg sync.WaitGroup
@@ -287,12 +288,16 @@ func (s *session) budgets(ctx context.Context, p *plan.Plan) []error {
 }
 
 // deprecated are the APIs that clients still use and that the wanted minor does not have.
-func (c *cluster) deprecated(ctx context.Context) []error {
+func (c *cluster) deprecated(ctx context.Context, out []string) []error {
 	target := c.inv.Versions.Kubernetes
 	if !c.changesMinor(0) {
 		return nil
 	}
-	used, err := c.nodes().RemovedAPIs(ctx, c.hosts, minor(target))
+	ask := maps.Clone(c.hosts)
+	for _, name := range out { // its apiserver may be on its way to another version
+		delete(ask, name)
+	}
+	used, err := c.nodes().RemovedAPIs(ctx, ask, minor(target))
 	var errs []error
 	for _, api := range used {
 		errs = append(errs, fmt.Errorf("clients use %s, which %s does not have", api, semver.MajorMinor(target)))

@@ -412,6 +412,9 @@ func TestUpgradeListsEverythingInTheWay(t *testing.T) {
 			t.Errorf("it does not say %q: %v", want, err)
 		}
 	}
+	if errs := all.deprecated(t.Context(), []string{"master-1"}); len(errs) > 0 {
+		t.Errorf("a master that an earlier run took out was asked: %v", errs)
+	}
 	u.Ignore, u.AcceptDowntime = []string{"disk", "budgets", "deprecated"}, true
 	err = u.refuse(t.Context(), all, gate, p)
 	for i, want := range wants {
