@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"path"
+	"strings"
 
 	"hactl/internal/plan"
 	"hactl/internal/remote"
@@ -23,15 +24,19 @@ func (h Host) told(f told) plan.Step {
 	dir, name := path.Split(f.file)
 	fresh := dir + "." + name + ".new"
 	sum := sha256.Sum256([]byte(f.content))
+	note := ""
+	if strings.Contains(f.content, "$") {
+		note = "# shellcheck disable=SC2016 # it is the other program's\n"
+	}
 	return plan.Script{
 		ID: h.id(f.what), Host: h.Host.Name, Title: f.what, Op: plan.Update, Acts: plan.EachOf,
-		Look: `[ -d ` + path.Clean(dir) + ` ] || { echo ok; exit 0; }
+		Look: note + `[ -d ` + path.Clean(dir) + ` ] || { echo ok; exit 0; }
 [ "$(cat ` + f.file + ` 2>/dev/null)" = ` + remote.Quote(f.content[:len(f.content)-1]) + ` ] && echo ok || echo "has not been told"`,
 		Summary: f.summary,
 		Made: func(string) []plan.Made {
 			return []plan.Made{{Kind: "file", Name: f.file, SHA256: hex.EncodeToString(sum[:]), Former: plan.Former{Absent: true}}}
 		},
-		Run: `printf '%s' ` + remote.Quote(f.content) + ` >` + fresh + ` && sync ` + fresh + ` && mv ` + fresh + ` ` + f.file,
+		Run: note + `printf '%s' ` + remote.Quote(f.content) + ` >` + fresh + ` && sync ` + fresh + ` && mv ` + fresh + ` ` + f.file,
 	}.Step()
 }
 
