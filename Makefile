@@ -10,7 +10,6 @@ NFPM     := github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2
 # What the lab, the bundle and the checkers need beyond Go, as Debian names it.
 PACKAGES := bc busybox-static ca-certificates conntrack curl debootstrap dpkg gcc hostname iproute2 iptables jq keepalived kmod \
             libc6-dev mount nftables openssh-client openssl procps shellcheck systemd util-linux
-
 # Hosts as they are: what belongs to others, networks that lose something, logins and surroundings, names, settings, hints.
 FIELD := TestWhatBelongsToOthersIsNotTouched TestWhatIsPermittedIsTakenOver TestNetworkOfAHostHeals TestStatusNamesTheHostWhosePodsReachNothing \
          TestFlannelConnectsPodsOfTwoHosts TestPreflightNamesHostsAsTheyAre TestPreflightHearsVRRP TestBringUpOnHostsAsTheyAre TestTrixie \
@@ -54,6 +53,10 @@ e2e-all: deps bundle ## every scenario on real local hosts, run before a release
 e2e-field: deps bundle ## of these the scenarios of hosts as they are (root)
 	sh e2e/run.sh all "^($$(echo $(FIELD) | tr ' ' '|'))$$"
 
+e2e-vm: PACKAGES += e2fsprogs qemu-system-x86 qemu-utils
+e2e-vm: deps bundle ## one master on a virtual machine, which boots, reboots and loses its power; 15 minutes without KVM (root)
+	sh e2e/run.sh vm '$(RUN)'
+
 sweep: deps bundle ## hactl cut at every call it makes, and killed at 100 random instants; hours (root)
 	HACTL_SWEEP=1 $(GO) test -count=1 -timeout 1h -v -run '^TestRunCutAtAnyCommand' ./internal/ops
 	$(GO) test -tags sweep -run '^TestSweep' ./internal/ops
@@ -81,4 +84,4 @@ golden: ## write the golden files anew; look at the difference before committing
 clean: ## remove what make build made
 	rm -rf $(BIN)
 
-.PHONY: help build deps test lint fuzz bundle e2e e2e-all e2e-field sweep demo bench bench-vip drill-sensitivity packages golden clean
+.PHONY: help build deps test lint fuzz bundle e2e e2e-all e2e-field e2e-vm sweep demo bench bench-vip drill-sensitivity packages golden clean

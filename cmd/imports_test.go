@@ -34,7 +34,7 @@ var allowed = map[string]struct{ imports, because string }{
 	"internal/ui":                  {"internal/plan internal/remote inventory", "renders events and names hosts, connects to nothing"},
 	"internal/facts":               {"internal/remote", "what a host says of itself, without judging"},
 	"internal/bundle":              {"internal/remote internal/versions inventory", "files and hashes, no hosts"},
-	"internal/lab":                 {"internal/remote", "hands back an inventory; nothing else may know that a host is a lab host"},
+	"internal/lab":                 {"internal/bundle internal/remote", "hands back an inventory; nothing else may know that a host is a lab host"},
 	"internal/drill":               {"internal/kubeapi internal/remote internal/sys", "breaks and watches through interfaces that ops fills"},
 	"internal/host":                {"internal/bundle internal/facts internal/others internal/plan internal/remote inventory templates", "prepares hosts, knows no component"},
 	"internal/expiry":              {"internal/remote pki", "what is seen of certificates, and rules; knows no component"},

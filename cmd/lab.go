@@ -2,6 +2,7 @@ package cmd
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -10,7 +11,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"hactl/internal/bundle"
 	"hactl/internal/lab"
+	"hactl/internal/remote"
 )
 
 // labFlags say which lab; every subcommand has them.
@@ -44,13 +47,20 @@ hub. Needs Linux and root.`,
 
 func (a *app) labUpCommand(f *labFlags) *cobra.Command {
 	var conf lab.Config
+	golden := false
 	c := &cobra.Command{
 		Use:   "up",
 		Short: "Make the hosts, or boot again those that are off",
 		Args:  cobra.NoArgs,
 		Example: `  hactl lab up
-  hactl lab up --masters 1 --name small --os trixie`,
-		PreRunE: func(*cobra.Command, []string) error { return conf.Check() },
+  hactl lab up --masters 1 --name small --os trixie
+  hactl lab up --masters 1 --workers 0 --vm --golden`,
+		PreRunE: func(cmd *cobra.Command, _ []string) error {
+			if conf.VM && !cmd.Flags().Changed("os") {
+				conf.OS = ""
+			}
+			return errors.Join(goldenBundle(golden, &conf), conf.Check())
+		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			start := time.Now()
 			conf.Name, conf.Dir = f.name, f.dir
@@ -71,9 +81,23 @@ func (a *app) labUpCommand(f *labFlags) *cobra.Command {
 	fl.BoolVar(&conf.Bastion, "bastion", false, "one more host to jump through, and an inventory that does")
 	fl.BoolVar(&conf.IPv6, "ipv6", false, "inventories with the hosts' IPv6 addresses and an IPv6 VIP")
 	fl.BoolVar(&conf.Bare, "bare", false, "hosts without keepalived, runc, nftables and so on, with a local package repository that has them")
+	fl.BoolVar(&conf.VM, "vm", false, "virtual machines (qemu) with trixie: each has a kernel, a boot, a clock and a disk of its own")
+	fl.BoolVar(&golden, "golden", false, "virtual machines whose disk has the programs and images of the bundle")
 	fl.Float64Var(&conf.CPUs, "cpus", 0, "processors that each host may keep busy at most, 0.1 or more; 0 is all")
 	fl.StringVar(&conf.Preload, "preload", "", "folder (a bundle) to show read-only on every host at "+lab.PreloadPath)
 	return c
+}
+
+// goldenBundle puts the folder of the bundle into the configuration, if it is asked for.
+func goldenBundle(golden bool, conf *lab.Config) (err error) {
+	if !golden {
+		return nil
+	}
+	if conf.Golden, err = bundle.Find(bundle.Options{}); err != nil {
+		return err
+	}
+	_, err = bundle.Open(conf.Golden)
+	return remote.Hint(err, "hactl bundle")
 }
 
 // labWatchCommand is what boots a host, and boots it again when it reboots.

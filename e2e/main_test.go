@@ -21,7 +21,7 @@ import (
 	"hactl/internal/lab"
 )
 
-// tierEnv chooses the tests that run when none are named: core (the default) or all.
+// tierEnv chooses the tests that run when none are named: core (the default), all, or vm.
 const tierEnv = "HACTL_E2E_TIER"
 
 // labUpChildEnv makes the test binary a process that boots a lab: name:folder.
@@ -119,9 +119,11 @@ func chooseTier() error {
 	case "", "core":
 		return flag.Set("test.run", "^("+strings.Join(slices.Concat(core, []string{"TestEveryScenarioIsInOneTier"}), "|")+")$")
 	case "all":
-		return flag.Set("test.skip", "^("+strings.Join(byHand, "|")+")$")
+		return flag.Set("test.skip", "^("+strings.Join(slices.Concat(byHand, machines), "|")+")$")
+	case "vm":
+		return flag.Set("test.run", "^("+strings.Join(machines, "|")+")$")
 	default:
-		return fmt.Errorf("%s=%s: write core or all", tierEnv, tier)
+		return fmt.Errorf("%s=%s: write core, all or vm", tierEnv, tier)
 	}
 }
 

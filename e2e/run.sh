@@ -1,5 +1,5 @@
 #!/bin/sh
-# The end-to-end tests behind `make e2e` and `make e2e-all`: run.sh core|all [RUN].
+# The end-to-end tests behind `make e2e`, `make e2e-all` and `make e2e-vm`: run.sh core|all|vm [RUN].
 # RUN is a scenario or a part of one, in the form of go test -run. The last line says
 # how many tests passed, failed and were skipped; the exit code is that of go test.
 set -u
@@ -18,7 +18,7 @@ tests() { # PACKAGE FLAGS...
 
 rm -f "$out.failed"
 {
-    if [ -z "$run" ]; then
+    if [ -z "$run" ] && [ "$tier" != vm ]; then
         tests ./kubeadm -run '^TestKubeadmAccepts'
         HACTL_BUNDLE=$(bin/hactl bundle --print-dir) tests ./etcd -run '^TestRealEtcd$'
     fi

@@ -132,9 +132,13 @@ var extended = []string{
 // byHand is what only make sweep runs: hours.
 var byHand = []string{"TestSweepEveryCut", "TestSweepRandomInstants"}
 
+// machines is what make e2e-vm runs: virtual machines, some ten times slower than hosts in
+// namespaces where there is no KVM.
+var machines = []string{"TestVirtualMachine"}
+
 func TestEveryScenarioIsInOneTier(t *testing.T) {
 	seen := map[string]int{}
-	for _, name := range slices.Concat(core, extended, byHand) {
+	for _, name := range slices.Concat(core, extended, byHand, machines) {
 		seen[name]++
 	}
 	for _, name := range scenarios(t) {

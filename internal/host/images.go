@@ -19,14 +19,9 @@ const (
 	fetchTimeout  = 15 * time.Minute
 	importTimeout = 10 * time.Minute
 
-	// archiveLabel on an image in containerd names the archive it came from.
-	archiveLabel = "io.hactl.archive"
 	// containerdStore is where containerd keeps what it has, from its first start on.
 	containerdStore = "/var/lib/containerd/io.containerd.metadata.v1.bolt/meta.db"
 	notRunning      = "containerd-does-not-run" // with such a store
-	// pinnedLabel keeps the kubelet from collecting images that no registry
-	// could bring back.
-	pinnedLabel = "io.cri-containerd.pinned=pinned"
 )
 
 // apiserverImages are those without which no apiserver comes up, controlPlaneImages
@@ -171,7 +166,7 @@ func missingImages(want []bundle.Artifact, listing string) []bundle.Artifact {
 	}
 	var out []bundle.Artifact
 	for _, a := range want {
-		if !strings.Contains(have[a.Image], archiveLabel+"="+shortSum(a)) {
+		if !strings.Contains(have[a.Image], a.ArchiveLabel()) {
 			out = append(out, a)
 		}
 	}
@@ -222,7 +217,7 @@ func (h Host) importAll(ctx context.Context, env plan.Env, as, left []bundle.Art
 		if rank(a) > 1 { // what starts beside it comes first
 			nice = "nice -n 19 "
 		}
-		fmt.Fprintf(&script, "%sctr -n k8s.io images import --local --label %s=%s --label %s %s >/dev/null\n", nice, archiveLabel, shortSum(a), pinnedLabel, remote.Quote(at))
+		fmt.Fprintf(&script, "%sctr -n k8s.io images import --local --label %s --label %s %s >/dev/null\n", nice, a.ArchiveLabel(), bundle.PinnedLabel, remote.Quote(at))
 		if h.Inv.Artifacts.Source != "present" { // there they are the operator's
 			fmt.Fprintf(&script, "rm -f %s\n", remote.Quote(at))
 		}
@@ -266,8 +261,6 @@ func (h Host) archivesThere(ctx context.Context, env plan.Env, as []bundle.Artif
 const archiveDir = stateDir + "/images"
 
 func archivePath(a bundle.Artifact) string { return archiveDir + "/" + path.Base(a.File) }
-
-func shortSum(a bundle.Artifact) string { return a.SHA256[:min(16, len(a.SHA256))] }
 
 func names(as []bundle.Artifact) string {
 	out := make([]string, len(as))

@@ -110,7 +110,7 @@ func TestImagesBeyondThoseOfThePlanAreNotImported(t *testing.T) {
 	has := func(as ...bundle.Artifact) string {
 		var out strings.Builder
 		for _, a := range as {
-			out.WriteString(a.Image + " " + archiveLabel + "=" + shortSum(a) + "\n")
+			out.WriteString(a.Image + " " + a.ArchiveLabel() + "\n")
 		}
 		return out.String()
 	}

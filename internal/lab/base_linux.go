@@ -78,23 +78,31 @@ func baseID(system string, bare bool) string {
 	return "base-" + system + "-" + kind + "-" + hex.EncodeToString(sum[:6])
 }
 
-// ensureBase returns the folder of the base, building it when it is not
-// there. It is built under another name and renamed when complete, so a base
-// that exists is whole; a lock keeps two builds of the same base apart.
+// ensureBase returns the folder of the base of hosts in namespaces, building it when it is
+// not there.
 func ensureBase(ctx context.Context, system string, bare bool, report func(string)) (string, error) {
+	return ensureMade(ctx, baseID(system, bare), "base system", report, func(tmp, cache string) error {
+		return buildBase(ctx, tmp, cache, system, bare, report)
+	})
+}
+
+// ensureMade returns a folder of the cache, which build fills when it is not there. It is
+// filled under another name and renamed when complete, so a folder that exists is
+// whole; a lock keeps two builds of the same one apart.
+func ensureMade(ctx context.Context, id, what string, report func(string), build func(tmp, cache string) error) (string, error) {
 	cache, err := cacheDir()
 	if err != nil {
 		return "", err
 	}
 	cache = filepath.Join(cache, "lab")
-	dir := filepath.Join(cache, baseID(system, bare))
+	dir := filepath.Join(cache, id)
 	if exists(dir) {
 		return dir, nil
 	}
 	if err := os.MkdirAll(cache, 0o755); err != nil {
 		return "", err
 	}
-	unlock, err := lockFile(ctx, dir+".lock", func() { report("waiting for another hactl to finish building the base system") })
+	unlock, err := lockFile(ctx, dir+".lock", func() { report("waiting for another hactl to finish building the " + what) })
 	if err != nil {
 		return "", err
 	}
@@ -106,30 +114,31 @@ func ensureBase(ctx context.Context, system string, bare bool, report func(strin
 	if err := removeTree(tmp); err != nil { // left by a build that was killed
 		return "", err
 	}
+	if err := os.MkdirAll(tmp, 0o755); err != nil {
+		return "", err
+	}
 	start := time.Now()
-	if err := buildBase(ctx, tmp, cache, system, bare, report); err != nil {
-		return "", fmt.Errorf("build base system: %w", err)
+	if err := build(tmp, cache); err != nil {
+		return "", fmt.Errorf("build %s: %w", what, err)
 	}
 	if err := os.Rename(tmp, dir); err != nil {
 		return "", err
 	}
-	report(fmt.Sprintf("base system built in %s: %s", time.Since(start).Round(time.Second), dir))
+	report(fmt.Sprintf("%s built in %s: %s", what, time.Since(start).Round(time.Second), dir))
 	return dir, nil
 }
 
 func buildBase(ctx context.Context, tmp, cache, system string, bare bool, report func(string)) error {
 	debs := filepath.Join(cache, "debs-"+suite(system))
-	for _, d := range []string{tmp, debs} {
-		if err := os.MkdirAll(d, 0o755); err != nil {
-			return err
-		}
+	if err := os.MkdirAll(debs, 0o755); err != nil {
+		return err
 	}
 	root := filepath.Join(tmp, "root")
 	report("building the base system with debootstrap (" + system + "; a few minutes, once)")
 	if err := debootstrap(ctx, suite(system), root, debs, basePackages(system, bare), filepath.Join(tmp, "debootstrap.log"), report); err != nil {
 		return err
 	}
-	if err := customize(ctx, root); err != nil {
+	if err := customize(ctx, root, maskedUnits); err != nil {
 		return err
 	}
 	if system == Ubuntu {
@@ -211,7 +220,7 @@ var maskedUnits = []string{
 
 // customize makes the root one that any number of hosts can be made from:
 // nothing in it identifies a host, and the users that the inventories name exist.
-func customize(ctx context.Context, root string) error {
+func customize(ctx context.Context, root string, masked []string) error {
 	script := `set -eu
 rm -f /etc/ssh/ssh_host_*
 rm -rf /var/lib/apt/lists/* /var/cache/apt/archives/*.deb /etc/apt/sources.list
@@ -229,7 +238,7 @@ mkdir -p /etc/systemd/journald.conf.d
 	script += `printf '[Journal]\nReadKMsg=no\n' >/etc/systemd/journald.conf.d/10-host.conf
 printf 'PermitRootLogin prohibit-password\nPasswordAuthentication no\nUseDNS no\n' >/etc/ssh/sshd_config.d/10-host.conf
 `
-	cmd := exec.CommandContext(ctx, "chroot", append([]string{root, "/bin/sh", "-c", script, "sh"}, maskedUnits...)...)
+	cmd := exec.CommandContext(ctx, "chroot", append([]string{root, "/bin/sh", "-c", script, "sh"}, masked...)...)
 	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C"}
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("customize base system: %w: %s", err, strings.TrimSpace(string(out)))

@@ -49,49 +49,75 @@ func (l *Lab) start(h hostState) (*exec.Cmd, error) {
 	case l.state.Bare:
 		cmd.Env = append(cmd.Env, "LAB_APT="+filepath.Join(l.state.Base, "apt"))
 	}
+	return cmd, l.launch(h, cmd, groups)
+}
+
+// launch starts the process of a host, which reads a line before it does anything. By then
+// it is on record and in its cgroups.
+func (l *Lab) launch(h hostState, cmd *exec.Cmd, groups []hierarchy) error {
 	gate, err := cmd.StdinPipe()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if err := cmd.Start(); err != nil {
-		return nil, err
+		return err
 	}
 	defer gate.Close()
 	// Recorded before the host is let go: from here on Down finds it.
-	if err := l.recordPID(h.Name, cmd.Process.Pid); err != nil {
-		cmd.Process.Kill() //nolint:errcheck // it may be gone already
-		return nil, err
+	err = l.recordPID(h.Name, cmd.Process.Pid)
+	if err == nil {
+		err = enterGroups(groups, l.cgroup(h.Name), cmd.Process.Pid, l.state.CPUs)
 	}
-	if err := enterGroups(groups, l.cgroup(h.Name), cmd.Process.Pid, l.state.CPUs); err != nil {
+	if err != nil {
 		cmd.Process.Kill() //nolint:errcheck // it may be gone already
-		return nil, err
+		return err
 	}
 	_, err = gate.Write([]byte("go\n"))
-	return cmd, err
+	return err
 }
 
-// bootTimeout bounds the way from init to an answering sshd; on an idle
-// machine it takes two seconds.
-const bootTimeout = 90 * time.Second
+// bootTimeout bounds the way from init to an answering sshd. On an idle machine it
+// takes two seconds, in an emulated machine 90.
+func (l *Lab) bootTimeout() time.Duration {
+	if l.state.VM {
+		return 10 * time.Minute
+	}
+	return 90 * time.Second
+}
 
 // awaitSSH waits until the host's sshd greets.
 func (l *Lab) awaitSSH(ctx context.Context, h hostState) error {
-	ctx, cancel := context.WithTimeout(ctx, bootTimeout)
+	ctx, cancel := context.WithTimeout(ctx, l.bootTimeout())
 	defer cancel()
 	for {
 		if l.answers(ctx, h.Host) {
 			return nil
 		}
 		if _, alive := l.pid(h.Name); !alive {
-			return remote.Hint(fmt.Errorf("boot %s: its init ended: %s", h.Name, l.consoleTail(h.Name)), "see %s", l.Path("hosts", h.Name, "console.log"))
+			return remote.Hint(fmt.Errorf("boot %s: its %s ended: %s", h.Name, l.process(), l.consoleTail(h.Name)), "see %s", l.Path("hosts", h.Name, "console.log"))
 		}
 		select {
 		case <-ctx.Done():
-			return remote.Hint(fmt.Errorf("boot %s: sshd does not answer: %w", h.Name, ctx.Err()),
-				"hactl lab exec --name %s %s -- journalctl -b", l.state.Name, h.Name)
+			return l.noSSH(h, ctx.Err())
 		case <-time.After(30 * time.Millisecond):
 		}
 	}
+}
+
+func (l *Lab) noSSH(h hostState, why error) error {
+	err := fmt.Errorf("boot %s: sshd does not answer: %w", h.Name, why)
+	if l.state.VM { // a command would come by ssh, too
+		return remote.Hint(err, "see %s", l.Path("hosts", h.Name, "console.log"))
+	}
+	return remote.Hint(err, "hactl lab exec --name %s %s -- journalctl -b", l.state.Name, h.Name)
+}
+
+// process is what a host is on this machine.
+func (l *Lab) process() string {
+	if l.state.VM {
+		return "qemu"
+	}
+	return "init"
 }
 
 func (l *Lab) consoleTail(name string) string {

@@ -19,12 +19,6 @@ import (
 // makeDisk makes the empty disk of a host and writes on it what makes it this
 // host and no other. It returns the host's public key.
 func (l *Lab) makeDisk(ctx context.Context, h hostState) (hostKey string, err error) {
-	dir := l.Path("hosts", h.Name)
-	for _, d := range []string{"upper", "work", "root", "containerd", "kubelet", "etcd"} {
-		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
-			return "", err
-		}
-	}
 	pair, err := newKeyPair("root@" + h.Name)
 	if err != nil {
 		return "", err
@@ -32,6 +26,15 @@ func (l *Lab) makeDisk(ctx context.Context, h hostState) (hostKey string, err er
 	files, err := l.hostFiles(ctx, h, pair)
 	if err != nil {
 		return "", err
+	}
+	if l.state.VM {
+		return pair.public, l.makeMachine(ctx, h, files, pair.public)
+	}
+	dir := l.Path("hosts", h.Name)
+	for _, d := range diskFolders {
+		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
+			return "", err
+		}
 	}
 	root := filepath.Join(l.state.Base, "root")
 	for _, f := range files {
@@ -41,6 +44,10 @@ func (l *Lab) makeDisk(ctx context.Context, h hostState) (hostKey string, err er
 	}
 	return pair.public, nil
 }
+
+// diskFolders are the disk of a host in namespaces: the overlay, and the folders of
+// containerd, the kubelet and etcd.
+var diskFolders = []string{"upper", "work", "root", "containerd", "kubelet", "etcd"}
 
 // hostFile is a file laid over the base. Its owner is that of its folder,
 // which homeDirs of users need, unless like names a file of the base to follow.

@@ -21,7 +21,7 @@ const joinScript = `while [ "$1" != -- ]; do mkdir -p "$1"; for f in cpuset.cpus
 [ ! -w "$1/$f" ] || cat "$1/../$f" >"$1/$f"; done; echo $$ >"$1/cgroup.procs"; shift; done; shift; exec "$@"`
 
 // ExecArgv returns the command line that runs argv as root on a host, past
-// ssh: in all of the host's namespaces and in its cgroups.
+// ssh: in all of the host's namespaces and in its cgroups. In a virtual machine it is ssh.
 func (l *Lab) ExecArgv(host string, argv ...string) ([]string, error) {
 	h, err := l.hostState(host)
 	if err != nil {
@@ -30,6 +30,11 @@ func (l *Lab) ExecArgv(host string, argv ...string) ([]string, error) {
 	pid, alive := l.pid(h.Name)
 	if !alive {
 		return nil, remote.Hint(fmt.Errorf("%s is off", h.Name), "hactl lab fault --name %s boot %s", l.state.Name, h.Name)
+	}
+	// The caller's environment is the machine's, not the host's.
+	argv = append([]string{"env", "-i", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "TERM=xterm", "LC_ALL=C.UTF-8"}, argv...)
+	if l.state.VM {
+		return l.sshArgv(h, argv), nil
 	}
 	groups, err := hierarchies()
 	if err != nil {
@@ -41,8 +46,6 @@ func (l *Lab) ExecArgv(host string, argv ...string) ([]string, error) {
 		out = append(out, filepath.Join(g.mount, l.cgroup(h.Name), "lab-exec"))
 	}
 	out = append(out, "--", "nsenter", "-t", strconv.Itoa(pid), "-m", "-u", "-i", "-n", "-p", "-C", "--root", "--wd", "--")
-	// The caller's environment is the machine's, not the host's.
-	out = append(out, "env", "-i", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "TERM=xterm", "LC_ALL=C.UTF-8")
 	return append(out, argv...), nil
 }
 

@@ -3,6 +3,7 @@ package lab
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 
@@ -64,7 +65,7 @@ func (l *Lab) replace(ctx context.Context, h hostState) error {
 	if err := l.sweep(ctx, h.Name); err != nil {
 		return err
 	}
-	for _, d := range []string{"upper", "work", "root", "containerd", "kubelet", "etcd"} {
+	for _, d := range slices.Concat(diskFolders, machineParts) {
 		if err := removeTree(l.Path("hosts", h.Name, d)); err != nil {
 			return err
 		}

@@ -54,6 +54,9 @@ func (l *Lab) system() string {
 	case Ubuntu:
 		return "an imitation of Ubuntu"
 	}
+	if l.state.VM {
+		return "virtual machines with Debian " + l.OS()
+	}
 	return "Debian " + l.OS()
 }
 
@@ -65,10 +68,12 @@ func (l *Lab) inventory(in login) string {
 	fmt.Fprintf(&b, "# They are reached from the lab's hub only: hactl lab hub --name %s -- hactl up -i %s\n", l.state.Name, filepath.Join(l.Dir, in.file))
 	fmt.Fprintf(&b, "apiVersion: hactl/v1\nkind: Cluster\ncluster: %s\nvip:\n  address: %q\n", l.state.Name, planFor(l.state.IPv6).vip)
 	fmt.Fprintf(&b, "ssh:\n%s  key: %q\n  knownHosts: %q\n  agent: false\n", in.ssh, l.Path("ssh", "id_ed25519"), l.Path("ssh", "known_hosts"))
-	// The machine's kernel has no modules and no config file for kubeadm to read.
-	b.WriteString("kubernetes:\n  ignorePreflight: [SystemVerification]\n")
-	// All hosts have the disk of the machine, however full that is.
-	b.WriteString("  kubelet:\n    evictionHard: {memory.available: 100Mi, nodefs.available: 1%, imagefs.available: 1%}\n")
+	if !l.state.VM {
+		// The machine's kernel has no modules and no config file for kubeadm to read.
+		b.WriteString("kubernetes:\n  ignorePreflight: [SystemVerification]\n")
+		// All hosts have the disk of the machine, however full that is.
+		b.WriteString("  kubelet:\n    evictionHard: {memory.available: 100Mi, nodefs.available: 1%, imagefs.available: 1%}\n")
+	}
 	packages := "present"
 	if l.state.Bare {
 		packages = "install"

@@ -1,6 +1,7 @@
 // Package lab makes real local hosts on one Linux machine: each host has its
-// own network, mount, PID, UTS, IPC and cgroup namespace, systemd as PID 1, an
-// sshd, a disk of its own and an address on a bridge that leads nowhere else.
+// own network, mount, PID, UTS, IPC and cgroup namespace, or is a virtual machine. It
+// has systemd as PID 1, an sshd, a disk of its own and an address on a bridge that leads
+// nowhere else.
 // Nothing outside this package knows that a host is a lab host: what it hands
 // back is an inventory.
 package lab
@@ -33,6 +34,8 @@ type Config struct {
 	IPv6    bool   // the inventories use the IPv6 addresses (hosts always have both)
 	Bare    bool   // hosts without keepalived, runc, nftables...; a local package repository has them. Always so with EL9
 	Preload string // folder shown read-only on every host at [PreloadPath]
+	VM      bool   // hosts are virtual machines, which run trixie
+	Golden  string // folder of a bundle that is in the disk of virtual machines
 	// CPUs is how many of the machine's processors each host may keep busy at most; 0:
 	// all of them. Without a limit a host that is beside itself, such as one that was
 	// cut off, slows the others down, which hosts of their own would not notice.
@@ -45,6 +48,15 @@ type Config struct {
 // EL9 is an imitation of Enterprise Linux 9: a Debian root with dnf, rpm, firewalld and
 // the marks of an EL, without apt, dpkg and perl.
 const EL9 = "el9"
+
+// vmSystem is the system of virtual machines.
+const vmSystem = "trixie"
+
+// Accelerators of qemu that virtual machines have.
+const (
+	accelKVM = "kvm"
+	accelTCG = "tcg" // software emulation
+)
 
 // Ubuntu is an imitation of an Ubuntu server: a Debian root with what Ubuntu adds, as far
 // as Debian's archive has it (netplan, needrestart, unattended-upgrades, AppArmor's tools,
@@ -142,6 +154,10 @@ func (l *Lab) Host(name string) (Host, error) {
 // OS is the system of the hosts, one of [Systems].
 func (l *Lab) OS() string { return l.state.os() }
 
+// Emulated reports whether the hosts are virtual machines without KVM, which are some ten
+// times slower than real ones.
+func (l *Lab) Emulated() bool { return l.state.emulated() }
+
 // VIP is the virtual address of the lab's inventories.
 func (l *Lab) VIP() string { return planFor(l.state.IPv6).vip }
 
@@ -173,8 +189,26 @@ func (c *Config) Check() error {
 	if c.OS != "" && !slices.Contains(Systems, c.OS) {
 		return fmt.Errorf("operating system %q: a lab's hosts have one of %s", c.OS, strings.Join(Systems, ", "))
 	}
+	if err := c.checkVM(); err != nil {
+		return err
+	}
 	if !(c.CPUs == 0 || c.CPUs >= 0.1 && c.CPUs <= maxCPUs) { // not a number is neither
 		return fmt.Errorf("%v processors: a host gets 0.1 to %d of them, or 0 for all", c.CPUs, maxCPUs)
+	}
+	return nil
+}
+
+// checkVM refuses what does not go with virtual machines, or without them.
+func (c *Config) checkVM() error {
+	switch {
+	case !c.VM && c.Golden != "":
+		return errors.New("a golden disk is one of virtual machines: add --vm")
+	case !c.VM:
+		return nil
+	case c.OS != "" && c.OS != vmSystem:
+		return fmt.Errorf("virtual machines run %s, not %s", vmSystem, c.OS)
+	case c.Bare || c.Preload != "":
+		return errors.New("virtual machines cannot be bare, and no folder can be shown on them; a golden disk has the bundle in it: --golden")
 	}
 	return nil
 }
@@ -189,6 +223,9 @@ func (c *Config) withDefaults() error {
 	if err := c.Check(); err != nil {
 		return err
 	}
+	if c.VM {
+		c.OS = vmSystem
+	}
 	c.OS = cmp.Or(c.OS, Systems[0])
 	c.Bare = c.Bare || c.OS == EL9
 	if c.Report == nil {
@@ -201,7 +238,7 @@ func (c *Config) withDefaults() error {
 		}
 		c.Dir = dir
 	}
-	for _, p := range []*string{&c.Dir, &c.Preload} {
+	for _, p := range []*string{&c.Dir, &c.Preload, &c.Golden} {
 		if *p == "" {
 			continue
 		}

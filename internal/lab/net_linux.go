@@ -56,6 +56,9 @@ func (l *Lab) ensureHub(ctx context.Context) error {
 
 // connect gives a host its network: as after plugging it in and switching it on.
 func (l *Lab) connect(ctx context.Context, h hostState) error {
+	if l.state.VM {
+		return l.connectMachine(ctx, h)
+	}
 	ns := l.netns(h.Name)
 	if exists(netnsPath(ns)) {
 		return nil
@@ -149,7 +152,11 @@ func (l *Lab) Dial(ctx context.Context, network, addr string) (net.Conn, error) 
 
 // answers tells whether an SSH server greets on the host.
 func (l *Lab) answers(ctx context.Context, h Host) bool {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	patience := 2 * time.Second
+	if l.state.VM {
+		patience = 20 * time.Second // an emulated machine that is busy
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	conn, err := l.Dial(ctx, "tcp", net.JoinHostPort(h.Address, "22"))
 	if err != nil {

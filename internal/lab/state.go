@@ -20,6 +20,10 @@ type state struct {
 	IPv6         bool        `json:"ipv6"`
 	Bare         bool        `json:"bare"`
 	Base         string      `json:"base"` // folder of the base, with root/ in it
+	VM           bool        `json:"vm,omitempty"`
+	Accel        string      `json:"accel,omitempty"`  // of the virtual machines: kvm or tcg
+	Golden       string      `json:"golden,omitempty"` // folder of the bundle in their disk
+	Disk         string      `json:"disk,omitempty"`   // that theirs are overlays on
 	Preload      string      `json:"preload,omitempty"`
 	CPUs         float64     `json:"cpus,omitempty"`
 	SudoPassword string      `json:"sudoPassword"` // of the user opspw
@@ -41,12 +45,16 @@ func (s *state) count(role string) int {
 	return n
 }
 
+// emulated reports whether the hosts are machines emulated in software.
+func (s *state) emulated() bool { return s.VM && s.Accel != accelKVM }
+
 func (s *state) os() string { return cmp.Or(s.System, Systems[0]) }
 
 // sameShape tells whether an Up with c would make the lab that s describes.
 func (s *state) sameShape(c Config) bool {
 	return s.count(Master) == c.Masters && s.count(Worker) == c.Workers && (s.count(Bastion) == 1) == c.Bastion &&
-		s.os() == cmp.Or(c.OS, Systems[0]) && s.IPv6 == c.IPv6 && s.Bare == c.Bare && s.Preload == c.Preload && s.CPUs == c.CPUs
+		s.os() == cmp.Or(c.OS, Systems[0]) && s.IPv6 == c.IPv6 && s.Bare == c.Bare && s.Preload == c.Preload && s.CPUs == c.CPUs &&
+		s.VM == c.VM && s.Golden == c.Golden
 }
 
 func newState(c Config, base string) (*state, error) {
@@ -55,7 +63,7 @@ func newState(c Config, base string) (*state, error) {
 		return nil, err
 	}
 	return &state{
-		Name: c.Name, System: c.OS, IPv6: c.IPv6, Bare: c.Bare, Base: base, Preload: c.Preload, CPUs: c.CPUs,
+		Name: c.Name, System: c.OS, IPv6: c.IPv6, Bare: c.Bare, Base: base, VM: c.VM, Golden: c.Golden, Preload: c.Preload, CPUs: c.CPUs,
 		SudoPassword: hex.EncodeToString(pw), Hosts: planHosts(c),
 	}, nil
 }

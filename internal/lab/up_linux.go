@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,6 +26,11 @@ func Up(ctx context.Context, c Config) (*Lab, error) {
 	}
 	if err := checkMachine(); err != nil {
 		return nil, err
+	}
+	if c.VM {
+		if err := checkForVM(); err != nil {
+			return nil, err
+		}
 	}
 	if err := checkPaths(c.Dir); err != nil {
 		return nil, err
@@ -83,11 +89,7 @@ func create(ctx context.Context, c Config) (*state, error) {
 			return nil, remote.Hint(fmt.Errorf("%s is not empty and holds no lab", c.Dir), "use --dir with a new folder")
 		}
 	}
-	base, err := ensureBase(ctx, c.OS, c.Bare, c.Report)
-	if err != nil {
-		return nil, err
-	}
-	st, err := newState(c, base)
+	st, err := describe(ctx, c)
 	if err != nil {
 		return nil, err
 	}
@@ -98,6 +100,18 @@ func create(ctx context.Context, c Config) (*state, error) {
 		return nil, err
 	}
 	return st, st.write(c.Dir)
+}
+
+// describe is the state of a new lab. What its hosts are made from is there by then.
+func describe(ctx context.Context, c Config) (*state, error) {
+	if c.VM {
+		return describeVM(ctx, c)
+	}
+	base, err := ensureBase(ctx, c.OS, c.Bare, c.Report)
+	if err != nil {
+		return nil, err
+	}
+	return newState(c, base)
 }
 
 // furnish makes the keys, disks and inventories that are not there yet. The
@@ -196,16 +210,26 @@ func checkMachine() error {
 	if os.Geteuid() != 0 {
 		return remote.Hint(errors.New("the lab needs Linux and root: this is not root"), "sudo hactl lab ...")
 	}
+	if err := need(tools); err != nil {
+		return err
+	}
+	_, err := hierarchies()
+	return err
+}
+
+// need names the programs that this machine lacks, and the packages that have them.
+func need(tools map[string]string) error {
 	var missing, packages []string
 	for tool, pkg := range tools {
 		if _, err := exec.LookPath(tool); err != nil {
 			missing, packages = append(missing, tool), append(packages, pkg)
 		}
 	}
-	if len(missing) > 0 {
-		return remote.Hint(fmt.Errorf("the lab needs programs that are missing: %s", strings.Join(missing, ", ")),
-			"apt-get install %s", strings.Join(packages, " "))
+	if len(missing) == 0 {
+		return nil
 	}
-	_, err := hierarchies()
-	return err
+	slices.Sort(missing)
+	slices.Sort(packages)
+	return remote.Hint(fmt.Errorf("the lab needs programs that are missing: %s", strings.Join(missing, ", ")),
+		"apt-get install %s", strings.Join(slices.Compact(packages), " "))
 }

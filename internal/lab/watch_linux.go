@@ -14,9 +14,16 @@ import (
 // booted is what a watch says on its output once init of its host runs.
 const booted = "booted"
 
-// boot starts the watch of a host, which boots it, and returns when its init runs. The
-// caller holds the host's lock.
+// boot boots a host and returns when its init, or qemu, runs. The caller holds the host's lock.
 func (l *Lab) boot(ctx context.Context, h hostState) error {
+	if l.state.VM {
+		return l.startMachine(h) // qemu boots it again when it reboots
+	}
+	return l.startWatch(ctx, h)
+}
+
+// startWatch starts the watch of a host, which boots it.
+func (l *Lab) startWatch(ctx context.Context, h hostState) error {
 	argv := Watcher
 	if len(argv) == 0 {
 		argv = []string{"/proc/self/exe", "lab", "watch"}
