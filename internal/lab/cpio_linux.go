@@ -52,8 +52,7 @@ func (c *cpioWriter) entry(name string, mode uint32, uid, gid int, content []byt
 	return c.pad()
 }
 
-// writeInitrd writes the base's initial RAM disk, which is not compressed, followed by the
-// folder seed as /seed.
+// writeInitrd writes the base's initial RAM disk followed by the folder seed as /seed.
 func writeInitrd(w io.Writer, base io.Reader, seed string) error {
 	c := &cpioWriter{w: w}
 	if _, err := io.Copy(c, base); err != nil {
