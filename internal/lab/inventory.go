@@ -60,6 +60,10 @@ func (l *Lab) system() string {
 	return "Debian " + l.OS()
 }
 
+// emulationFactor is how many times as long everything takes on a machine that is emulated
+// in software, as its inventories say.
+const emulationFactor = 10
+
 // inventory renders one inventory. It is written out rather than marshalled,
 // so that it reads like one that an operator wrote.
 func (l *Lab) inventory(in login) string {
@@ -67,6 +71,9 @@ func (l *Lab) inventory(in login) string {
 	fmt.Fprintf(&b, "# Local hosts of hactl lab %s (%s): %s.\n", l.state.Name, l.system(), in.about)
 	fmt.Fprintf(&b, "# They are reached from the lab's hub only: hactl lab hub --name %s -- hactl up -i %s\n", l.state.Name, filepath.Join(l.Dir, in.file))
 	fmt.Fprintf(&b, "apiVersion: hactl/v1\nkind: Cluster\ncluster: %s\nvip:\n  address: %q\n", l.state.Name, planFor(l.state.IPv6).vip)
+	if l.state.emulated() {
+		fmt.Fprintf(&b, "slowHosts: %d\n", emulationFactor)
+	}
 	fmt.Fprintf(&b, "ssh:\n%s  key: %q\n  knownHosts: %q\n  agent: false\n", in.ssh, l.Path("ssh", "id_ed25519"), l.Path("ssh", "known_hosts"))
 	if !l.state.VM {
 		// The machine's kernel has no modules and no config file for kubeadm to read.

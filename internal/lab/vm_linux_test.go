@@ -180,7 +180,7 @@ func TestStateOfMachinesSurvivesWriting(t *testing.T) {
 }
 
 func TestInventoryOfMachines(t *testing.T) {
-	for _, accel := range []string{accelTCG, accelKVM} {
+	for accel, slow := range map[string]int{accelTCG: emulationFactor, accelKVM: 1} {
 		l := testVM(t, accel, 0)
 		for _, key := range []string{"id_ed25519", "bastion_ed25519"} {
 			if err := clientKey(l.Path("ssh"), key); err != nil {
@@ -197,6 +197,9 @@ func TestInventoryOfMachines(t *testing.T) {
 		// A machine has a kernel and a disk of its own: nothing is excused.
 		if len(inv.Kubernetes.IgnorePreflight) != 0 {
 			t.Errorf("%s: %+v", accel, inv.Kubernetes)
+		}
+		if inv.SlowHosts != slow {
+			t.Errorf("%s: slowHosts is %d, want %d", accel, inv.SlowHosts, slow)
 		}
 	}
 }
