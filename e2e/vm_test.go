@@ -42,9 +42,7 @@ func TestVirtualMachine(t *testing.T) {
 	})
 	then(t, "a power cut: what was acknowledged is there", func(t *testing.T) {
 		w := &writer{name: "vm"}
-		if err := w.write(t, r); err != nil {
-			t.Fatal(err)
-		}
+		eventually(t, "a write is acknowledged", func() error { return w.write(t, r) })
 		before := r.bootID(t)
 		labInject(t, r.Lab, lab.Off, "master-1")
 		labInject(t, r.Lab, lab.Boot, "master-1")
