@@ -72,7 +72,8 @@ func (l *Lab) inventory(in login) string {
 	fmt.Fprintf(&b, "# They are reached from the lab's hub only: hactl lab hub --name %s -- hactl up -i %s\n", l.state.Name, filepath.Join(l.Dir, in.file))
 	fmt.Fprintf(&b, "apiVersion: hactl/v1\nkind: Cluster\ncluster: %s\nvip:\n  address: %q\n", l.state.Name, planFor(l.state.IPv6).vip)
 	if l.state.emulated() {
-		fmt.Fprintf(&b, "slowHosts: %d\n", emulationFactor)
+		// etcd's timers are settings, which the factor leaves alone.
+		fmt.Fprintf(&b, "slowHosts: %d\netcd: {electionTimeout: 5s, heartbeatInterval: 500ms}\n", emulationFactor)
 	}
 	fmt.Fprintf(&b, "ssh:\n%s  key: %q\n  knownHosts: %q\n  agent: false\n", in.ssh, l.Path("ssh", "id_ed25519"), l.Path("ssh", "known_hosts"))
 	if !l.state.VM {
