@@ -10,19 +10,16 @@ import (
 	"hactl/inventory"
 )
 
-// slowHostsEnv is the environment variable that comes before slowHosts of the inventory.
-const slowHostsEnv = wait.Env
-
 // loadInventory reads the file named by -i, and the environment that comes before it.
 func (a *app) loadInventory() (*inventory.Inventory, error) {
 	inv, err := inventory.Load(a.inventory, drill.BoundNames()...)
 	if err != nil {
 		return nil, err
 	}
-	if text := a.getenv(slowHostsEnv); text != "" {
+	if text := a.getenv(wait.Env); text != "" {
 		n, err := strconv.Atoi(text)
 		if err != nil || n < wait.Usual || n > wait.Most {
-			return nil, usagef("%s is %q: write a whole number from %d to %d", slowHostsEnv, text, wait.Usual, wait.Most)
+			return nil, usagef("%s is %q: write a whole number from %d to %d", wait.Env, text, wait.Usual, wait.Most)
 		}
 		inv.SlowHosts = n
 	}

@@ -9,6 +9,7 @@ import (
 
 	"hactl/internal/plan"
 	"hactl/internal/remote"
+	"hactl/internal/testneeds"
 	"hactl/inventory/inventorytest"
 )
 
@@ -61,10 +62,7 @@ func TestOtherProgramsAreToldWhereTheyAre(t *testing.T) {
 // needrestart reads its configuration as perl: the file is read as it reads it, and asked
 // for units as it asks.
 func TestNeedrestartLeavesTheUnitsOfTheClusterAlone(t *testing.T) {
-	perl, err := exec.LookPath("perl")
-	if err != nil {
-		t.Skip("there is no perl")
-	}
+	perl := testneeds.Path(t, "perl")
 	h := Host{Inv: inventorytest.One(t)}
 	h.Host = &h.Inv.Hosts[0]
 	var content string

@@ -2,7 +2,6 @@ package lab
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -69,13 +68,10 @@ func (l *Lab) joinInitrd(seed, to string) (err error) {
 	return writeInitrd(out, base, seed)
 }
 
+// newUUID is one that the kernel makes.
 func newUUID() (string, error) {
-	var b [16]byte
-	if _, err := rand.Read(b[:]); err != nil {
-		return "", err
-	}
-	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80 // version 4 of RFC 9562
-	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:]), nil
+	text, err := os.ReadFile("/proc/sys/kernel/random/uuid")
+	return strings.TrimSpace(string(text)), err
 }
 
 // connectMachine makes the tap of a machine.

@@ -59,7 +59,10 @@ func (o ResetOptions) reach(s *session) error {
 	if len(names) == 0 {
 		return nil
 	}
-	return remote.Hint(errors.Join(errs...), "%s", without("reset", "skip", slices.Concat(o.Skip, names)))
+	if !o.All {
+		return remote.Hint(errors.Join(errs...), "bring %s back, or do not name it", strings.Join(names, " and "))
+	}
+	return remote.Hint(errors.Join(errs...), "%s", goOnWithout("reset --all", "skip", slices.Concat(o.Skip, names)))
 }
 
 // others are the hosts that are not to be reset.

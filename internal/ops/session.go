@@ -148,8 +148,8 @@ func (s *session) missing(skip []string) (names []string, errs []error) {
 	return names, errs
 }
 
-// without proposes to leave hosts out by a flag of the verb.
-func without(verb, flag string, names []string) string {
+// goOnWithout proposes to leave hosts out by a flag of the verb.
+func goOnWithout(verb, flag string, names []string) string {
 	return fmt.Sprintf("bring %s back, or go on without: hactl %s --%s %s", strings.Join(names, " and "), verb, flag, strings.Join(names, ","))
 }
 
@@ -170,7 +170,7 @@ func (s *session) everyHost(verb string, skip []string) error {
 		errs = append(errs, exitcode.With(exitcode.Unsafe, fmt.Errorf("%d of %d masters are no quorum; bring more of them back first", left, len(masters))))
 	}
 	if quorum && len(skip) == 0 && len(names) > 0 && verb != "" {
-		return remote.Hint(errors.Join(errs...), "%s", without(verb, "skip", names))
+		return remote.Hint(errors.Join(errs...), "%s", goOnWithout(verb, "skip", names))
 	}
 	return errors.Join(errs...)
 }
@@ -184,7 +184,7 @@ func (s *session) everyHostOrDead(verb string, dead []string) error {
 	case !there:
 		return errors.Join(append(errs, exitcode.With(exitcode.Unknown, errors.New("no master answers")))...)
 	case len(names) > 0:
-		return remote.Hint(errors.Join(errs...), "%s", without(verb, "dead", append(slices.Clone(dead), names...)))
+		return remote.Hint(errors.Join(errs...), "%s", goOnWithout(verb, "dead", append(slices.Clone(dead), names...)))
 	}
 	return nil
 }

@@ -9,8 +9,22 @@ import (
 	"hactl/internal/exitcode"
 	"hactl/internal/plan"
 	"hactl/internal/remote"
+	"hactl/inventory"
 	"hactl/inventory/inventorytest"
 )
+
+// connectedBut is a session with all hosts of the inventory but those that are down.
+func connectedBut(inv *inventory.Inventory, down ...string) *session {
+	s := &session{inv: inv, hosts: plan.Hosts{}, down: map[string]error{}}
+	for _, h := range inv.Hosts {
+		if slices.Contains(down, h.Name) {
+			s.down[h.Name] = &remote.UnreachableError{Host: h.Name, Op: "dial", Err: errors.New("no key")}
+		} else {
+			s.hosts[h.Name] = lockless{name: h.Name}
+		}
+	}
+	return s
+}
 
 // Going on without a host takes a quorum of masters: where there is none, the
 // hint would lead into a refusal.
@@ -30,15 +44,7 @@ func TestSkippingIsProposedOnlyWithAQuorum(t *testing.T) {
 		"more than may be lost":  {down: []string{"master-1", "master-2"}, skip: []string{"master-1", "master-2"}, code: exitcode.Unsafe},
 		"there although skipped": {skip: []string{"master-1"}, code: exitcode.OK},
 	} {
-		s := &session{inv: inv, hosts: plan.Hosts{}, down: map[string]error{}}
-		for _, h := range inv.Hosts {
-			if slices.Contains(c.down, h.Name) {
-				s.down[h.Name] = &remote.UnreachableError{Host: h.Name, Op: "dial", Err: errors.New("no key")}
-			} else {
-				s.hosts[h.Name] = lockless{name: h.Name}
-			}
-		}
-		err := s.everyHost("up", c.skip)
+		err := connectedBut(inv, c.down...).everyHost("up", c.skip)
 		hint := remote.HintOf(err)
 		if got := strings.HasSuffix(hint, "hactl up --skip "+strings.Join(c.down, ",")); exitcode.Of(err) != c.code || got != c.proposed || (hint != "") != c.proposed {
 			t.Errorf("%s: code %d, want %d; hint %q, skipping has to be proposed: %v", name, exitcode.Of(err), c.code, hint, c.proposed)
@@ -61,17 +67,28 @@ func TestHostsThatAreDeadAreNamed(t *testing.T) {
 		"two are named":      {down: []string{"master-2", "master-3"}, dead: []string{"master-2", "master-3"}, code: exitcode.OK},
 		"all masters":        {down: []string{"master-1", "master-2", "master-3"}, dead: []string{"master-1", "master-2", "master-3"}, code: exitcode.Unknown},
 	} {
-		s := &session{inv: inv, hosts: plan.Hosts{}, down: map[string]error{}}
-		for _, h := range inv.Hosts {
-			if slices.Contains(c.down, h.Name) {
-				s.down[h.Name] = &remote.UnreachableError{Host: h.Name, Op: "dial", Err: errors.New("no key")}
-			} else {
-				s.hosts[h.Name] = lockless{name: h.Name}
-			}
-		}
-		err := s.everyHostOrDead("restore", c.dead)
+		err := connectedBut(inv, c.down...).everyHostOrDead("restore", c.dead)
 		if hint := remote.HintOf(err); exitcode.Of(err) != c.code || !strings.HasSuffix(hint, c.hint) || (hint == "") != (c.hint == "") {
 			t.Errorf("%s: code %d, want %d; hint %q, want %q", name, exitcode.Of(err), c.code, hint, c.hint)
+		}
+	}
+}
+
+// Of hosts that are named for a reset, none can be skipped; of all, some can.
+func TestResetNamesWhatToDoAboutAHostThatDoesNotAnswer(t *testing.T) {
+	inv := inventorytest.ThreeWithWorkers(t, 1)
+	for name, c := range map[string]struct {
+		o    ResetOptions
+		hint string
+	}{
+		"all":         {ResetOptions{All: true}, "go on without: hactl reset --all --skip master-2"},
+		"named":       {ResetOptions{Hosts: []string{"master-2"}}, "or do not name it"},
+		"another one": {ResetOptions{Hosts: []string{"worker-1"}}, ""},
+		"all but it":  {ResetOptions{All: true, Options: Options{Skip: []string{"master-2"}}}, ""},
+	} {
+		err := c.o.reach(connectedBut(inv, "master-2"))
+		if hint := remote.HintOf(err); !strings.HasSuffix(hint, c.hint) || (err == nil) != (c.hint == "") {
+			t.Errorf("%s: %v, hint %q, want %q", name, err, hint, c.hint)
 		}
 	}
 }

@@ -1,8 +1,8 @@
-// Package sys is what a host can be asked and told, whatever runs on it: its units, processes,
-// files, packages, addresses and boots. The shell of it is in host.sh, and nowhere else.
+// Package sys is what several packages ask of a host: its files, units, processes, boots and
+// addresses, as functions of the shell in host.sh.
 //
-// Round trips are the cost. So a question is a part of a script ([Ask]): the engine sends the
-// looks of all steps of a host at once, and a script of several questions is one command.
+// Round trips are the cost. So a question is a part of a script: the engine sends the looks
+// of all steps of a host at once, and a script of several questions is one command.
 package sys
 
 import (

@@ -2,6 +2,9 @@
 # those that it calls, and those that they call, without comments and indentation: see
 # functions.go. A function stands below those that it calls. Its name is long enough not to be
 # a word of a script by chance. One that sets variables for its caller says which.
+#
+# N is a newline, which about_file and about_unit need. A batch of looks sets it
+# (internal/plan/look.go); no script gets the line below, which is for the checker.
 # shellcheck disable=SC2034 # variables that are set for the caller
 N='
 '
