@@ -9,7 +9,6 @@ import (
 
 	"hactl/internal/plan"
 	"hactl/internal/remote"
-	"hactl/internal/sys"
 	"hactl/inventory"
 )
 
@@ -71,29 +70,19 @@ func observe(ctx context.Context, inv *inventory.Inventory, h remote.Host) (Disk
 	return parseDisk(string(res.Stdout))
 }
 
-// hasLog defines has_log DIRECTORY, which is true when a member's log lies in
-// that data directory. It is what etcd itself goes by: a member without a log
-// starts from nothing, whatever else is left, and a start that failed leaves the
-// folders behind. Where there is no telling it ends the script.
-const hasLog = `has_log() { l=$(ls -A -- "$1/member/wal" 2>&1) && case "$l
-" in *'.wal
-'*) return 0;; *) return 1;; esac
-says_absent "$l" || exit 1; return 1; }
-`
-
 // observeScript prints what is there and fails on anything that it could not
 // look at: a disk that cannot be read must not pass for one without a member,
 // or hactl would bootstrap over it.
 func observeScript(dataDir string) string {
-	return sys.With(`LC_ALL=C; export LC_ALL
+	return `LC_ALL=C; export LC_ALL
 d=` + remote.Quote(dataDir) + `
-` + hasLog + `inode() { stat -Lc %d:%i -- "$1/member" 2>/dev/null; }
+inode() { stat -Lc %d:%i -- "$1/member" 2>/dev/null; }
 ! has_log "$d" || echo data
 o=; ! is_there ` + unitFile + ` || o=$(sed -n 's/^[[:space:]]*--data-dir=\([^[:space:]]*\).*/\1/p' ` + unitFile + `) || exit 1
 [ -z "$o" ] || [ "$o" = "$d" ] || ! has_log "$o" || [ "$(inode "$o")" = "$(inode "$d")" ] || echo "elsewhere $o"
 ! is_there ` + bootstrapFile + ` || sed -n 's/^ETCD_INITIAL_CLUSTER=/initial /p' ` + bootstrapFile + ` || exit 1
 ! is_there ` + establishedFile + ` || sed -n 's/^/established /p' ` + establishedFile + ` || exit 1
-echo end`)
+echo end`
 }
 
 func parseDisk(out string) (Disk, error) {

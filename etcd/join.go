@@ -9,7 +9,6 @@ import (
 
 	"hactl/internal/plan"
 	"hactl/internal/remote"
-	"hactl/internal/sys"
 	"hactl/internal/wait"
 	"hactl/inventory"
 )
@@ -70,7 +69,7 @@ func (p *Plan) memberDir() string { return p.Inv.Etcd.DataDir + "/member" }
 // begun its log, "prepared", or "empty"; then "remains" when there is something
 // of a member all the same.
 func (p *Plan) joining() plan.Look {
-	return plan.Look{Key: "etcd joining", Script: hasLog + `if has_log ` + remote.Quote(p.Inv.Etcd.DataDir) + `; then echo data; exit; fi
+	return plan.Look{Key: "etcd joining", Script: `if has_log ` + remote.Quote(p.Inv.Etcd.DataDir) + `; then echo data; exit; fi
 if grep -qs '^ETCD_INITIAL_CLUSTER_STATE=existing' ` + bootstrapFile + `; then echo prepared; else echo empty; fi
 [ ! -e ` + remote.Quote(p.memberDir()) + ` ] || echo remains`}
 }
@@ -129,8 +128,8 @@ func (c *Cluster) mayLeave(ctx context.Context, m *inventory.Host) error {
 func (p *Plan) startAnew(m *inventory.Host, s plan.Service) plan.Step {
 	s.Ready = func(ctx context.Context, env plan.Env) error {
 		env.Say("waiting up to %s for the new member to begin its log", wait.Bound(ctx, time.Minute))
-		_, err := env.Host.Run(ctx, remote.Cmd{Title: "wait for the member's log", Timeout: 70 * time.Second, Script: sys.With(`LC_ALL=C; export LC_ALL
-` + hasLog + `i=0; until has_log ` + remote.Quote(p.Inv.Etcd.DataDir) + `; do i=$((i+1)); [ $i -lt ` + wait.Times(600) + ` ] || { echo "no log in ` + p.memberDir() + ` within ` + wait.Times(60) + ` s" >&2; exit 1; }; sleep 0.1; done`)})
+		_, err := env.Host.Run(ctx, remote.Cmd{Title: "wait for the member's log", Timeout: 70 * time.Second, Script: `LC_ALL=C; export LC_ALL
+i=0; until has_log ` + remote.Quote(p.Inv.Etcd.DataDir) + `; do i=$((i+1)); [ $i -lt ` + wait.Times(600) + ` ] || { echo "no log in ` + p.memberDir() + ` within ` + wait.Times(60) + ` s" >&2; exit 1; }; sleep 0.1; done`})
 		if err != nil && !remote.Unreachable(err) {
 			err = remote.Hint(err, "on %s: journalctl -u etcd", m.Name)
 		}
@@ -173,12 +172,12 @@ func (p *Plan) listed(ctx context.Context, m *inventory.Host, dial dialer) (*Lis
 // again: it would be a voter that has forgotten what it acknowledged. What lies
 // there without a log is not deleted, but must not become part of a new member.
 func (p *Plan) clearScript() string {
-	return sys.With(`LC_ALL=C; export LC_ALL
-` + hasLog + `systemctl stop etcd.service || [ $? = 5 ] || exit 1
+	return `LC_ALL=C; export LC_ALL
+systemctl stop etcd.service || [ $? = 5 ] || exit 1
 ! has_log ` + remote.Quote(p.Inv.Etcd.DataDir) + ` || { echo "` + p.memberDir() + ` holds a log after all" >&2; exit 1; }
 rm -f ` + bootstrapFile + ` ` + establishedFile + ` || exit 1
 d=` + remote.Quote(p.memberDir()) + `; [ -e "$d" ] || exit 0
-n=1; while [ -e "$d.old-$n" ]; do n=$((n+1)); done; mv "$d" "$d.old-$n"`)
+n=1; while [ -e "$d.old-$n" ]; do n=$((n+1)); done; mv "$d" "$d.old-$n"`
 }
 
 func (p *Plan) add(ctx context.Context, env plan.Env, m *inventory.Host, dial dialer) error {

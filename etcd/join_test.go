@@ -17,6 +17,7 @@ import (
 	"hactl/internal/goldentest"
 	"hactl/internal/plan"
 	"hactl/internal/remote"
+	"hactl/internal/sys"
 	"hactl/pki"
 	"hactl/pki/pkitest"
 )
@@ -75,7 +76,7 @@ func (h *machine) lives() error {
 func (h *machine) Run(ctx context.Context, c remote.Cmd) (*remote.Result, error) {
 	res := &remote.Result{}
 	err := h.call(c.Title, func() error {
-		script := strings.NewReplacer("/etc/", h.root+"/etc/", "/proc/", h.root+"/proc/", "/run/", h.root+"/run/", "/data", h.root+"/data").Replace(c.Script)
+		script := strings.NewReplacer("/etc/", h.root+"/etc/", "/proc/", h.root+"/proc/", "/run/", h.root+"/run/", "/data", h.root+"/data").Replace(sys.With(c.Script))
 		cmd := exec.CommandContext(ctx, "sh", "-c", script)
 		cmd.Env = append(os.Environ(), "ROOT="+h.root, "PATH="+h.root+"/bin:"+os.Getenv("PATH"))
 		out, err := cmd.Output()

@@ -18,7 +18,7 @@ import (
 
 func observed(t *testing.T, dataDir string) (Disk, error) {
 	t.Helper()
-	out, err := exec.CommandContext(t.Context(), "sh", "-c", observeScript(dataDir)).Output()
+	out, err := exec.CommandContext(t.Context(), "sh", "-c", sys.With(observeScript(dataDir))).Output()
 	if err != nil {
 		return Disk{}, err
 	}
@@ -105,7 +105,7 @@ func TestDataInAnotherFolderThanTheInventorysIsSeen(t *testing.T) {
 			touch(t, dir+unitFile, string(unit))
 			c.spoil(t, dir)
 			script := strings.ReplaceAll(observeScript(dir+"/new"), unitFile, dir+unitFile)
-			out, err := exec.CommandContext(t.Context(), "sh", "-c", script).Output()
+			out, err := exec.CommandContext(t.Context(), "sh", "-c", sys.With(script)).Output()
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -12,7 +12,6 @@ import (
 
 	"hactl/internal/plan"
 	"hactl/internal/remote"
-	"hactl/internal/sys"
 	"hactl/internal/wait"
 	"hactl/inventory"
 	"hactl/pki"
@@ -235,7 +234,7 @@ func (r *renewal) apply(ctx context.Context, env plan.Env) error {
 		}
 	}
 	r.done = true
-	_, err = env.Host.Run(ctx, remote.Cmd{Script: sys.With(restartStale), Title: "restart what has an earlier kubeconfig", Timeout: 8 * time.Minute, Output: func(line string) { env.Say("%s", line) }})
+	_, err = env.Host.Run(ctx, remote.Cmd{Script: restartStale, Title: "restart what has an earlier kubeconfig", Timeout: 8 * time.Minute, Output: func(line string) { env.Say("%s", line) }})
 	return err
 }
 

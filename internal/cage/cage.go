@@ -20,7 +20,6 @@ import (
 	"time"
 
 	"hactl/internal/remote"
-	"hactl/internal/sys"
 	"hactl/internal/wait"
 )
 
@@ -200,7 +199,7 @@ func (r *running) prepare(ctx context.Context, h remote.Host) error {
 		}
 		script += look
 	}
-	res, err := h.Run(ctx, remote.Cmd{Title: "prepare the cage", Timeout: prepareTimeout, Script: sys.With(script)})
+	res, err := h.Run(ctx, remote.Cmd{Title: "prepare the cage", Timeout: prepareTimeout, Script: script})
 	if err != nil {
 		return err
 	}

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"hactl/internal/remote"
-	"hactl/internal/sys"
 	"hactl/internal/wait"
 )
 
@@ -121,7 +120,7 @@ func signalMatching(name, mark, signal string) Fault {
 		f.Restarts = name
 	} else {
 		f.Proof = "are_stopped $BEFORE"
-		f.Undo = sys.With("for p in " + find + "; do kill -CONT \"$p\"; done")
+		f.Undo = "for p in " + find + "; do kill -CONT \"$p\"; done"
 	}
 	return f
 }

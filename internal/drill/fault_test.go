@@ -102,7 +102,7 @@ func TestHungProcessGoesOnAfterTheUndo(t *testing.T) {
 		t.Fatal("not hung")
 	}
 	for range 2 { // safe to run twice
-		if out, err := sh(t, f.Undo); err != nil {
+		if out, err := sh(t, sys.With(f.Undo)); err != nil {
 			t.Fatalf("undo: %s, %v", out, err)
 		}
 	}

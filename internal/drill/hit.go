@@ -47,7 +47,7 @@ func (k *strike) script(ctx context.Context, title, body string, timeout time.Du
 
 // identity is what the target is known by at the moment.
 func (k *strike) identity(ctx context.Context, title string, timeout time.Duration) (string, error) {
-	return k.script(ctx, title, sys.With(k.Fault.Before), timeout)
+	return k.script(ctx, title, k.Fault.Before, timeout)
 }
 
 // identify notes what the proof will compare with.
@@ -83,7 +83,7 @@ func (k *strike) arm(ctx context.Context, after time.Duration) error {
 rc=$?; rm -f /run/%[1]s.sh; exit $rc
 HACTL_UNDO
 systemd-run --quiet --collect --unit=%[1]s --on-active=%[2]d --timer-property=AccuracySec=100ms /bin/sh /run/%[1]s.sh
-systemctl is-active -q %[1]s.timer`, k.unit(), seconds, k.Fault.Undo)
+systemctl is-active -q %[1]s.timer`, k.unit(), seconds, sys.With(k.Fault.Undo))
 	if _, err := k.script(ctx, titleArm, body, 20*time.Second); err != nil {
 		return fmt.Errorf("arm the undo: %w", err)
 	}
@@ -100,7 +100,7 @@ func (k *strike) do(ctx context.Context) error {
 	if k.Fault.Power {
 		guard = ""
 	}
-	_, err := k.script(ctx, titleFault, sys.With(guard+"BEFORE="+remote.Quote(k.before)+"\n"+k.Fault.Do), 30*time.Second)
+	_, err := k.script(ctx, titleFault, guard+"BEFORE="+remote.Quote(k.before)+"\n"+k.Fault.Do, 30*time.Second)
 	if k.Fault.Power && remote.Unreachable(err) {
 		return nil // it went away while it was told to
 	}
@@ -134,7 +134,7 @@ func (k *strike) idle(sign string) error {
 
 func (k *strike) proof(ctx context.Context) error {
 	if !k.Fault.Power {
-		_, err := k.script(ctx, titleProof, sys.With("BEFORE="+remote.Quote(k.before)+"\n"+k.Fault.Proof), 10*time.Second)
+		_, err := k.script(ctx, titleProof, "BEFORE="+remote.Quote(k.before)+"\n"+k.Fault.Proof, 10*time.Second)
 		return err
 	}
 	out, err := k.identity(ctx, titleProof, 2*time.Second)

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"hactl/internal/remote"
-	"hactl/internal/sys"
 	"hactl/internal/wait"
 )
 
@@ -181,7 +180,7 @@ func (m *Member) look(ctx context.Context, vip string) (owns bool, err error) {
 	script := `systemctl list-units --plain --no-legend --state=active ` + strings.Join(units, " ") + ` 'hactl-undo-*.timer' | while read -r u _; do echo "active $u"; done
 case $(nft list tables 2>/dev/null) in *hactl_drill*) echo "cut off" ;; esac
 ! has_address ` + remote.Quote(vip) + ` || echo owner`
-	res, err := m.Host.Run(ctx, remote.Cmd{Title: titleLook, Script: sys.With(script) + "\n:", Timeout: 15 * time.Second})
+	res, err := m.Host.Run(ctx, remote.Cmd{Title: titleLook, Script: script + "\n:", Timeout: 15 * time.Second})
 	if err != nil {
 		return false, fmt.Errorf("%s: %w", m.Name, err)
 	}

@@ -29,7 +29,6 @@ import (
 	"time"
 
 	"hactl/internal/remote"
-	"hactl/internal/sys"
 )
 
 // sim is a cluster of three masters: real HTTPS servers as apiservers on
@@ -604,7 +603,7 @@ func (h *simHost) answer(c remote.Cmd) (string, bool) {
 		}
 		return "", true
 	case titleProof:
-		return h.identity(), get(s.broken) || c.Script == sys.With(powerOff().Before)
+		return h.identity(), get(s.broken) || c.Script == powerOff().Before
 	case titleUndo:
 		set(s.broken, false)
 		s.onUndo(h.name)

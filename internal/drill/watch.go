@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"hactl/internal/remote"
-	"hactl/internal/sys"
 	"hactl/internal/wait"
 )
 
@@ -21,7 +20,7 @@ import (
 // the traffic. It ends when nobody reads it any more, and in any case after the
 // given seconds.
 func watchScript(vip string, seconds int) string {
-	return sys.With(fmt.Sprintf(`export LC_ALL=C TZ=UTC
+	return fmt.Sprintf(`export LC_ALL=C TZ=UTC
 timeout %[2]d ip -ts -o monitor address & m=$!
 trap 'kill $m 2>/dev/null' EXIT
 trap 'exit 0' HUP TERM PIPE
@@ -32,7 +31,7 @@ if [ $n -lt 10 ] || [ $((n %% 4)) -eq 0 ]; then
 else
 	echo hactl || exit 0
 fi
-n=$((n+1)); sleep 0.5; done`, remote.Quote(vip), seconds, 2*seconds))
+n=$((n+1)); sleep 0.5; done`, remote.Quote(vip), seconds, 2*seconds)
 }
 
 // hostClock turns a host's time into time of the run. The offset is the

@@ -12,6 +12,7 @@ import (
 	"hactl/internal/bundle"
 	"hactl/internal/plan"
 	"hactl/internal/remote"
+	"hactl/internal/sys"
 	"hactl/internal/wait"
 )
 
@@ -179,7 +180,7 @@ func made(a bundle.Artifact, was plan.Former) []plan.Made {
 // on a host of an older hactl, or of an image that has it. A second name for the same
 // file takes no room, and the unit that names the first one still finds it.
 func takeFrom(ctx context.Context, env plan.Env, a bundle.Artifact) (bool, error) {
-	script := remote.HashOf + fmt.Sprintf(`d=%s p=%s
+	script := fmt.Sprintf(`d=%s p=%s
 [ "$(hash_of "$d")" = %s ] || { echo other; exit 0; }
 set -e
 f=${p%%/*}; mkdir -p "$f"; t=$f/.hactl-take; rm -f "$t"
@@ -213,12 +214,13 @@ func (h Host) deliver(ctx context.Context, env plan.Env, a bundle.Artifact, dest
 
 // deliverFromHost is for hosts that have the file already, or fetch it.
 func (h Host) deliverFromHost(ctx context.Context, env plan.Env, a bundle.Artifact, dest string, mode fs.FileMode) (bool, error) {
-	check := remote.Cmd{Title: "check " + a.Name, Script: fmt.Sprintf(`[ -e %[1]s ] || { echo absent; exit 0; }; sha256sum <%[1]s`, remote.Quote(dest))}
-	res, err := env.Host.Run(ctx, check)
+	there := sys.Hashes(dest)
+	there.Title = "check " + a.Name
+	sums, err := remote.Ask(ctx, env.Host, there, 0)
 	if err != nil {
 		return false, err
 	}
-	if strings.HasPrefix(string(res.Stdout), a.SHA256) {
+	if sums[dest] == a.SHA256 {
 		return false, nil
 	}
 	if h.fetches() {

@@ -12,6 +12,7 @@ import (
 	"hactl/internal/bundle"
 	"hactl/internal/plan"
 	"hactl/internal/remote"
+	"hactl/internal/sys"
 	"hactl/internal/wait"
 )
 
@@ -247,7 +248,7 @@ func (h Host) archivesThere(ctx context.Context, env plan.Env, as []bundle.Artif
 	for i, a := range found {
 		paths[i] = archivePath(a)
 	}
-	sums, err := remote.HashAll(ctx, env.Host, paths)
+	sums, err := remote.Ask(ctx, env.Host, sys.Hashes(paths...), 10*time.Minute)
 	if err != nil {
 		return nil, err
 	}

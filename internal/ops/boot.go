@@ -9,7 +9,6 @@ import (
 
 	"hactl/internal/plan"
 	"hactl/internal/remote"
-	"hactl/internal/sys"
 	"hactl/internal/wait"
 )
 
@@ -97,7 +96,7 @@ func (s *session) lookAtBoots(ctx context.Context) (map[string]boot, error) {
 }
 
 func askBoot(ctx context.Context, h remote.Host) (boot, error) {
-	res, err := h.Run(ctx, remote.Cmd{Title: "look at the boot", Script: sys.With(bootScript), Timeout: 10 * time.Second})
+	res, err := h.Run(ctx, remote.Cmd{Title: "look at the boot", Script: bootScript, Timeout: 10 * time.Second})
 	if err != nil {
 		return boot{}, err
 	}

@@ -201,15 +201,15 @@ func numberAnswer(out string, number int) string {
 // script stays as it is.
 func splitLooks(script string) (scripts []string, looks bool) {
 	const newline, begin, end = "N='\n'\n", "look() {\n", "\n}\nanswer "
-	head, rest, isBatch := strings.Cut(script, newline)
+	body := strings.TrimPrefix(script, sys.Functions(script))
+	head, rest, isBatch := strings.Cut(body, newline)
 	at := strings.Index(rest, begin)
 	if !isBatch || at < 0 {
 		return []string{script}, false
 	}
-	head = strings.TrimSuffix(head, sys.Functions(newline+rest))
 	for _, look := range strings.Split(rest[at:], begin)[1:] {
 		look, _, _ = strings.Cut(look, end)
-		scripts = append(scripts, head+sys.With(newline+forLook(rest[:at], look)+begin+look+end+"0\n"))
+		scripts = append(scripts, sys.With(head+newline+forLook(rest[:at], look)+begin+look+end+"0\n"))
 	}
 	return scripts, true
 }

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 
 	"hactl/internal/remote"
+	"hactl/internal/sys"
 )
 
 // rootHost is a machine made of a disk: scripts really run, with the disk as
@@ -67,6 +68,7 @@ func (h *rootHost) Run(ctx context.Context, c remote.Cmd) (*remote.Result, error
 	if h.vip != nil && c.Title == "look for the VIP" {
 		return &remote.Result{Stdout: []byte(h.vip() + "\nId=keepalived.service\nActiveState=active\n\nId=hactl-prober.service\nActiveState=active\n\nend\n")}, nil
 	}
+	c.Script = sys.With(c.Script)
 	defer h.turn()(c.Title)
 	out, err := h.shell.do(ctx, h.disk.Load(), c)
 	if err != nil {

@@ -22,6 +22,7 @@ import (
 	"hactl/etcd"
 	"hactl/internal/backup"
 	"hactl/internal/remote"
+	"hactl/internal/sys"
 	"hactl/internal/wait"
 	"hactl/inventory"
 	"hactl/pki"
@@ -205,7 +206,7 @@ func FetchSnapshot(ctx context.Context, r Request, host, path, dir string) (*Sav
 		}
 	}
 	begin := time.Now()
-	var got remote.Got
+	var got sys.File
 	m := s.manifest(begin)
 	m.Generation, m.SavedBy, m.CAs = 0, host+":"+path, nil
 	name := strings.TrimSuffix(filepath.Base(path), ".db") + "-from-" + host + ".db"

@@ -10,7 +10,6 @@ import (
 	"hactl/etcd"
 	"hactl/internal/plan"
 	"hactl/internal/remote"
-	"hactl/internal/sys"
 	"hactl/internal/wait"
 	"hactl/inventory"
 	"hactl/keepalived"
@@ -119,7 +118,7 @@ func (c *cluster) handsOver(h *inventory.Host, st plan.Step) plan.Step {
 	st.Apply = func(ctx context.Context, env plan.Env, change *plan.Change) error {
 		env.Say("ending the apiserver, which the new kubelet would start again")
 		_, run := kubeadm.StopAPIServer()
-		_, err := env.Host.Run(ctx, remote.Cmd{Title: "stop the kubelet and the apiserver", Script: sys.With(run), Timeout: 2 * time.Minute})
+		_, err := env.Host.Run(ctx, remote.Cmd{Title: "stop the kubelet and the apiserver", Script: run, Timeout: 2 * time.Minute})
 		if err == nil && len(c.inv.Masters()) > 1 {
 			err = c.awaitOwner(ctx, env, h)
 		}

@@ -23,7 +23,7 @@ func (x Executable) Step() Step {
 	key := "executable " + x.Path
 	return Step{
 		ID: x.ID, Host: x.Host, Lane: x.Lane, Title: x.Path, Quick: true, Owns: x.owns(),
-		Look: []Look{{Key: key, Script: remote.HashOf + `f=` + remote.Quote(x.Path) + `
+		Look: []Look{{Key: key, Script: `f=` + remote.Quote(x.Path) + `
 if s=$(stat -Lc %F -- "$f" 2>&1); then
 s=$(hash_of "$f") || exit 1; [ -x "$f" ] || s="$s, not executable"; echo "$s"
 else says_absent "$s" && echo absent; fi`}},

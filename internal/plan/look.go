@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	"hactl/internal/remote"
-	"hactl/internal/sys"
 )
 
 // answer is the shell function that runs the function look in a process of its own
@@ -73,7 +72,7 @@ func lookOnce(ctx context.Context, h remote.Host, looks []Look, seen map[string]
 	for i, l := range looks {
 		fmt.Fprintf(&asks, "look() {\n%s\n}\nanswer %d\n", l.Script, i)
 	}
-	script := fmt.Sprintf("LC_ALL=C; export LC_ALL; exec 9>&1\n"+answer, mark) + sys.With(asks.String())
+	script := fmt.Sprintf("LC_ALL=C; export LC_ALL; exec 9>&1\n"+answer, mark) + asks.String()
 	res, err := h.Run(ctx, remote.Cmd{Script: script, Title: "look"})
 	if err != nil {
 		return fmt.Errorf("look at the host: %w", err)

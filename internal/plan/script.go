@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"hactl/internal/remote"
-	"hactl/internal/sys"
 )
 
 // Script is a step whose look prints "ok" when it is in sync, or a few words on
@@ -65,14 +64,14 @@ func (s Script) Step() Step {
 			}
 			if s.Back != "" {
 				c.Revert = func(ctx context.Context, env Env) error {
-					_, err := env.Host.Run(ctx, remote.Cmd{Script: sys.With(s.Back), Title: "put back: " + s.Title, Timeout: s.Timeout})
+					_, err := env.Host.Run(ctx, remote.Cmd{Script: s.Back, Title: "put back: " + s.Title, Timeout: s.Timeout})
 					return err
 				}
 			}
 			return c, nil
 		},
 		Apply: func(ctx context.Context, env Env, _ *Change) error {
-			c := remote.Cmd{Script: sys.With(s.Run), Stdin: s.Stdin, Title: s.Title, Timeout: s.Timeout}
+			c := remote.Cmd{Script: s.Run, Stdin: s.Stdin, Title: s.Title, Timeout: s.Timeout}
 			if s.Stream {
 				c.Output = func(line string) { env.Say("%s", line) }
 			}

@@ -6,6 +6,8 @@ import (
 	"net"
 	"slices"
 	"sync"
+
+	"hactl/internal/sys"
 )
 
 // Call is one thing that was asked of a [Fake].
@@ -17,7 +19,8 @@ type Call struct {
 	Addr   string // of a dial, "network addr"
 }
 
-// Fake is a Host for tests: it records every call and answers as it is told.
+// Fake is a Host for tests: it records every call and answers as it is told. A script
+// has the functions that it calls, as on a host.
 type Fake struct {
 	name   string
 	answer func(Call) (*Result, error)
@@ -95,6 +98,7 @@ func (f *Fake) record(ctx context.Context, c Call) error {
 
 // Run implements [Host].
 func (f *Fake) Run(ctx context.Context, cmd Cmd) (*Result, error) {
+	cmd.Script = sys.With(cmd.Script)
 	res, err := f.ask(ctx, Call{Kind: "run", Cmd: cmd})
 	if err == nil && res.Exit != 0 {
 		err = &ExitError{Host: f.name, Title: cmd.Title, Exit: res.Exit, Stderr: Clean(string(res.Stderr))}

@@ -11,6 +11,8 @@ import (
 	"net"
 	"strings"
 	"time"
+
+	"hactl/internal/sys"
 )
 
 // Host is one machine. Methods may be called at the same time from several
@@ -37,8 +39,8 @@ type Host interface {
 
 // Cmd is one command on a host.
 type Cmd struct {
-	// Script is handed to sh -c as root. It is visible in the host's process
-	// list: never a secret in it.
+	// Script is handed to sh -c as root, with the functions of internal/sys/host.sh that
+	// it calls. It is visible in the host's process list: never a secret in it.
 	Script string
 	// Stdin may carry secrets; it is neither logged nor visible.
 	Stdin []byte
@@ -149,12 +151,5 @@ func HintOf(err error) string {
 	return ""
 }
 
-// Quote quotes s for a POSIX shell. It is the one place where hactl does so.
-func Quote(s string) string {
-	if s != "" && strings.IndexFunc(s, func(r rune) bool {
-		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("_@%+=:,./-", r))
-	}) < 0 {
-		return s
-	}
-	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
-}
+// Quote quotes s for a POSIX shell: see [sys.Quote].
+func Quote(s string) string { return sys.Quote(s) }

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"hactl/internal/sys"
 	"hactl/internal/wait"
 )
 
@@ -120,7 +121,7 @@ func (c *Conn) bounded(ctx context.Context, cl call) (context.Context, context.C
 // attempt opens a session and runs the call in it. Only what certainly did not
 // begin is begun again, on a new connection, once.
 func (c *Conn) attempt(ctx context.Context, cl call) (*outcome, error) {
-	cl.timeout, cl.slow = wait.Bound(ctx, cl.timeout), wait.Factor(ctx)
+	cl.timeout, cl.slow, cl.script = wait.Bound(ctx, cl.timeout), wait.Factor(ctx), sys.With(cl.script)
 	bounded := func(ctx context.Context) (context.Context, context.CancelFunc) { return c.bounded(ctx, cl) }
 	for try := 0; ; try++ {
 		l, err := c.liveWithin(ctx, bounded)

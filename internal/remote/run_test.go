@@ -29,6 +29,21 @@ func TestRunGivesOutputExitAndStderr(t *testing.T) {
 	}
 }
 
+func TestScriptGetsTheFunctionsThatItCalls(t *testing.T) {
+	t.Parallel()
+	c := newWorld(t, sshdtest.Config{}).connect(t)
+	for _, stdin := range [][]byte{nil, []byte("in")} {
+		res, err := c.Run(t.Context(), Cmd{Script: "cat; is_there / && ! is_there /no && echo there", Stdin: stdin})
+		if err != nil || string(res.Stdout) != string(stdin)+"there\n" {
+			t.Errorf("%+v, %v", res, err)
+		}
+	}
+	f := NewFake("m1", func(c Call) (*Result, error) { return &Result{Stdout: []byte(c.Cmd.Script)}, nil })
+	if res, _ := f.Run(t.Context(), Cmd{Script: "is_there /"}); !strings.HasPrefix(string(res.Stdout), "says_absent() {") || !strings.HasSuffix(string(res.Stdout), "}\nis_there /") {
+		t.Errorf("a host of tests gets %s", res.Stdout)
+	}
+}
+
 func TestRunKeepsOddScriptsWhole(t *testing.T) {
 	t.Parallel()
 	c := newWorld(t, sshdtest.Config{}).connect(t)

@@ -10,7 +10,6 @@ import (
 	"os"
 	"path"
 	"regexp"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -60,12 +59,6 @@ func (c *Conn) Send(ctx context.Context, u Upload) (bool, error) {
 	return true, nil
 }
 
-// HashOf defines a shell function, hash_of FILE, that prints the SHA-256. openssl, where
-// it is, uses the processor's instructions for it and takes a tenth of
-// sha256sum's time.
-const HashOf = `hash_of() { h=$(openssl dgst -sha256 -r <"$1" 2>/dev/null) || h=$(sha256sum <"$1") || return; echo "${h%% *}"; }
-`
-
 // uploadPrefix is the same for every upload to one path, and for no other.
 func uploadPrefix(p string) string {
 	sum := sha256.Sum256([]byte(p))
@@ -76,7 +69,7 @@ func uploadPrefix(p string) string {
 // it sets owner and mode right.
 func (c *Conn) alreadyThere(ctx context.Context, u Upload, size int64) (bool, error) {
 	title := "compare " + u.Path
-	script := HashOf + fmt.Sprintf(`p=%s d=%s
+	script := fmt.Sprintf(`p=%s d=%s
 rm -f "$d"/%s.*
 [ -f "$p" ] && [ "$(wc -c <"$p")" -eq %d ] && [ "$(hash_of "$p")" = "%s" ] || { echo differs; exit 0; }
 set -e
@@ -96,7 +89,7 @@ echo same
 
 func (c *Conn) upload(ctx context.Context, u Upload, f io.Reader, size int64) error {
 	title := "send " + u.Path
-	script := HashOf + writeHead(u.Path, uploadPrefix(u.Path), u.Owner, u.Mode) + fmt.Sprintf(`cat >"$t"
+	script := writeHead(u.Path, uploadPrefix(u.Path), u.Owner, u.Mode) + fmt.Sprintf(`cat >"$t"
 [ "$(wc -c <"$t")" -eq %d ] || exit %d
 [ "$(hash_of "$t")" = %s ] || exit %d
 `, size, exitCutShort, u.SHA256, exitWrongHash) + writeEnd
@@ -174,35 +167,3 @@ func (s *source) stop() error {
 
 // onlyWriter hides ReadFrom, so that the buffer given to CopyBuffer is used.
 type onlyWriter struct{ io.Writer }
-
-// HashAll returns the SHA-256, in lower-case hex, of those of the paths that are
-// files on the host, in one round trip. A path that is not there is not in the
-// map; one that cannot be read is an error.
-func HashAll(ctx context.Context, host Host, paths []string) (map[string]string, error) {
-	if len(paths) == 0 {
-		return map[string]string{}, nil
-	}
-	var b strings.Builder
-	b.WriteString(HashOf + "set -e\nh() { [ -e \"$2\" ] || return 0; s=$(hash_of \"$2\"); echo \"$1 $s\"; }\n")
-	for i, p := range paths {
-		fmt.Fprintf(&b, "h %d %s\n", i, Quote(p))
-	}
-	res, err := host.Run(ctx, Cmd{Title: fmt.Sprintf("hash %d files", len(paths)), Script: b.String(), Timeout: 10 * time.Minute})
-	if err != nil {
-		return nil, err
-	}
-	return parseHashes(paths, string(res.Stdout))
-}
-
-func parseHashes(paths []string, out string) (map[string]string, error) {
-	hashes := make(map[string]string, len(paths))
-	for line := range strings.Lines(out) {
-		index, sum, _ := strings.Cut(strings.TrimSpace(line), " ")
-		i, err := strconv.Atoi(index)
-		if err != nil || i < 0 || i >= len(paths) || !sha256Hex.MatchString(sum) {
-			return nil, fmt.Errorf("hash files: host answered %q", tail([]byte(line), 200))
-		}
-		hashes[paths[i]] = sum
-	}
-	return hashes, nil
-}

@@ -50,12 +50,32 @@ func read(file string) (out []function) {
 func Functions(script string) string {
 	out := ""
 	for _, f := range slices.Backward(functions) {
-		if strings.Contains(script, f.name) || strings.Contains(out, f.name) {
+		if calls(script, f.name) || calls(out, f.name) {
 			out = f.text + out
 		}
 	}
 	return out
 }
 
-// With is the script with the functions that it calls before it.
+// calls reports whether the name is a word of the script.
+func calls(script, name string) bool {
+	for rest := script; ; {
+		before, after, found := strings.Cut(rest, name)
+		if !found {
+			return false
+		}
+		if !inWord(before, len(before)-1) && !inWord(after, 0) {
+			return true
+		}
+		rest = rest[len(before)+1:]
+	}
+}
+
+func inWord(s string, at int) bool {
+	return at >= 0 && at < len(s) && (s[at] == '_' || s[at] >= 'a' && s[at] <= 'z')
+}
+
+// With is the script with the functions that it calls before it. Every script that
+// internal/remote runs gets them. Only one that is kept in a file on the host asks for
+// them itself.
 func With(script string) string { return Functions(script) + script }

@@ -2,6 +2,7 @@ package sys
 
 import (
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -31,6 +32,28 @@ func TestScriptGetsTheFunctionsThatItCallsAndNoOthers(t *testing.T) {
 				t.Errorf("%s stands above %s, which it calls", f.name, later.name)
 			}
 		}
+	}
+}
+
+// Only a script that is kept in a file on a host asks for the functions itself: everywhere
+// else it could be forgotten.
+func TestOnePlaceGivesScriptsTheirFunctions(t *testing.T) {
+	t.Parallel()
+	allowed := map[string]bool{"internal/remote/run.go": true, "internal/remote/fake.go": true, "internal/drill/hit.go": true}
+	root := filepath.Join("..", "..")
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		name, _ := filepath.Rel(root, path)
+		if calls := strings.Contains(string(b), "sys.With("); calls != allowed[filepath.ToSlash(name)] {
+			t.Errorf("%s calls sys.With: %t", name, calls)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -1,0 +1,154 @@
+package sys
+
+import (
+	"fmt"
+	"net/netip"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Question is what a host is asked: a script, and how its answer is read. A component asks
+// it by a command (remote.Ask) or among the looks of a step (plan.LookFor, plan.Saw), and
+// neither writes the shell nor reads the answer itself.
+type Question[T any] struct {
+	Title  string // names it in errors, in logs, and among the looks of a host: "look at the boot"
+	Script string // exits with another code than 0 when it could not look
+	// Parse reads what the script printed. An answer that it cannot read is an error.
+	Parse func(answer string) (T, error)
+}
+
+// Quote quotes s for a POSIX shell. It is the one place where hactl does so.
+func Quote(s string) string {
+	if s != "" && strings.IndexFunc(s, func(r rune) bool {
+		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("_@%+=:,./-", r))
+	}) < 0 {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
+func quoted(words []string) (out string) {
+	for _, w := range words {
+		out += " " + Quote(w)
+	}
+	return out
+}
+
+// errUnreadable is of an answer that no host gives which has done what it was told.
+func errUnreadable(answer string) error {
+	return fmt.Errorf("the host's answer is unreadable or ends early: %.200q", answer)
+}
+
+// Pair is the answers to two questions.
+type Pair[A, B any] struct {
+	First  A
+	Second B
+}
+
+// And asks two questions in one command.
+func And[A, B any](title string, a Question[A], b Question[B]) Question[Pair[A, B]] {
+	const ends = "\n----\n"
+	return Question[Pair[A, B]]{
+		Title:  title,
+		Script: "( " + a.Script + "\n) && echo ---- && ( " + b.Script + "\n) && echo ----",
+		Parse: func(answer string) (p Pair[A, B], err error) {
+			first, rest, found := strings.Cut("\n"+answer+"\n", ends)
+			second, _, complete := strings.Cut("\n"+rest, ends)
+			if !found || !complete {
+				return p, errUnreadable(answer)
+			}
+			if p.First, err = a.Parse(strings.TrimSpace(first)); err == nil {
+				p.Second, err = b.Parse(strings.TrimSpace(second))
+			}
+			return p, err
+		},
+	}
+}
+
+// HasAddress asks whether an interface of the host has the address.
+func HasAddress(a netip.Addr) Question[bool] {
+	return Question[bool]{
+		Title:  "look for " + a.String(),
+		Script: "if has_address " + Quote(a.String()) + "; then echo yes; else echo no; fi",
+		Parse: func(answer string) (bool, error) {
+			answer = strings.TrimSpace(answer)
+			if answer != "yes" && answer != "no" {
+				return false, errUnreadable(answer)
+			}
+			return answer == "yes", nil
+		},
+	}
+}
+
+// bootForm is the kernel's id of a boot and the start of PID 1.
+var bootForm = regexp.MustCompile(`^[0-9a-f-]{36}\.[0-9]+$`)
+
+// RunningBoot asks for the name of the running boot. No two boots have the same.
+func RunningBoot() Question[string] {
+	return Question[string]{Title: "look at the boot", Script: "this_boot", Parse: func(answer string) (string, error) {
+		if answer = strings.TrimSpace(answer); !bootForm.MatchString(answer) {
+			return "", errUnreadable(answer)
+		}
+		return answer, nil
+	}}
+}
+
+// SHA256Form is a SHA-256 in lower-case hex.
+var SHA256Form = regexp.MustCompile(`^[0-9a-f]{64}$`)
+
+// Hashes asks for the SHA-256, in lower-case hex, of those of the paths that are there.
+func Hashes(paths ...string) Question[map[string]string] {
+	script := ""
+	if len(paths) > 0 {
+		script = "for f in" + quoted(paths) + `; do if is_there "$f"; then hash_of "$f" || exit 1; else echo absent; fi; done`
+	}
+	return Question[map[string]string]{
+		Title: fmt.Sprintf("hash %d files", len(paths)), Script: script,
+		Parse: func(answer string) (map[string]string, error) {
+			lines := strings.Fields(answer)
+			if len(lines) != len(paths) {
+				return nil, errUnreadable(answer)
+			}
+			out := map[string]string{}
+			for i, sum := range lines {
+				switch {
+				case SHA256Form.MatchString(sum):
+					out[paths[i]] = sum
+				case sum != "absent":
+					return nil, errUnreadable(answer)
+				}
+			}
+			return out, nil
+		},
+	}
+}
+
+// File is a regular file of a host.
+type File struct {
+	Bytes    int64
+	SHA256   string // lower-case hex
+	Modified time.Time
+}
+
+// FileAt asks for the file at the path, which has to be there.
+func FileAt(path string) Question[File] {
+	p := Quote(path)
+	return Question[File]{
+		Title:  "look at " + path,
+		Script: "[ -f " + p + " ] || { echo 'there is no such file' >&2; exit 1; }; stat -Lc '%s %Y' -- " + p + " && hash_of " + p,
+		Parse: func(answer string) (f File, err error) {
+			words := strings.Fields(answer)
+			if len(words) != 3 || !SHA256Form.MatchString(words[2]) {
+				return f, errUnreadable(answer)
+			}
+			size, err1 := strconv.ParseUint(words[0], 10, 63)
+			at, err2 := strconv.ParseInt(words[1], 10, 64)
+			if err1 != nil || err2 != nil {
+				return f, errUnreadable(answer)
+			}
+			return File{Bytes: int64(size), SHA256: words[2], Modified: time.Unix(at, 0).UTC()}, nil //nolint:gosec // 63 bits
+		},
+	}
+}
