@@ -129,7 +129,7 @@ func (p *Plan) startAnew(m *inventory.Host, s plan.Service) plan.Step {
 	s.Ready = func(ctx context.Context, env plan.Env) error {
 		env.Say("waiting up to %s for the new member to begin its log", wait.Bound(ctx, time.Minute))
 		_, err := env.Host.Run(ctx, remote.Cmd{Title: "wait for the member's log", Timeout: 70 * time.Second, Script: `LC_ALL=C; export LC_ALL
-i=0; until has_log ` + remote.Quote(p.Inv.Etcd.DataDir) + `; do i=$((i+1)); [ $i -lt ` + wait.Times(600) + ` ] || { echo "no log in ` + p.memberDir() + ` within ` + wait.Times(60) + ` s" >&2; exit 1; }; sleep 0.1; done`})
+wait_until 60 ` + remote.Quote("no log in "+p.memberDir()) + ` has_log ` + remote.Quote(p.Inv.Etcd.DataDir)})
 		if err != nil && !remote.Unreachable(err) {
 			err = remote.Hint(err, "on %s: journalctl -u etcd", m.Name)
 		}
@@ -173,7 +173,7 @@ func (p *Plan) listed(ctx context.Context, m *inventory.Host, dial dialer) (*Lis
 // there without a log is not deleted, but must not become part of a new member.
 func (p *Plan) clearScript() string {
 	return `LC_ALL=C; export LC_ALL
-systemctl stop etcd.service || [ $? = 5 ] || exit 1
+stop_unit etcd.service || exit 1
 ! has_log ` + remote.Quote(p.Inv.Etcd.DataDir) + ` || { echo "` + p.memberDir() + ` holds a log after all" >&2; exit 1; }
 rm -f ` + bootstrapFile + ` ` + establishedFile + ` || exit 1
 d=` + remote.Quote(p.memberDir()) + `; [ -e "$d" ] || exit 0

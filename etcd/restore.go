@@ -13,7 +13,6 @@ import (
 
 	"hactl/internal/plan"
 	"hactl/internal/remote"
-	"hactl/internal/wait"
 	"hactl/inventory"
 )
 
@@ -111,7 +110,7 @@ func (r *Restore) Fence(m *inventory.Host) plan.Step {
 		Look: `[ "$(cat ` + restoringFile + ` 2>/dev/null)" = ` + remote.Quote(r.mark()) + ` ] || { echo "etcd may start"; exit 0; }
 ` + r.swapped() + ` && { echo ok; exit 0; }
 [ -e ` + fenceFile + ` ] || { echo "etcd may start"; exit 0; }
-case $(systemctl show -p ActiveState --value etcd.service) in inactive|failed) echo ok;; *) echo "etcd runs";; esac`,
+is_stopped etcd.service && echo ok || echo "etcd runs"`,
 		Summary: "stop etcd, and keep it from starting until the restore is over",
 		Run: fmt.Sprintf(`set -e
 %s
@@ -120,7 +119,7 @@ printf '%%s' %s >%s
 printf '%%s\n' %s >%s.new && mv %s.new %s
 sync %s %s /var/lib/hactl
 systemctl daemon-reload
-systemctl stop etcd.service 2>/dev/null || [ "$(systemctl show -p LoadState --value etcd.service)" = not-found ]
+stop_unit etcd.service
 `, r.room(), path.Dir(fenceFile), remote.Quote(unit), fenceFile,
 			remote.Quote(r.mark()), restoringFile, restoringFile, restoringFile, fenceFile, restoringFile),
 		Acts: func(string) []string { return []string{"fence"} },
@@ -173,7 +172,7 @@ func (r *Restore) Unfence(m *inventory.Host) plan.Step {
 	return plan.Script{
 		ID: id(m, "unfence"), Host: m.Name, Title: "start etcd", Lane: Lane, Op: plan.Start, Timeout: 2 * time.Minute,
 		Look: `[ ! -e ` + fenceFile + ` ] || { echo "it is fenced"; exit 0; }
-case $(systemctl show -p ActiveState --value etcd.service) in active|activating) echo ok;; *) echo "etcd is stopped";; esac`,
+case $(property_of ActiveState etcd.service) in active|activating) echo ok;; *) echo "etcd is stopped";; esac`,
 		Summary: "start etcd",
 		Run: `set -e
 rm -f ` + fenceFile + `
@@ -181,10 +180,7 @@ rmdir ` + path.Dir(fenceFile) + ` 2>/dev/null || :
 ` + plan.EnableUnit + ` etcd.service
 systemctl daemon-reload; systemctl reset-failed etcd.service 2>/dev/null || :
 systemctl start --no-block etcd.service
-n=0; until [ "$(systemctl show -p MainPID --value etcd.service)" != 0 ]; do
-  n=$((n+1)); [ $n -lt ` + wait.Times(300) + ` ] || { echo "etcd did not start within ` + wait.Times(30) + ` s" >&2; exit 1; }
-  sleep 0.1
-done`,
+wait_until 30 "etcd did not start" has_process etcd.service`,
 		Acts: func(string) []string { return []string{"start"} },
 	}.Step()
 }

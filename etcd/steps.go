@@ -14,6 +14,7 @@ import (
 
 	"hactl/internal/plan"
 	"hactl/internal/remote"
+	"hactl/internal/sys"
 	"hactl/internal/wait"
 	"hactl/inventory"
 	"hactl/pki"
@@ -326,15 +327,9 @@ func (p *Plan) Start(m *inventory.Host, dial dialer) (plan.Step, error) {
 // guardRestart lets a member that runs be restarted only when the others have a
 // quorum without it. A member whose process is not there has nothing to lose.
 func (p *Plan) guardRestart(ctx context.Context, env plan.Env, m *inventory.Host, dial dialer) (runs bool, err error) {
-	res, err := env.Host.Run(ctx, remote.Cmd{Title: "is etcd running", Script: "systemctl show -p MainPID --value etcd.service"})
-	if err != nil {
+	units, err := remote.Ask(ctx, env.Host, sys.Units("etcd.service"), 0)
+	if err != nil || units["etcd.service"].Process == 0 {
 		return false, err
-	}
-	switch strings.TrimSpace(string(res.Stdout)) {
-	case "0":
-		return false, nil
-	case "":
-		return false, fmt.Errorf("ask systemd whether etcd runs on %s: no answer", m.Name)
 	}
 	if len(p.Inv.Masters()) == 1 {
 		return true, nil // there is no other way

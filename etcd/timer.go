@@ -62,10 +62,10 @@ func timerRuns(m *inventory.Host, calendar string) plan.Step {
 	ours := []plan.Made{{Kind: "unit", Name: timerUnit, Former: plan.Former{Absent: true}}}
 	return plan.Script{
 		ID: id(m, "snapshot-timer"), Host: m.Name, Title: timerUnit, Lane: Lane, Op: plan.Start, Timeout: time.Minute, Owns: ours,
-		Look: `s=$(systemctl show -p ActiveState -p UnitFileState -p TimersCalendar ` + timerUnit + `) || exit 1
+		Unit: timerUnit, Look: `about_unit ` + timerUnit + ` || exit 1
 case $s in *UnitFileState=enabled*) ;; *) echo "it is not enabled"; exit 0;; esac
 case $s in *ActiveState=active*) ;; *) echo "it does not run"; exit 0;; esac
-case $s in *` + remote.Quote("OnCalendar="+calendar+" ;") + `*) echo ok;; *) echo "it has another schedule";; esac`,
+case $(property_of TimersCalendar ` + timerUnit + `) in *` + remote.Quote("OnCalendar="+calendar+" ;") + `*) echo ok;; *) echo "it has another schedule";; esac`,
 		Summary: "start the timer of snapshots", Made: func(string) []plan.Made { return ours },
 		Acts: func(string) []string { return []string{"start"} },
 		Run:  plan.EnableUnit + " " + timerUnit + " && systemctl daemon-reload && systemctl restart " + timerUnit,
@@ -127,7 +127,7 @@ func (s *Scheduled) Newest() *SavedOnHost {
 
 const lookScheduled = `echo "now $(date +%s)"
 [ ! -e ` + timerFile + ` ] || echo "installed $(stat -c %Y ` + timerFile + `)"
-systemctl is-active --quiet ` + timerUnit + ` && echo active
+! is_running ` + timerUnit + ` || echo active
 [ ! -e ` + SnapshotDir + `/result.json ] || echo "last $(cat ` + SnapshotDir + `/result.json)"
 [ ! -d ` + SnapshotDir + ` ] || find ` + SnapshotDir + ` -maxdepth 1 -name '*.db' -printf 'saved %T@ %s %p\n' | sort -rn -k 2`
 

@@ -3,13 +3,12 @@ package keepalived
 import (
 	"context"
 	"fmt"
-	"slices"
-	"strings"
 	"sync"
 	"time"
 
 	"hactl/internal/plan"
 	"hactl/internal/remote"
+	"hactl/internal/sys"
 	"hactl/inventory"
 )
 
@@ -45,34 +44,14 @@ func look(ctx context.Context, inv *inventory.Inventory, h remote.Host) Member {
 	if (VIP{Inv: inv}).UsesProber() {
 		units = append(units, "hactl-prober.service")
 	}
-	res, err := h.Run(ctx, remote.Cmd{
-		Title: "look for the VIP", Timeout: 10 * time.Second,
-		Script: "ip -o address show to " + remote.Quote(inv.VIP.Address.String()) + " && echo && systemctl show -p Id,ActiveState -- " + strings.Join(units, " ") + " && echo && echo end",
-	})
+	q := sys.And("look for the VIP", sys.HasAddress(inv.VIP.Address), sys.Units(units...))
+	seen, err := remote.Ask(ctx, h, q, 10*time.Second)
 	if err != nil {
 		return Member{Err: err}
 	}
-	return answer(string(res.Stdout), inv.VIP.Address.String(), units)
-}
-
-// answer reads the host's: a block for the address, one for each unit, and the end.
-func answer(out, vip string, units []string) Member {
-	addresses, rest, _ := strings.Cut("\n"+out, "\n\n")
-	if !strings.HasSuffix(strings.TrimSpace(out), "\nend") {
-		return Member{Err: fmt.Errorf("the host's answer ends early")}
-	}
-	m := Member{Holds: strings.Contains(addresses, vip+"/")}
+	m := Member{Holds: seen.First}
 	for _, unit := range units {
-		state := "unknown"
-		for block := range strings.SplitSeq(rest, "\n\n") {
-			lines := strings.Split(block, "\n")
-			for _, line := range lines {
-				if s, is := strings.CutPrefix(line, "ActiveState="); is && slices.Contains(lines, "Id="+unit) {
-					state = s
-				}
-			}
-		}
-		if state != "active" {
+		if state := seen.Second[unit].Active; state != "active" {
 			m.Down = append(m.Down, unit+" is "+remote.Clean(state))
 		}
 	}

@@ -7,16 +7,11 @@ import (
 
 	"hactl/internal/plan"
 	"hactl/internal/remote"
+	"hactl/internal/sys/systest"
 	"hactl/inventory/inventorytest"
 )
 
-const (
-	holds   = "2: eth0    inet 192.0.2.10/32 scope global eth0\\       valid_lft forever\n"
-	keeps   = "\nId=keepalived.service\nActiveState=active\n"
-	probes  = "\nActiveState=active\nId=hactl-prober.service\n"
-	theEnd  = "\nend\n"
-	standby = keeps + probes + theEnd
-)
+var holds, standby = systest.VIP(true), systest.VIP(false)
 
 func TestLookTellsUnknownFromNotHere(t *testing.T) {
 	inv := inventorytest.Three(t)
@@ -24,9 +19,9 @@ func TestLookTellsUnknownFromNotHere(t *testing.T) {
 		return remote.NewFake(name, func(remote.Call) (*remote.Result, error) { return &remote.Result{Stdout: []byte(out)}, nil })
 	}
 	hosts := plan.Hosts{
-		"master-1": says("master-1", holds+standby),
+		"master-1": says("master-1", holds),
 		"master-2": says("master-2", standby),
-		"master-3": says("master-3", holds[:30]), // cut off
+		"master-3": says("master-3", holds[:60]), // cut off
 	}
 	got := Look(t.Context(), inv, hosts)
 	if !got[0].Holds || got[0].Down != nil || got[1].Holds || got[1].Err != nil || got[2].Holds || got[2].Err == nil {
@@ -39,18 +34,17 @@ func TestLookTellsUnknownFromNotHere(t *testing.T) {
 }
 
 func TestMasterThatCouldNotTakeTheAddressIsNamed(t *testing.T) {
-	units := []string{"keepalived.service", "hactl-prober.service"}
 	for name, c := range map[string]struct {
 		out  string
 		down []string
 	}{
-		"both run":                 {standby, nil},
-		"keepalived failed":        {strings.Replace(standby, "active", "failed", 1), []string{"keepalived.service is failed"}},
-		"the prober starts":        {keeps + strings.Replace(probes, "active", "activating", 1) + theEnd, []string{"hactl-prober.service is activating"}},
-		"an answer without a unit": {keeps + theEnd, []string{"hactl-prober.service is unknown"}},
-		"the owner's prober died":  {holds + keeps + strings.Replace(probes, "active", "failed", 1) + theEnd, []string{"hactl-prober.service is failed"}},
+		"both run":                {standby, nil},
+		"keepalived failed":       {strings.Replace(standby, "=active", "=failed", 1), []string{"keepalived.service is failed"}},
+		"the prober starts":       {systest.And("no", systest.Services("keepalived.service", "active", "hactl-prober.service", "activating")), []string{"hactl-prober.service is activating"}},
+		"the owner's prober died": {systest.And("yes", systest.Services("keepalived.service", "active", "hactl-prober.service", "failed")), []string{"hactl-prober.service is failed"}},
 	} {
-		if got := answer(c.out, "192.0.2.10", units); !slices.Equal(got.Down, c.down) || got.Err != nil || got.Holds != strings.HasPrefix(c.out, holds) {
+		h := remote.NewFake("m1", func(remote.Call) (*remote.Result, error) { return &remote.Result{Stdout: []byte(c.out)}, nil })
+		if got := look(t.Context(), inventorytest.Three(t), h); !slices.Equal(got.Down, c.down) || got.Err != nil || got.Holds != strings.HasPrefix(c.out, "yes") {
 			t.Errorf("%s: %+v", name, got)
 		}
 	}

@@ -38,7 +38,7 @@ func (c Cluster) flannel(h *inventory.Host) ([]plan.Step, error) {
 	return append(steps, plan.Script{
 		ID: id(h, "flannel-watch"), Host: h.Name, Title: "watch for flannel's subnet", Lane: Lane, Op: plan.Start, Timeout: 2 * time.Minute,
 		Look: `u=` + flannelUnit + `.path
-systemctl is-enabled --quiet $u && systemctl is-active --quiet $u || { echo "$u is not active"; exit 0; }
+is_enabled $u && is_running $u || { echo "$u is not active"; exit 0; }
 [ ! -e /run/flannel/subnet.env ] || [ -s ` + conflist + ` ] && echo ok || echo "flannel has a subnet and there is no CNI configuration"`,
 		Summary: "watch for the subnet that flannel is given", Made: func(string) []plan.Made { return ownUnit(flannelUnit + ".path") }, Owns: ownUnit(flannelUnit + ".path"),
 		Run: `systemctl daemon-reload && systemctl enable --quiet --now ` + flannelUnit + `.path &&

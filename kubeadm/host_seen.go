@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"hactl/internal/remote"
+	"hactl/internal/sys"
 	"hactl/internal/traffic"
 	"hactl/internal/wait"
 	"hactl/inventory"
@@ -44,7 +45,7 @@ func SeeHost(ctx context.Context, h remote.Host, q traffic.Question) (*HostSeen,
 		Title: "read certificates, ask the probe", Stdin: question,
 		// One that is older knows no such flag, and would run as a second keeper without.
 		Script: `a=$(timeout ` + wait.Times(8) + ` ` + NetworkLink + ` -ask 2>&1); echo "traffic $? $(echo "$a" | tail -n 1)"
-systemctl show -p ActiveState -p StatusText ` + networkUnit + `
+` + sys.StatusOf(networkUnit).Script + `
 echo "` + seenEnd + `"
 ` + readCertificates(append(append([]string{}, renewable...), kubeletPair)...),
 	})
@@ -64,21 +65,18 @@ func parseHostSeen(out string) (*HostSeen, error) {
 		return nil, err
 	}
 	s := &HostSeen{Certificates: certs}
-	active := ""
-	for line := range strings.Lines(before) {
-		line = strings.TrimSpace(line)
-		key, value, _ := strings.Cut(line, "=")
-		switch {
-		case strings.HasPrefix(line, "traffic "):
-			s.Traffic, s.TrafficErr = parseTraffic(strings.TrimPrefix(line, "traffic "))
-		case key == "ActiveState":
-			active = value
-		case key == "StatusText" && strings.HasPrefix(value, "missing: "):
-			s.Network = remote.Clean(value)
-		}
+	if line, is := strings.CutPrefix(before, "traffic "); is {
+		line, _, _ = strings.Cut(line, "\n")
+		s.Traffic, s.TrafficErr = parseTraffic(strings.TrimSpace(line))
 	}
-	if active != "active" {
-		s.Network = networkUnit + " is " + remote.Clean(active)
+	unit, err := sys.StatusOf(networkUnit).Parse(before)
+	switch {
+	case err != nil:
+		return nil, err
+	case unit.Active != "active":
+		s.Network = networkUnit + " is " + remote.Clean(unit.Active)
+	case strings.HasPrefix(unit.Text, "missing: "):
+		s.Network = remote.Clean(unit.Text)
 	}
 	return s, nil
 }

@@ -4,12 +4,12 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"strconv"
 	"strings"
 	"time"
 
 	"hactl/internal/plan"
 	"hactl/internal/remote"
+	"hactl/internal/sys"
 	"hactl/internal/wait"
 	"hactl/inventory"
 )
@@ -156,11 +156,10 @@ func (c Cluster) awaitNewKubelet(ctx context.Context, env plan.Env) error {
 // kubeletEnds is how often systemd started the kubelet again since it was restarted; 0
 // when it cannot be asked.
 func kubeletEnds(ctx context.Context, env plan.Env) int {
-	res, err := env.Host.Run(ctx, remote.Cmd{Title: "see how often the kubelet ended", Script: "systemctl show -p NRestarts --value kubelet.service"})
+	n, err := remote.Ask(ctx, env.Host, sys.Restarts("kubelet.service"), 0)
 	if err != nil {
 		return 0
 	}
-	n, _ := strconv.Atoi(strings.TrimSpace(string(res.Stdout)))
 	return n
 }
 

@@ -11,7 +11,6 @@ import (
 	"hactl/internal/facts"
 	"hactl/internal/network"
 	"hactl/internal/plan"
-	"hactl/internal/wait"
 	"hactl/inventory"
 	"hactl/templates"
 )
@@ -138,8 +137,8 @@ func (c Cluster) routes(h *inventory.Host, conf network.Config) plan.Step {
 		Run: `look() {
 ` + look.String() + `
 }
+are_set() { s=$(look) && [ "$s" = ok ]; }
 systemctl reload ` + networkUnit + ` || exit
-i=0; until s=$(look) && [ "$s" = ok ]; do
-i=$((i+1)); [ $i -lt ` + wait.Times(100) + ` ] || { echo "not all set within ` + wait.Times(20) + ` s: $s: $(systemctl show -p StatusText --value ` + networkUnit + `); see journalctl -u ` + networkUnit + `" >&2; exit 1; }; sleep 0.2; done`,
+wait_until 20 "not all set" are_set || { echo "$s: $(property_of StatusText ` + networkUnit + `); see journalctl -u ` + networkUnit + `" >&2; exit 1; }`,
 	}.Step()
 }

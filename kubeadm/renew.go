@@ -70,15 +70,14 @@ again() {
   old=$(pids_of "$1"); [ -n "$old" ] || return 0
   echo "waiting up to $((120*` + wait.Shell + `))s for the kubelet to start $1 again"
   for p in $old; do kill "$p" || :; done
-  n=0; while now=$(pids_of "$1"); [ -z "$now" ] || [ "$now" = "$old" ]; do
-    n=$((n+1)); [ $n != $((60*` + wait.Shell + `)) ] || for p in $old; do kill -9 "$p" 2>/dev/null || :; done
-    [ $n -lt $((240*` + wait.Shell + `)) ] || { echo "the kubelet did not start $1 again within $((120*` + wait.Shell + `)) s" >&2; exit 1; }
-    sleep 0.5
-  done
+  wait_until 30 "" anew "$1" 2>/dev/null && return
+  for p in $old; do kill -9 "$p" 2>/dev/null || :; done
+  wait_until 90 "the kubelet did not start the killed $1 again" anew "$1"
 }
+anew() { now=$(pids_of "$1"); [ -n "$now" ] && [ "$now" != "$old" ]; }
 # The kubelet waits for up to five minutes before it starts again what ended with an
 # expired certificate; a new kubelet does not.
-[ -n "$(pids_of kube-apiserver)" ] || { echo "restarting the kubelet: there is no apiserver"; systemctl restart kubelet.service; }
+! none_runs kube-apiserver || { echo "restarting the kubelet: there is no apiserver"; systemctl restart kubelet.service; }
 for name in $( ( ` + staleLook + `) | sed -n 's/^stale //p' | sort -u); do again "$name"; done
 `
 
@@ -95,7 +94,7 @@ func (c Cluster) Renewal(h *inventory.Host, also func(Group) bool) plan.Step {
 	}
 	return plan.Step{
 		ID: id(h, "certificates"), Host: h.Name, Title: "certificates of kubeadm",
-		Look: []plan.Look{{Key: key, Script: `[ -e ` + markerFile + ` ] || { [ -z "$(pids_of kube-controller)$(pids_of kube-scheduler)" ] || echo ` + remade + `; exit 0; }
+		Look: []plan.Look{{Key: key, Script: `[ -e ` + markerFile + ` ] || { none_runs kube-controller kube-scheduler || echo ` + remade + `; exit 0; }
 [ ! -e ` + renewingFile + ` ] || { echo renewing; exit 0; }
 ` + staleLook + readCertificates(renewable...)}},
 		Check: func(_ context.Context, env plan.Env) (*plan.Change, error) {

@@ -40,10 +40,8 @@ old=$(pids_of kube-apiserver); before=$(cat $m 2>/dev/null | sha256sum)
 kubeadm init phase control-plane apiserver --config ` + initFile + `
 if [ "$before" != "$(sha256sum <$m)" ] && [ -n "$old" ]; then
   # One that ends at once is seen by the wait for it to be ready.
-  n=0; while [ "$(pids_of kube-apiserver)" = "$old" ]; do
-    n=$((n+1)); [ $n -lt $((120*` + wait.Shell + `)) ] || { echo "the kubelet did not stop the apiserver within $((120*` + wait.Shell + `)) s" >&2; exit 1; }
-    sleep 1
-  done
+  stopped() { [ "$(pids_of kube-apiserver)" != "$old" ]; }
+  wait_until 120 "the kubelet did not stop the apiserver" stopped
 fi
 `
 

@@ -201,7 +201,7 @@ kubeadm join --config ` + joinFile + ` && sync ` + kubeDir + `/kubelet.conf ` + 
 // register again.
 func (c Cluster) forgetNode(ctx context.Context, host, master remote.Host, name string) error {
 	if _, err := host.Run(ctx, remote.Cmd{Title: "stop the kubelet", Timeout: 2 * time.Minute,
-		Script: "if systemctl is-active --quiet kubelet.service; then systemctl stop kubelet.service; fi"}); err != nil {
+		Script: "stop_unit kubelet.service"}); err != nil {
 		return err
 	}
 	_, err := master.Run(ctx, remote.Cmd{

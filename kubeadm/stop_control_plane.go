@@ -6,7 +6,6 @@ import (
 
 	"hactl/internal/plan"
 	"hactl/internal/remote"
-	"hactl/internal/wait"
 	"hactl/inventory"
 )
 
@@ -18,19 +17,15 @@ const controlPlane = "kube-apiserver kube-controller kube-scheduler"
 func (c Cluster) StopControlPlane(h *inventory.Host) plan.Step {
 	return plan.Script{
 		ID: id(h, "stop"), Host: h.Name, Title: "control plane", Op: plan.Do, Timeout: 3 * time.Minute,
-		Look: `r=; for n in ` + controlPlane + `; do [ -z "$(pids_of $n)" ] || r="$r $n"; done
-for u in kubelet keepalived; do systemctl is-active --quiet $u.service && r="$r $u"; done
+		Look: `r=; for n in ` + controlPlane + `; do none_runs $n || r="$r $n"; done
+for u in kubelet keepalived; do is_running $u.service && r="$r $u"; done
 [ -z "$r" ] && echo ok || echo "running:$r"`,
 		Summary: "stop the kubelet, the control plane and keepalived",
 		Run: `for u in kubelet keepalived; do systemctl stop $u.service 2>/dev/null; done
 for n in ` + controlPlane + `; do for p in $(pids_of $n); do kill -TERM "$p" 2>/dev/null; done; done
-n=0; while :; do
-  left=; for c in ` + controlPlane + `; do left="$left $(pids_of $c)"; done
-  [ -n "$(echo $left)" ] || break
-  n=$((n+1)); [ $n != ` + wait.Times(20) + ` ] || kill -9 $left 2>/dev/null
-  [ $n -lt ` + wait.Times(120) + ` ] || { echo "the control plane did not end within ` + wait.Times(60) + ` s" >&2; exit 1; }
-  sleep 0.5
-done`,
+wait_until 10 "" none_runs ` + controlPlane + ` 2>/dev/null && exit
+for n in ` + controlPlane + `; do for p in $(pids_of $n); do kill -9 "$p" 2>/dev/null; done; done
+wait_until 50 "the killed control plane did not end" none_runs ` + controlPlane,
 		Acts: func(string) []string { return []string{"stop"} },
 	}.Step()
 }
@@ -41,7 +36,7 @@ func (c Cluster) StartControlPlane(h *inventory.Host) plan.Step {
 	st := plan.Script{
 		ID: id(h, "start"), Host: h.Name, Title: "control plane", Op: plan.Start, Timeout: time.Minute,
 		Look: `[ -e ` + markerFile + ` ] || { echo ok; exit 0; }
-r=; for u in kubelet keepalived; do systemctl is-active --quiet $u.service || r="$r $u"; done
+r=; for u in kubelet keepalived; do is_running $u.service || r="$r $u"; done
 [ -z "$r" ] && echo ok || echo "stopped:$r"`,
 		Summary: "start keepalived, the kubelet and the control plane",
 		Run:     "systemctl start keepalived.service && systemctl start kubelet.service",

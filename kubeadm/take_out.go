@@ -7,7 +7,6 @@ import (
 
 	"hactl/internal/kubeapi"
 	"hactl/internal/plan"
-	"hactl/internal/wait"
 	"hactl/inventory"
 )
 
@@ -157,14 +156,11 @@ const apiserverStops = 60
 // again, and ends the apiserver gracefully. Both start again when the host boots.
 // look prints "ok" when no apiserver runs.
 func StopAPIServer() (look, run string) {
-	look = `[ -z "$(pids_of kube-apiserver)" ] && echo ok || echo "it runs"`
+	look = `none_runs kube-apiserver && echo ok || echo "it runs"`
 	run = fmt.Sprintf(`set -e
 systemctl stop kubelet
 for p in $(pids_of kube-apiserver); do kill -TERM "$p" 2>/dev/null || :; done
-n=0; while [ -n "$(pids_of kube-apiserver)" ]; do
-  n=$((n+1)); [ $n -lt %s ] || { echo "the apiserver did not end within %s s" >&2; exit 1; }
-  sleep 0.2
-done
-`, wait.Times(5*apiserverStops), wait.Times(apiserverStops))
+wait_until %d "the apiserver did not end" none_runs kube-apiserver
+`, apiserverStops)
 	return look, run
 }

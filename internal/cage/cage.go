@@ -252,8 +252,7 @@ func (r *running) remove(ctx context.Context, h remote.Host) error {
 	if r.folder == "" {
 		return nil
 	}
-	_, err := h.Run(ctx, remote.Cmd{Title: "remove the cage", Script: variables("f", r.folder) + `u=hactl-${f##*/}.service
-! systemctl is-active --quiet "$u" || systemctl stop "$u"
+	_, err := h.Run(ctx, remote.Cmd{Title: "remove the cage", Script: variables("f", r.folder) + `stop_unit "hactl-${f##*/}.service" 2>/dev/null
 rm -rf --one-file-system "$f"`})
 	return err
 }

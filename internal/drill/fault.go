@@ -51,7 +51,7 @@ func stopUnit(unit string) Fault {
 		What:   "stop " + unit,
 		Before: `identify $(main_process ` + unit + `)`,
 		Do:     "systemctl stop " + unit,
-		Proof:  "! systemctl is-active -q " + unit + " && have_ended $BEFORE",
+		Proof:  "! is_running " + unit + " && have_ended $BEFORE",
 		Undo:   startUnit(unit),
 		Etcd:   unit == etcdUnit,
 	}

@@ -83,7 +83,7 @@ func (k *strike) arm(ctx context.Context, after time.Duration) error {
 rc=$?; rm -f /run/%[1]s.sh; exit $rc
 HACTL_UNDO
 systemd-run --quiet --collect --unit=%[1]s --on-active=%[2]d --timer-property=AccuracySec=100ms /bin/sh /run/%[1]s.sh
-systemctl is-active -q %[1]s.timer`, k.unit(), seconds, sys.With(k.Fault.Undo))
+is_running %[1]s.timer`, k.unit(), seconds, sys.With(k.Fault.Undo))
 	if _, err := k.script(ctx, titleArm, body, 20*time.Second); err != nil {
 		return fmt.Errorf("arm the undo: %w", err)
 	}
@@ -96,7 +96,7 @@ func (k *strike) do(ctx context.Context) error {
 	if k.external {
 		return k.power.Off(ctx, k.Member.Name)
 	}
-	guard := "systemctl is-active -q " + k.unit() + ".timer || { echo the undo is not armed >&2; exit 97; }\n"
+	guard := "is_running " + k.unit() + ".timer || { echo the undo is not armed >&2; exit 97; }\n"
 	if k.Fault.Power {
 		guard = ""
 	}
@@ -204,7 +204,7 @@ func (k *strike) disarm(ctx context.Context) error {
 	if k.Fault.Power {
 		return nil
 	}
-	body := fmt.Sprintf("systemctl stop %[1]s.timer 2>/dev/null; rm -f /run/%[1]s.sh; ! systemctl is-active -q %[1]s.timer", k.unit())
+	body := fmt.Sprintf("systemctl stop %[1]s.timer 2>/dev/null; rm -f /run/%[1]s.sh; ! is_running %[1]s.timer", k.unit())
 	if _, err := k.script(ctx, titleDisarm, body, 20*time.Second); err != nil {
 		return err
 	}

@@ -1,6 +1,10 @@
 package host
 
-import "strings"
+import (
+	"strings"
+
+	"hactl/internal/sys"
+)
 
 // Folders are those that hactl, and what it starts, make on a host. A removed host
 // loses those that it did not have before.
@@ -28,12 +32,8 @@ const parameters = "vm/overcommit_memory vm/panic_on_oom kernel/panic kernel/pan
 // NoteBefore is a script, run in the record's folder before hactl changes anything: it
 // notes what only the host itself knows of its state before.
 func NoteBefore(manager string) string {
-	list := "dpkg-query -W -f '${Package}\\n'"
-	if manager == "dnf" {
-		list = "rpm -qa --qf '%{NAME}\\n'"
-	}
 	return "for d in " + strings.Join(Folders, " ") + `; do [ ! -d "$d" ] || echo "$d $([ -n "$(ls -A "$d")" ] && echo full || echo empty) $(stat -c '%a %U:%G' "$d")"; done >` + FormerFolders + `
-` + list + ` | sort -u >` + FormerPackages + `
+` + sys.PackagesOf(manager) + `_list | sort -u >` + FormerPackages + `
 for p in ` + parameters + `; do p=/proc/sys/$p; { read -r v <"$p" && echo "$p $v"; } 2>/dev/null || :; done >` + FormerParameters + `
 nft list tables 2>/dev/null >` + FormerTables + ` || :
 sync ` + FormerFolders + " " + FormerPackages + " " + FormerParameters + " " + FormerTables

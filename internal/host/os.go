@@ -136,8 +136,7 @@ func packageScripts(manager, want string, mayRemove []string) (look, run string)
 	if manager == "dnf" {
 		return dnfScripts(want)
 	}
-	return `all=" $(dpkg-query -W -f='${Package}=${db:Status-Status} ' ` + want + ` 2>/dev/null)"
-m=; for p in ` + want + `; do case $all in *" $p=installed "*) ;; *) m="$m $p";; esac; done
+	return `m=$(apt_lack ` + want + `)
 [ -z "$m" ] && echo ok || echo "missing:$m"`,
 		// Services are configured before they are started: the packages must
 		// not start them with their own defaults. Who has one of the locks, such as a
@@ -172,11 +171,9 @@ r=$(refused); [ -z "$r" ] || echo "apt would remove$r to install ` + want + `; p
 exit 1`
 }
 
-// dnfScripts are those for dnf. What another package provides is there: EL 9 has
-// curl-minimal, which conflicts with curl. So only what is missing is asked for.
+// dnfScripts are those for dnf. Only what is missing is asked for.
 func dnfScripts(want string) (look, run string) {
-	missing := `m=; for p in ` + want + `; do rpm -q --quiet --whatprovides "$p" || m="$m $p"; done
-`
+	missing := "m=$(dnf_lack " + want + ")\n"
 	return missing + `[ -z "$m" ] && echo ok || echo "missing:$m"`,
 		// A configuration that comes with the package is removed: it would count as
 		// a change since the plan was made.
@@ -266,7 +263,7 @@ func formerParameters(answer string) (out []plan.Made) {
 // boots: those of /etc/fstab, of zram, of a swap partition, and others. systemd reads
 // /etc/fstab anew at a reload.
 const swapUnits = `{ systemctl list-unit-files --no-legend '*.swap' 2>/dev/null | while read -r x state _; do case $state in masked|disabled) ;; *) echo "$x";; esac; done
-! systemctl is-enabled --quiet zramswap.service 2>/dev/null || echo zramswap.service; }`
+! is_enabled zramswap.service || echo zramswap.service; }`
 
 func (h Host) swap() plan.Step {
 	return plan.Script{

@@ -13,6 +13,7 @@ import (
 	"hactl/internal/facts"
 	"hactl/internal/plan"
 	"hactl/internal/remote"
+	"hactl/internal/sys"
 	"hactl/inventory"
 	"hactl/inventory/inventorytest"
 )
@@ -65,7 +66,7 @@ func run(t *testing.T, script string, programs map[string]string) (string, error
 			t.Fatal(err)
 		}
 	}
-	cmd := exec.CommandContext(t.Context(), "sh", "-c", script)
+	cmd := exec.CommandContext(t.Context(), "sh", "-c", sys.With(script))
 	cmd.Dir, cmd.Env = dir, append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"))
 	out, err := cmd.CombinedOutput()
 	return string(out), err

@@ -9,6 +9,7 @@ import (
 
 	"hactl/internal/plan"
 	"hactl/internal/remote"
+	"hactl/internal/sys"
 	"hactl/internal/wait"
 )
 
@@ -37,12 +38,7 @@ func (b boot) rebooted() bool { return b.Mark != "" && b.Mark != bootDone && b.M
 const bootScript = `b=$(this_boot) || exit 1
 echo "boot $b"
 [ ! -e ` + bootMark + ` ] || { read -r m; read -r h; echo "mark $m"; echo "run $h"; } <` + bootMark + `
-r=$(uname -r)
-if [ -e /run/reboot-required ]; then echo "required /run/reboot-required exists"
-elif [ -e "/boot/vmlinuz-$r" ]; then
-  n=$(ls /boot/vmlinuz-* | sed 's,^/boot/vmlinuz-,,' | sort -V | tail -n 1)
-  [ "$n" = "$r" ] || echo "required kernel $n is installed, $r runs"
-fi
+reboot_required | sed 's/^/required /'
 `
 
 func parseBoot(out string) (boot, error) {
@@ -61,32 +57,20 @@ func parseBoot(out string) (boot, error) {
 		}
 	}
 	if b.ID == "" || b.Mark == "" && strings.Contains(out, "mark ") {
-		return b, fmt.Errorf("look at the boot: the host answered %q", remote.Clean(out))
+		return b, fmt.Errorf("the host answered %q", remote.Clean(out))
 	}
 	return b, nil
 }
 
-// bootLook is the look of every step that depends on the boot.
-var bootLook = plan.Look{Key: "boot", Script: bootScript}
-
-// sawBoot reads the answer to bootLook.
-func sawBoot(env plan.Env) (boot, error) {
-	a, err := env.Saw(bootLook.Key)
-	if err != nil {
-		return boot{}, err
-	}
-	if a.Exit != 0 {
-		return boot{}, a.Failed("the boot")
-	}
-	return parseBoot(a.Out)
-}
+// bootQuestion is asked of a host, and by every step that depends on the boot.
+var bootQuestion = sys.Question[boot]{Title: "look at the boot", Script: bootScript, Parse: parseBoot}
 
 // lookAtBoots asks every connected host, all at once.
 func (s *session) lookAtBoots(ctx context.Context) (map[string]boot, error) {
 	var mu sync.Mutex
 	out := map[string]boot{}
 	err := s.eachHost(ctx, func(ctx context.Context, h remote.Host) error {
-		b, err := askBoot(ctx, h)
+		b, err := remote.Ask(ctx, h, bootQuestion, 10*time.Second)
 		mu.Lock()
 		defer mu.Unlock()
 		out[h.Name()] = b
@@ -95,21 +79,13 @@ func (s *session) lookAtBoots(ctx context.Context) (map[string]boot, error) {
 	return out, err
 }
 
-func askBoot(ctx context.Context, h remote.Host) (boot, error) {
-	res, err := h.Run(ctx, remote.Cmd{Title: "look at the boot", Script: bootScript, Timeout: 10 * time.Second})
-	if err != nil {
-		return boot{}, err
-	}
-	return parseBoot(string(res.Stdout))
-}
-
 // awaitBoot waits until the host answers from another boot than the one given.
 func awaitBoot(ctx context.Context, env plan.Env, before string, within time.Duration) error {
 	env.Say("waiting up to %s for %s to come back", within, env.Host.Name())
 	ctx, cancel := wait.Exactly(ctx, env.Host.Name()+" to come back", within)
 	defer cancel()
 	for {
-		b, err := askBoot(ctx, env.Host)
+		b, err := remote.Ask(ctx, env.Host, bootQuestion, 10*time.Second)
 		if err == nil && b.ID != before {
 			return nil
 		}

@@ -111,7 +111,7 @@ func (o RebootOptions) plan(ctx context.Context, s *session) (*plan.Plan, error)
 	for _, h := range due {
 		note = append(note, noteBoot(h, all))
 		roll.TakeOut = append(roll.TakeOut, s.takeOut(h, takingOut{
-			operation: "reboot", drain: o.Drain, due: stillToReboot, look: []plan.Look{bootLook},
+			operation: "reboot", drain: o.Drain, due: stillToReboot, look: []plan.Look{plan.LookFor(bootQuestion)},
 			guard: func(ctx context.Context, env plan.Env) error { return s.spared(ctx, env, h, o) },
 		})...)
 		roll.Steps = append(roll.Steps, s.reboot(h, o, boots[h.Name].Required))
@@ -180,9 +180,9 @@ func (o RebootOptions) refuse(inv *inventory.Inventory, due []*inventory.Host) e
 func noteBoot(h *inventory.Host, all []*inventory.Host) plan.Step {
 	what := "note that " + h.Name + " is to be rebooted"
 	return plan.Step{
-		ID: bootID(h, "note"), Host: h.Name, Title: "note", Look: []plan.Look{bootLook},
+		ID: bootID(h, "note"), Host: h.Name, Title: "note", Look: []plan.Look{plan.LookFor(bootQuestion)},
 		Check: func(_ context.Context, env plan.Env) (*plan.Change, error) {
-			b, err := sawBoot(env)
+			b, err := plan.Answered(env, bootQuestion)
 			if err != nil || b.Mark != "" {
 				return nil, err
 			}
@@ -206,9 +206,9 @@ func writeMark(ctx context.Context, env plan.Env, mark string, all []*inventory.
 func forgetBoot(h *inventory.Host) plan.Step {
 	what, done := "forget the boot of "+h.Name, false
 	return plan.Step{
-		ID: bootID(h, "forget"), Host: h.Name, Title: "forget", Look: []plan.Look{bootLook},
+		ID: bootID(h, "forget"), Host: h.Name, Title: "forget", Look: []plan.Look{plan.LookFor(bootQuestion)},
 		Check: func(_ context.Context, env plan.Env) (*plan.Change, error) {
-			b, err := sawBoot(env)
+			b, err := plan.Answered(env, bootQuestion)
 			switch {
 			case err != nil || done && b.Mark == "":
 				return nil, err
@@ -229,7 +229,7 @@ func bootID(h *inventory.Host, what string) plan.ID { return plan.ID("boot/" + h
 
 // stillToReboot is for steps that have nothing to do once the host has rebooted.
 func stillToReboot(env plan.Env) (bool, error) {
-	b, err := sawBoot(env)
+	b, err := plan.Answered(env, bootQuestion)
 	return !b.rebooted() && b.Mark != bootDone, err
 }
 
@@ -258,16 +258,16 @@ func (s *session) reboot(h *inventory.Host, o RebootOptions, why string) plan.St
 	}
 	var before boot
 	return plan.Step{
-		ID: bootID(h, "reboot"), Host: h.Name, Title: "reboot", Look: []plan.Look{bootLook},
+		ID: bootID(h, "reboot"), Host: h.Name, Title: "reboot", Look: []plan.Look{plan.LookFor(bootQuestion)},
 		Check: func(_ context.Context, env plan.Env) (*plan.Change, error) {
-			b, err := sawBoot(env)
+			b, err := plan.Answered(env, bootQuestion)
 			if err != nil || b.rebooted() || b.Mark == bootDone {
 				return nil, err
 			}
 			return &plan.Change{Op: plan.Restart, Summary: summary, Acts: []string{what}}, nil
 		},
 		Guard: func(ctx context.Context, env plan.Env) error {
-			b, err := askBoot(ctx, env.Host)
+			b, err := remote.Ask(ctx, env.Host, bootQuestion, 10*time.Second)
 			if err == nil && !b.pending() {
 				err = errors.New("the host does not say that it is to be rebooted")
 			}
@@ -293,9 +293,9 @@ func (s *session) reboot(h *inventory.Host, o RebootOptions, why string) plan.St
 func (s *session) putBack(h *inventory.Host, all []*inventory.Host) []plan.Step {
 	what := "note that " + h.Name + " is back"
 	done := plan.Step{
-		ID: bootID(h, "back"), Host: h.Name, Title: "back", Look: []plan.Look{bootLook}, Then: plan.Then(plan.Update, what, what),
+		ID: bootID(h, "back"), Host: h.Name, Title: "back", Look: []plan.Look{plan.LookFor(bootQuestion)}, Then: plan.Then(plan.Update, what, what),
 		Check: func(_ context.Context, env plan.Env) (*plan.Change, error) {
-			b, err := sawBoot(env)
+			b, err := plan.Answered(env, bootQuestion)
 			if err != nil || !b.rebooted() {
 				return nil, err
 			}

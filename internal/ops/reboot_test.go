@@ -21,6 +21,7 @@ import (
 	"hactl/internal/plan/plantest"
 	"hactl/internal/remote"
 	"hactl/internal/sys"
+	"hactl/internal/sys/systest"
 	"hactl/inventory"
 	"hactl/inventory/inventorytest"
 	"hactl/kubeadm"
@@ -262,11 +263,7 @@ func (w *rebootWorld) call(name string, c remote.Call) (*remote.Result, error) {
 	case c.Cmd.Script == sys.With(bootScript):
 		return &remote.Result{Stdout: []byte(answer(bootScript).Out)}, nil
 	case c.Cmd.Title == "look for the VIP":
-		out := ""
-		if w.owner == name {
-			out = "2: eth0    inet " + w.inv.VIP.Address.String() + "/32 scope global eth0\n"
-		}
-		return &remote.Result{Stdout: []byte(out + "\nId=keepalived.service\nActiveState=active\n\nId=hactl-prober.service\nActiveState=active\n\nend\n")}, nil
+		return &remote.Result{Stdout: []byte(systest.VIP(w.owner == name))}, nil
 	case c.Cmd.Title == "is this host still there":
 	case c.Cmd.Script == sys.With(stop):
 		w.stopAPI(name)

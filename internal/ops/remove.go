@@ -12,7 +12,6 @@ import (
 	"hactl/internal/plan"
 	"hactl/internal/remote"
 	"hactl/internal/state"
-	"hactl/internal/wait"
 	"hactl/inventory"
 	"hactl/kubeadm"
 )
@@ -139,21 +138,22 @@ func shutOut(h *inventory.Host) plan.Step {
 		ID: plan.ID("remove/" + h.Name + "/programs"), Host: h.Name, Title: "programs", Op: plan.Delete,
 		Look: `r=
 for u in ` + units + `; do
-  [ "$(systemctl show -p LoadState --value "$u")" = loaded ] || continue
-  ! systemctl is-active -q "$u" && ! systemctl is-enabled -q "$u" 2>/dev/null || r="$r $u"
+  is_loaded "$u" || continue
+  ! is_running "$u" && ! is_enabled "$u" || r="$r $u"
 done
 [ -z "$(ctr -n k8s.io tasks ls -q 2>/dev/null)" ] || r="$r containers"
 [ -z "$r" ] && echo ok || echo "run:$r"`,
 		Summary: "stop the programs of the cluster, now and at every boot", Acts: plan.EachOf,
 		Run: `set -e
 for u in ` + units + `; do
-  [ "$(systemctl show -p LoadState --value "$u")" != loaded ] || systemctl disable --now "$u"
+  ! is_loaded "$u" || systemctl disable --now "$u"
 done
 for t in $(ctr -n k8s.io tasks ls -q 2>/dev/null); do ctr -n k8s.io tasks kill -a -s KILL "$t" || :; done
-n=0; while [ -n "$(ctr -n k8s.io tasks ls -q 2>/dev/null)" ]; do
-  for t in $(ctr -n k8s.io tasks ls -q); do ctr -n k8s.io tasks rm -f "$t" >/dev/null 2>&1 || :; done
-  n=$((n+1)); [ $n -lt ` + wait.Times(100) + ` ] || { echo "the containers did not end within ` + wait.Times(20) + ` s" >&2; exit 1; }; sleep 0.2
-done
+ended() {
+  t=$(ctr -n k8s.io tasks ls -q 2>/dev/null); [ -n "$t" ] || return 0
+  for t in $t; do ctr -n k8s.io tasks rm -f "$t" >/dev/null 2>&1 || :; done; return 1
+}
+wait_until 20 "the containers did not end" ended
 `, Timeout: 2 * time.Minute,
 	}.Step()
 }

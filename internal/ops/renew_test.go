@@ -31,6 +31,7 @@ import (
 	"hactl/internal/plan"
 	"hactl/internal/plan/plantest"
 	"hactl/internal/remote"
+	"hactl/internal/sys/systest"
 	"hactl/inventory"
 	"hactl/kubeadm"
 	"hactl/pki"
@@ -394,11 +395,7 @@ func (w *renewWorld) call(name string, c remote.Call) (*remote.Result, error) {
 	}
 	switch c.Cmd.Title {
 	case "look for the VIP":
-		out := ""
-		if w.owner == name {
-			out = "2: eth0    inet " + w.inv.VIP.Address.String() + "/32 scope global eth0\n"
-		}
-		return say(out + "\nId=keepalived.service\nActiveState=active\n\nId=hactl-prober.service\nActiveState=active\n\nend\n")
+		return say(systest.VIP(w.owner == name))
 	case "look for a renewal that was cut off":
 		return say(map[bool]string{true: "renewing\n"}[h.has(renewingMark)])
 	case "begin the renewal":

@@ -13,6 +13,7 @@ import (
 
 	"hactl/internal/remote"
 	"hactl/internal/sys"
+	"hactl/internal/sys/systest"
 )
 
 // rootHost is a machine made of a disk: scripts really run, with the disk as
@@ -23,7 +24,7 @@ type rootHost struct {
 	shell  shell
 	order  *order
 	serves serves
-	vip    func() string // the line of ip for the VIP, or "" where the host does not hold it; nil: its own shell is asked
+	vip    func() bool // whether the host holds the VIP; nil: its own shell is asked
 
 	mu   sync.Mutex // one command at a time
 	disk atomic.Pointer[disk]
@@ -66,7 +67,7 @@ func (h *rootHost) Name() string { return h.name }
 // Run implements remote.Host.
 func (h *rootHost) Run(ctx context.Context, c remote.Cmd) (*remote.Result, error) {
 	if h.vip != nil && c.Title == "look for the VIP" {
-		return &remote.Result{Stdout: []byte(h.vip() + "\nId=keepalived.service\nActiveState=active\n\nId=hactl-prober.service\nActiveState=active\n\nend\n")}, nil
+		return &remote.Result{Stdout: []byte(systest.VIP(h.vip()))}, nil
 	}
 	c.Script = sys.With(c.Script)
 	defer h.turn()(c.Title)

@@ -17,6 +17,7 @@ type Script struct {
 	Title   string
 	Lane    string
 	Look    string // prints "ok" or what is wrong; any exit code other than 0 is "could not look"
+	Unit    string // of the look; see [Look]
 	Op      Op     // Do when empty
 	Summary string // what Run does
 	// Acts are those of the change, from what Look printed; nil: the answer as a
@@ -42,7 +43,7 @@ func (s Script) Step() Step {
 	}
 	return Step{
 		ID: s.ID, Host: s.Host, Lane: s.Lane, Title: s.Title, Owns: s.Owns,
-		Look: []Look{{Key: key, Script: s.Look}},
+		Look: []Look{{Key: key, Script: s.Look, Unit: s.Unit}},
 		Check: func(_ context.Context, env Env) (*Change, error) {
 			a, err := env.Saw(key)
 			if err != nil {

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"hactl/internal/remote"
+	"hactl/internal/sys"
 )
 
 // ID names a step: component/host/what, such as "etcd/master-1/unit".
@@ -102,6 +103,24 @@ func (e Env) Saw(key string) (Answer, error) {
 		return Answer{}, fmt.Errorf("step did not ask for %q", key)
 	}
 	return a, nil
+}
+
+// LookFor is the look that asks the question.
+func LookFor[T any](q sys.Question[T]) Look { return Look{Key: q.Title, Script: q.Script} }
+
+// Answered reads the answer to a look of [LookFor].
+func Answered[T any](e Env, q sys.Question[T]) (answer T, err error) {
+	a, err := e.Saw(q.Title)
+	switch {
+	case err != nil:
+		return answer, err
+	case a.Exit != 0:
+		return answer, a.Failed(strings.TrimPrefix(q.Title, "look at "))
+	}
+	if answer, err = q.Parse(a.Out); err != nil {
+		return answer, fmt.Errorf("%s: %w", q.Title, err)
+	}
+	return answer, nil
 }
 
 // Op is the kind of a change.

@@ -14,7 +14,6 @@ import (
 	"hactl/internal/host"
 	"hactl/internal/plan"
 	"hactl/internal/remote"
-	"hactl/internal/wait"
 )
 
 // Host is a host that is reset, and what it said of itself.
@@ -115,14 +114,14 @@ done
 // the parent of all processes of its pod.
 func (h Host) pods() plan.Step {
 	return h.script("pods", "end the pods", shims+`n=$(shims | wc -l)
-[ "$n" = 0 ] && echo ok || echo "$n pods"`, shims+`i=0
-while s=$(shims | tr '\n' ' '); [ -n "$s" ]; do
-[ $i -lt `+wait.Times(100)+` ] || { echo "not gone within `+wait.Times(20)+` s: processes $s" >&2; exit 1; }
+[ "$n" = 0 ] && echo ok || echo "$n pods"`, shims+`ended() {
+s=$(shims | tr '\n' ' '); [ -n "$s" ] || return 0
 # shellcheck disable=SC2046 # words are wanted
 kill -9 $(awk -v shims=" $s" '/^Pid:/ { pid = $2 } /^PPid:/ { parent[pid] = $2 }
 END { for (p in parent) { q = p; for (n = 0; n < 64 && q + 0 > 1; n++) { if (index(shims, " " q " ")) { print p; break } q = parent[q] } } }' /proc/[0-9]*/status 2>/dev/null) 2>/dev/null
-i=$((i+1)); sleep 0.2
-done`)
+return 1
+}
+wait_until 20 "the pods did not end" ended || { echo "processes $s are left" >&2; exit 1; }`)
 }
 
 // mountsOfPods are the volumes of the kubelet, and what containerd mounts for the

@@ -8,6 +8,7 @@ import (
 	"hactl/internal/host"
 	"hactl/internal/plan"
 	"hactl/internal/remote"
+	"hactl/internal/sys"
 )
 
 // formerUnits are units that the host had before, as they were then.
@@ -20,15 +21,15 @@ func (h Host) formerUnits() []plan.Step {
 		u := remote.Quote(m.Name)
 		var l, r string
 		if strings.Contains(" "+m.Former.Value+" ", " enabled ") {
-			l += fmt.Sprintf("systemctl is-enabled --quiet %s || m=\"$m enable %s\"\n", u, m.Name)
+			l += fmt.Sprintf("is_enabled %s || m=\"$m enable %s\"\n", u, m.Name)
 			r += "systemctl enable --quiet " + u + " || exit\n" // with the links of its init script
 		}
 		if strings.HasSuffix(m.Former.Value, " active") {
-			l += fmt.Sprintf("systemctl is-active --quiet %s || m=\"$m start %s\"\n", u, m.Name)
+			l += fmt.Sprintf("is_running %s || m=\"$m start %s\"\n", u, m.Name)
 			r += "systemctl start " + u + " || exit\n"
 		}
 		if l != "" { // its file may have been hactl's alone
-			there := "if [ \"$(systemctl show -p LoadState --value -- " + u + ")\" = loaded ]; then\n"
+			there := "if is_loaded " + u + "; then\n"
 			look, run = look+there+l+"fi\n", run+there+r+"fi\n"
 		}
 	}
@@ -114,8 +115,7 @@ func (h Host) packages() plan.Step {
 		}
 	}
 	noted := plan.OwnedDir + "/" + host.FormerPackages
-	find := "own=" + remote.Quote(strings.Join(own, " ")) + "\n" + `there() { for p in $own; do dpkg-query -W -f '${db:Status-Status}' "$p" 2>/dev/null | grep -qx installed && echo "$p"; done; }
-`
+	find := "there() { " + sys.PackagesOf(h.PkgManager) + "_have " + strings.Join(own, " ") + "; }\n"
 	run := `export DEBIAN_FRONTEND=noninteractive LC_ALL=C
 would() { apt-get -s "$@" | awk '$1 == "Remv" || $1 == "Purg" { print $2 }' | sort -u; }
 list=$(there)
@@ -127,7 +127,6 @@ more=$(would purge $all | grep -vxF -e "$all")
 [ -z "$more" ] || { echo "they stay, since others need them: $(echo $more)"; exit 0; }
 apt-get -y -q purge $all >/dev/null`
 	if h.PkgManager == "dnf" {
-		find = "own=" + remote.Quote(strings.Join(own, " ")) + "\nthere() { for p in $own; do rpm -q --quiet \"$p\" && echo \"$p\"; done; }\n"
 		run = dnfRemove(noted)
 	}
 	st := h.script("packages", "remove packages", find+`m=$(there | tr '\n' ' ')

@@ -21,6 +21,7 @@ import (
 	"hactl/etcd"
 	"hactl/internal/plan"
 	"hactl/internal/remote"
+	"hactl/internal/sys/systest"
 	"hactl/inventory/inventorytest"
 	"hactl/kubeadm"
 	"hactl/pki"
@@ -34,8 +35,7 @@ func clusterOf(t *testing.T, hosts plan.Hosts, down map[string]error) Cluster {
 }
 
 func TestVIPIsOKOnlyWithOneOwner(t *testing.T) {
-	const run = "\nId=keepalived.service\nActiveState=active\n\nId=hactl-prober.service\nActiveState=active\n\nend\n"
-	const here, nowhere = "2: eth0    inet 192.0.2.10/32 scope global eth0\n" + run, run
+	here, nowhere := systest.VIP(true), systest.VIP(false)
 	for name, c := range map[string]struct {
 		says  []string // of each master; "" is a host that cannot be asked
 		state State
@@ -75,7 +75,7 @@ func TestVIPIsOKOnlyWithOneOwner(t *testing.T) {
 // one failure away from an outage, no matter which master holds it.
 func TestMasterWithoutKeepalivedIsNotHealthy(t *testing.T) {
 	cl := clusterOf(t, plan.Hosts{"master-2": remote.NewFake("master-2", func(remote.Call) (*remote.Result, error) {
-		return &remote.Result{Stdout: []byte("\nId=keepalived.service\nActiveState=failed\n\nId=hactl-prober.service\nActiveState=active\n\nend\n")}, nil
+		return &remote.Result{Stdout: []byte(systest.And("no", systest.Services("keepalived.service", "failed", "hactl-prober.service", "active")))}, nil
 	})}, map[string]error{"master-1": errors.New("no route")})
 	got := vipChecks(t.Context(), cl, &Seen{})
 	if k := got[2]; k.State != Bad || k.Detail != "keepalived.service is failed" {

@@ -75,6 +75,15 @@ func inWord(s string, at int) bool {
 	return at >= 0 && at < len(s) && (s[at] == '_' || s[at] >= 'a' && s[at] <= 'z')
 }
 
+// PackagesOf begins the names of the functions for packages of a host whose package manager
+// is "apt" or "dnf".
+func PackagesOf(manager string) string {
+	if manager == "dnf" {
+		return "dnf"
+	}
+	return "apt"
+}
+
 // With is the script with the functions that it calls before it. Every script that
 // internal/remote runs gets them. Only one that is kept in a file on the host asks for
 // them itself.

@@ -59,8 +59,10 @@ func TestOnePlaceGivesScriptsTheirFunctions(t *testing.T) {
 
 func TestWaitsOfFunctionsAreStretched(t *testing.T) {
 	t.Parallel()
-	if got := Functions("about_process"); strings.Count(got, wait.Shell) != 2 {
-		t.Errorf("the wait for a unit's program is not stretched by %s:\n%s", wait.Shell, got)
+	for _, name := range []string{"about_process", "wait_until"} {
+		if got := Functions(name); strings.Count(got, wait.Shell) != 2 {
+			t.Errorf("%s is not stretched by %s:\n%s", name, wait.Shell, got)
+		}
 	}
 }
 
@@ -142,6 +144,92 @@ func TestAddressThatCannotBeAskedForIsNotAbsent(t *testing.T) {
 		}
 		if out != want {
 			t.Errorf("%s: %q, want %q", answer, out, want)
+		}
+	}
+}
+
+func TestWaitEndsWhenItIsTrueOrItsTimeIsOver(t *testing.T) {
+	t.Parallel()
+	file := t.TempDir() + "/it"
+	if out, err := run(t, "( sleep 0.3; : >'"+file+"' ) & wait_until 60 'no file' [ -e '"+file+"' ] && echo there"); err != nil || out != "there" {
+		t.Errorf("%q, %v", out, err)
+	}
+	for env, want := range map[string]string{"": "no such thing within 1 s", "HACTL_SLOW_HOSTS=2; ": "no such thing within 2 s"} {
+		out, err := run(t, env+"never() { echo \"$*\" >>'"+file+"'; return 1; }\n: >'"+file+"'; wait_until 1 'no such thing' never x y; echo $?; sort '"+file+"' | uniq -c")
+		lines := strings.Split(out, "\n")
+		if err != nil || len(lines) != 3 || lines[0] != want || lines[1] != "1" || !strings.HasSuffix(lines[2], "0 x y") || !wait.Said(want) {
+			t.Errorf("%q: %q, %v", env, out, err)
+		}
+	}
+}
+
+func TestStateOfAUnitIsWhatSystemdSays(t *testing.T) {
+	t.Parallel()
+	bin := program(t, "systemctl", `case $* in
+"show -p ActiveState --value -- "*) case $6 in x) echo active ;; starts) echo activating ;; ended) echo failed ;; *) echo inactive ;; esac ;;
+"show -p LoadState --value -- x") echo loaded ;;
+"show -p LoadState --value -- "*) echo not-found ;;
+"show -p MainPID --value -- x") echo 7 ;;
+"show -p MainPID --value -- mute") exit 1 ;;
+"show -p MainPID --value -- "*) echo 0 ;;
+"is-active --quiet -- x" | "is-enabled --quiet -- x" | "stop -- x") ;;
+"is-"*) echo no >&2; exit 3 ;;
+"stop -- gone") exit 5 ;;
+*) exit 1 ;;
+esac`)
+	for call, want := range map[string]string{
+		"is_running x": "yes", "is_running y": "no", "is_stopped x": "no", "is_stopped starts": "no", "is_stopped ended": "yes", "is_stopped y": "yes",
+		"is_loaded x": "yes", "is_loaded y": "no", "is_enabled x": "yes", "is_enabled y": "no", "has_process x": "yes", "has_process y": "no", "has_process mute": "no",
+		"stop_unit x": "yes", "stop_unit gone": "yes", "stop_unit y": "no",
+	} {
+		if out, err := run(t, "if "+call+" 2>/dev/null; then echo yes; else echo no; fi", bin); err != nil || out != want {
+			t.Errorf("%s: %q, %v, want %s", call, out, err, want)
+		}
+	}
+}
+
+func TestNoneRunsIsOfAllNames(t *testing.T) {
+	t.Parallel()
+	if out, err := run(t, "none_runs no-such-1 no-such-2 && ! none_runs no-such-1 $(cat /proc/$$/comm) && echo right"); err != nil || out != "right" {
+		t.Errorf("%q, %v", out, err)
+	}
+}
+
+func TestLogOfAMemberIsAFileOfItsLog(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for name, files := range map[string][]string{"log": {"member/wal/0.wal"}, "begun": {"member/wal/0.tmp"}, "a name with it": {"member/wal/0.wal.tmp"}, "none": {"member/snap/db"}} {
+		for _, f := range files {
+			path := filepath.Join(dir, name, f)
+			if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(path, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		out, err := run(t, "if has_log '"+dir+"/"+name+"'; then echo yes; else echo no; fi")
+		if want := map[bool]string{true: "yes", false: "no"}[name == "log"]; err != nil || out != want {
+			t.Errorf("%s: %q, %v", name, out, err)
+		}
+	}
+	if out, err := run(t, "has_log '"+strings.Repeat("x", 300)+"'; echo $?"); err == nil {
+		t.Errorf("one that could not be looked at: %q", out)
+	}
+}
+
+func TestPackagesAreThoseOfThePackageManager(t *testing.T) {
+	t.Parallel()
+	dpkg := program(t, "dpkg-query", `case $2 in -f=*) shift 2; for p; do case $p in curl) echo "curl installed" ;; old) echo "old config-files" ;; esac; done; exit 1 ;; esac; echo curl`)
+	rpm := program(t, "rpm", `case $* in "-qa --qf %{NAME}\n") echo curl-minimal ;; "-q --quiet curl-minimal" | "-q --quiet --whatprovides curl") ;; *) exit 1 ;; esac`)
+	for manager, want := range map[string]string{
+		"apt": "have: curl\nlack: old socat\nlist: curl",
+		"dnf": "have: curl-minimal\nlack: old socat\nlist: curl-minimal",
+	} {
+		m := PackagesOf(manager)
+		out, err := run(t, "echo have: $("+m+"_have curl curl-minimal old); echo \"lack:$("+m+"_lack curl old socat)\"; echo list: $("+m+"_list)", map[string]string{"apt": dpkg, "dnf": rpm}[manager])
+		if err != nil || out != want {
+			t.Errorf("%s: %q, %v, want %q", manager, out, err, want)
 		}
 	}
 }

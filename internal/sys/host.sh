@@ -9,6 +9,16 @@
 N='
 '
 
+# --- Waits ---
+
+# wait_until SECONDS WHAT COMMAND... runs the command again and again until it is true. After
+# the seconds, longer on slow hosts (internal/wait), it prints "WHAT within SECONDS s" on
+# stderr and returns 1. It sets T and W.
+wait_until() {
+    T=$(($1*10*${HACTL_SLOW_HOSTS:-1})) W="$2 within $(($1*${HACTL_SLOW_HOSTS:-1})) s"; shift 2
+    until "$@"; do T=$((T-1)); [ $T -gt 0 ] || { echo "$W" >&2; return 1; }; sleep 0.1; done
+}
+
 # --- Files ---
 # Only ENOENT and ENOTDIR mean absent; any other error of stat means unknown.
 
@@ -91,8 +101,41 @@ about_process() {
     done
 }
 
+# property_of PROPERTY UNIT prints one property of a unit.
+property_of() { systemctl show -p "$1" --value -- "$2"; }
+
 # main_process UNIT prints the pid of the unit's main process, 0 when there is none.
-main_process() { systemctl show -p MainPID --value -- "$1"; }
+main_process() { property_of MainPID "$1"; }
+
+# has_process UNIT is true when the unit has a main process. It sets p.
+has_process() { p=$(main_process "$1") && [ "${p:-0}" -gt 0 ]; }
+
+# is_running, is_stopped, is_loaded and is_enabled tell of a unit. One that starts or stops is
+# neither running nor stopped; is_loaded is true when it has a file and is not masked.
+is_running() { systemctl is-active --quiet -- "$1"; }
+is_stopped() { case $(property_of ActiveState "$1") in inactive | failed) ;; *) return 1 ;; esac; }
+is_loaded() { [ "$(property_of LoadState "$1")" = loaded ]; }
+is_enabled() { systemctl is-enabled --quiet -- "$1" 2>/dev/null; }
+
+# stop_unit UNIT stops it. One that systemd does not know is stopped.
+stop_unit() { systemctl stop -- "$1" || [ $? = 5 ]; }
+
+# --- Packages ---
+# The name of a function begins with the package manager's; Go puts it together.
+
+# apt_list and dnf_list print the names of all packages that are installed.
+apt_list() { dpkg-query -W -f '${Package}\n'; }
+dnf_list() { rpm -qa --qf '%{NAME}\n'; }
+
+# apt_have and dnf_have NAME... print those that are installed. They set p.
+apt_have() { dpkg-query -W -f='${Package} ${db:Status-Status}\n' "$@" 2>/dev/null | sed -n 's/ installed$//p'; }
+dnf_have() { for p; do ! rpm -q --quiet "$p" || echo "$p"; done; }
+
+# apt_lack and dnf_lack NAME... print " NAME" for each that is not installed. What another
+# package provides is there for dnf: EL 9 has curl-minimal, which conflicts with curl. They
+# set p, and apt_lack a.
+apt_lack() { a=" $(apt_have "$@" | tr '\n' ' ')"; for p; do case $a in *" $p "*) ;; *) printf ' %s' "$p" ;; esac; done; }
+dnf_lack() { for p; do rpm -q --quiet --whatprovides "$p" || printf ' %s' "$p"; done; }
 
 # --- Processes ---
 # They are found by the name of their program; the kernel keeps 15 characters of it. A process
@@ -107,6 +150,9 @@ pids_of() {
         echo "${p#/proc/}"
     done
 }
+
+# none_runs NAME... is true when there is no process of these names.
+none_runs() { for c; do [ -z "$(pids_of "$c")" ] || return 1; done; }
 
 # read_stat PID sets s to what /proc says of a process behind its name, to nothing when there
 # is none.
@@ -137,6 +183,17 @@ are_stopped() {
 # this_boot prints the running boot: the kernel's id and the start of PID 1. The first alone
 # does not tell two boots of a host that shares its kernel with others.
 this_boot() { b=$(cat /proc/sys/kernel/random/boot_id) && echo "$b.$(start_of 1)"; }
+
+# reboot_required prints why the host itself wants a reboot, nothing when it does not: it says
+# so, or a newer kernel than the running one is installed.
+reboot_required() {
+    r=$(uname -r)
+    if [ -e /run/reboot-required ]; then echo "/run/reboot-required exists"
+    elif [ -e "/boot/vmlinuz-$r" ]; then
+        n=$(printf '%s\n' /boot/vmlinuz-* | sed 's,^/boot/vmlinuz-,,' | sort -V | tail -n 1)
+        [ "$n" = "$r" ] || echo "kernel $n is installed, $r runs"
+    fi
+}
 
 # has_address ADDRESS is true when an interface has the address, and ends the script when it
 # could not look.

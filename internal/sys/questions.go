@@ -82,19 +82,6 @@ func HasAddress(a netip.Addr) Question[bool] {
 	}
 }
 
-// bootForm is the kernel's id of a boot and the start of PID 1.
-var bootForm = regexp.MustCompile(`^[0-9a-f-]{36}\.[0-9]+$`)
-
-// RunningBoot asks for the name of the running boot. No two boots have the same.
-func RunningBoot() Question[string] {
-	return Question[string]{Title: "look at the boot", Script: "this_boot", Parse: func(answer string) (string, error) {
-		if answer = strings.TrimSpace(answer); !bootForm.MatchString(answer) {
-			return "", errUnreadable(answer)
-		}
-		return answer, nil
-	}}
-}
-
 // SHA256Form is a SHA-256 in lower-case hex.
 var SHA256Form = regexp.MustCompile(`^[0-9a-f]{64}$`)
 

@@ -62,11 +62,12 @@ func TestBrokenAnswersAreErrors(t *testing.T) {
 			"", etcdRuns, noTimer, "Failed to connect to bus", etcdRuns + "\n" + strings.Replace(noTimer, "UnitFileState=\n", "", 1), strings.Replace(etcdRuns, "enabled", "", 1) + "\n" + noTimer,
 			strings.Replace(etcdRuns, "MainPID=7\n", "", 1) + "\n" + noTimer, strings.Replace(etcdRuns, "=7", "=x", 1) + "\n" + noTimer, strings.Replace(etcdRuns, "etcd", "other", 1) + "\n" + noTimer,
 		}},
-		"address": {func(s string) (any, error) { return HasAddress(netip.Addr{}).Parse(s) }, []string{"", "maybe", "yes no"}},
-		"boot":    {func(s string) (any, error) { return RunningBoot().Parse(s) }, []string{"", ".", "0e3b2b5e-0000-4000-8000-000000000000", "0e3b2b5e-0000-4000-8000-000000000000.", "x.1"}},
-		"hashes":  {func(s string) (any, error) { return hashes.Parse(s) }, []string{"", sum, sum + "\n" + sum[1:], sum + "\n" + strings.ToUpper(sum), sum + "\nabsent\n" + sum}},
-		"file":    {func(s string) (any, error) { return FileAt("/a").Parse(s) }, []string{"", "1 2", "1 2 " + sum[1:], "-1 2 " + sum, "x 2 " + sum, "1 x " + sum, "9999999999999999999 2 " + sum}},
-		"both":    {func(s string) (any, error) { return both.Parse(s) }, []string{"", "yes\n----\n", "yes\n" + etcdRuns + "\n" + noTimer + "----\n", "yes\n----\n" + etcdRuns + "\n" + noTimer, "\n----\n" + etcdRuns + "\n" + noTimer + "----\n"}},
+		"address":  {func(s string) (any, error) { return HasAddress(netip.Addr{}).Parse(s) }, []string{"", "maybe", "yes no"}},
+		"restarts": {func(s string) (any, error) { return Restarts("x").Parse(s) }, []string{"", "x", "-1", "99999999999999999999"}},
+		"status":   {func(s string) (any, error) { return StatusOf("x").Parse(s) }, []string{"", "StatusText=x", "ActiveState="}},
+		"hashes":   {func(s string) (any, error) { return hashes.Parse(s) }, []string{"", sum, sum + "\n" + sum[1:], sum + "\n" + strings.ToUpper(sum), sum + "\nabsent\n" + sum}},
+		"file":     {func(s string) (any, error) { return FileAt("/a").Parse(s) }, []string{"", "1 2", "1 2 " + sum[1:], "-1 2 " + sum, "x 2 " + sum, "1 x " + sum, "9999999999999999999 2 " + sum}},
+		"both":     {func(s string) (any, error) { return both.Parse(s) }, []string{"", "yes\n----\n", "yes\n" + etcdRuns + "\n" + noTimer + "----\n", "yes\n----\n" + etcdRuns + "\n" + noTimer, "\n----\n" + etcdRuns + "\n" + noTimer + "----\n"}},
 	} {
 		for _, answer := range c.bad {
 			if got, err := c.parse(answer); err == nil || !strings.Contains(err.Error(), "answer") {
@@ -80,13 +81,23 @@ func TestTwoQuestionsAreOneScript(t *testing.T) {
 	t.Parallel()
 	bin := program(t, "ip", "echo '1: lo    inet 192.0.2.1/32 scope global lo'")
 	has := HasAddress(netip.MustParseAddr("192.0.2.1"))
-	got, err := ask(t, And("both", has, RunningBoot()), bin)
-	boot, err2 := ask(t, RunningBoot())
-	if err != nil || err2 != nil || !got.First || got.Second != boot {
-		t.Errorf("%+v, %v; %q, %v", got, err, boot, err2)
+	none := Hashes("/no such file")
+	if got, err := ask(t, And("both", has, none), bin); err != nil || !got.First || len(got.Second) != 0 {
+		t.Errorf("%+v, %v", got, err)
 	}
-	if got, err := ask(t, And("both", RunningBoot(), has), program(t, "ip", "exit 1")); err == nil {
+	if got, err := ask(t, And("both", none, has), program(t, "ip", "exit 1")); err == nil {
 		t.Errorf("one that could not look gives %+v", got)
+	}
+}
+
+func TestServiceTellsOfItself(t *testing.T) {
+	t.Parallel()
+	bin := program(t, "systemctl", `case $* in *NRestarts*) echo 3 ;; "show -p ActiveState -p StatusText -- x.service") printf 'ActiveState=active\nStatusText=a=b\n' ;; esac`)
+	if n, err := ask(t, Restarts("x.service"), bin); n != 3 || err != nil {
+		t.Errorf("%d, %v", n, err)
+	}
+	if got, err := ask(t, StatusOf("x.service"), bin); err != nil || got != (Status{"active", "a=b"}) {
+		t.Errorf("%+v, %v", got, err)
 	}
 }
 
@@ -136,6 +147,7 @@ func FuzzAnswers(f *testing.F) {
 		_, _ = And("both", HasAddress(netip.Addr{}), Units("a.service")).Parse(answer)
 		_, _ = Hashes("/a", "/b").Parse(answer)
 		_, _ = FileAt("/a").Parse(answer)
-		_, _ = RunningBoot().Parse(answer)
+		_, _ = Restarts("a").Parse(answer)
+		_, _ = StatusOf("a").Parse(answer)
 	})
 }

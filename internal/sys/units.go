@@ -43,6 +43,37 @@ func Units(names ...string) Question[map[string]Unit] {
 	}
 }
 
+// Restarts asks how often systemd has started a service again since it was started.
+func Restarts(unit string) Question[int] {
+	return Question[int]{Title: "see how often " + unit + " ended", Script: "property_of NRestarts " + Quote(unit), Parse: func(answer string) (int, error) {
+		n, err := strconv.ParseUint(strings.TrimSpace(answer), 10, 31)
+		if err != nil {
+			return 0, errUnreadable(answer)
+		}
+		return int(n), nil
+	}}
+}
+
+// Status is what a service says of itself.
+type Status struct {
+	Active string // as in [Unit]
+	Text   string // its own words
+}
+
+// StatusOf asks a service for it. Other lines may stand before the answer.
+func StatusOf(unit string) Question[Status] {
+	return Question[Status]{
+		Title: "ask " + unit, Script: "systemctl show -p ActiveState -p StatusText -- " + Quote(unit),
+		Parse: func(answer string) (Status, error) {
+			p := properties(answer)
+			if p["ActiveState"] == "" {
+				return Status{}, errUnreadable(answer)
+			}
+			return Status{Active: p["ActiveState"], Text: p["StatusText"]}, nil
+		},
+	}
+}
+
 // properties are the lines NAME=VALUE of an answer.
 func properties(answer string) map[string]string {
 	out := map[string]string{}

@@ -1,0 +1,20 @@
+// Package systest gives the answers of hosts to questions of internal/sys, for tests.
+package systest
+
+import "fmt"
+
+// And is the answer to two questions in one command.
+func And(first, second string) string { return first + "\n----\n" + second + "\n----\n" }
+
+// Services is what systemd says of services: name, state, name, state.
+func Services(pairs ...string) (out string) {
+	for i := 0; i+1 < len(pairs); i += 2 {
+		out += fmt.Sprintf("Id=%s\nLoadState=loaded\nActiveState=%s\nUnitFileState=enabled\nMainPID=%d\nNeedDaemonReload=no\n\n", pairs[i], pairs[i+1], i+1)
+	}
+	return out
+}
+
+// VIP is what a master says whose keepalived and prober run.
+func VIP(holds bool) string {
+	return And(map[bool]string{true: "yes", false: "no"}[holds], Services("keepalived.service", "active", "hactl-prober.service", "active"))
+}
