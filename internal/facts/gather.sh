@@ -13,10 +13,7 @@ s cpus; nproc
 s memory; sed -n 's/^MemTotal: *\([0-9]*\) kB$/\1/p' /proc/meminfo
 s swap; sed 1d /proc/swaps | head -c 16384
 s swap-units
-[ -d /run/systemd/system ] && {
-	systemctl list-unit-files --no-legend '*.swap' | awk '$2 != "masked" && $2 != "disabled" { print $1 }'
-	systemctl is-enabled --quiet zramswap.service && echo zramswap.service
-} | head -c 4096
+[ -d /run/systemd/system ] && swap_units | head -c 4096 # see internal/sys/host.sh
 
 s routes; { ip -o -4 route show; ip -o -6 route show; } | grep -v ' dev lo ' | head -c 131072
 

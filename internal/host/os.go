@@ -259,18 +259,12 @@ func formerParameters(answer string) (out []plan.Made) {
 	return out
 }
 
-// swapUnits is a shell script that prints the units that make swap when the host
-// boots: those of /etc/fstab, of zram, of a swap partition, and others. systemd reads
-// /etc/fstab anew at a reload.
-const swapUnits = `{ systemctl list-unit-files --no-legend '*.swap' 2>/dev/null | while read -r x state _; do case $state in masked|disabled) ;; *) echo "$x";; esac; done
-! is_enabled zramswap.service || echo zramswap.service; }`
-
 func (h Host) swap() plan.Step {
 	return plan.Script{
 		ID: h.id("swap"), Host: h.Host.Name, Title: "swap",
 		Look: `s=$(sed 1d /proc/swaps) || exit 1
 f=$(grep -cE '^[^#[:space:]][^[:space:]]*[[:space:]]+[^[:space:]]+[[:space:]]+swap[[:space:]]' /etc/fstab 2>/dev/null)
-u=$(` + swapUnits + `)
+u=$(swap_units)
 [ -z "$s$u" ] && [ "${f:-0}" = 0 ] && echo ok || echo "swap is $([ -n "$s" ] && echo on || echo off), ${f:-0} lines in fstab, units: ${u:-none}"`,
 		Op: plan.Update, Summary: "turn swap off, comment it out in /etc/fstab, mask its units",
 		Made: func(answer string) []plan.Made {
@@ -292,7 +286,7 @@ sed -i -E 's/^([^#[:space:]][^[:space:]]*[[:space:]]+[^[:space:]]+[[:space:]]+sw
 sync /etc/fstab.hactl /etc/.fstab.hactl && mv /etc/.fstab.hactl /etc/fstab && sync /etc || exit
 fi
 systemctl daemon-reload
-for u in $(` + swapUnits + `); do
+for u in $(swap_units); do
 systemctl stop -- "$u"
 systemctl mask --quiet -- "$u" 2>/dev/null || systemctl disable --quiet -- "$u" || exit # one in /etc cannot be masked
 done

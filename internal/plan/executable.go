@@ -24,9 +24,9 @@ func (x Executable) Step() Step {
 	return Step{
 		ID: x.ID, Host: x.Host, Lane: x.Lane, Title: x.Path, Quick: true, Owns: x.owns(),
 		Look: []Look{{Key: key, Script: `f=` + remote.Quote(x.Path) + `
-if s=$(stat -Lc %F -- "$f" 2>&1); then
+if is_there "$f"; then
 s=$(hash_of "$f") || exit 1; [ -x "$f" ] || s="$s, not executable"; echo "$s"
-else says_absent "$s" && echo absent; fi`}},
+else echo absent; fi`}},
 		Check: func(_ context.Context, env Env) (*Change, error) {
 			a, err := env.Saw(key)
 			if err != nil {

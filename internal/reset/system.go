@@ -90,8 +90,8 @@ func (h Host) hadSwap() bool {
 // file is in /etc, was disabled in place of that.
 func unmask(unit string, start bool) (look, run string) {
 	u := remote.Quote(unit)
-	look = fmt.Sprintf("case $(systemctl is-enabled -- %s 2>/dev/null) in masked|disabled) m=\"$m %s\" ;; esac\n", u, unit)
-	run = fmt.Sprintf("case $(systemctl is-enabled -- %[1]s 2>/dev/null) in masked) systemctl unmask --quiet -- %[1]s || exit ;; disabled) systemctl enable --quiet -- %[1]s || exit ;; esac\n", u)
+	look = fmt.Sprintf("case $(enablement_of %s) in masked|disabled) m=\"$m %s\" ;; esac\n", u, unit)
+	run = fmt.Sprintf("case $(enablement_of %[1]s) in masked) systemctl unmask --quiet -- %[1]s || exit ;; disabled) systemctl enable --quiet -- %[1]s || exit ;; esac\n", u)
 	if start {
 		run += fmt.Sprintf("systemctl daemon-reload && systemctl start -- %s || exit\n", u)
 	}

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"hactl/internal/sys"
 )
 
 // systemctl of files: UNIT holds its state, and each call is noted.
@@ -36,7 +38,7 @@ func TestUnitThatMadeSwapIsGivenBack(t *testing.T) {
 			}
 		}
 		sh := func(script string) string {
-			cmd := exec.CommandContext(t.Context(), "sh", "-c", script)
+			cmd := exec.CommandContext(t.Context(), "sh", "-c", sys.With(script))
 			cmd.Env = []string{"PATH=" + dir + ":/usr/bin:/bin"}
 			out, err := cmd.CombinedOutput()
 			if err != nil {

@@ -15,8 +15,9 @@ N='
 # the seconds, longer on slow hosts (internal/wait), it prints "WHAT within SECONDS s" on
 # stderr and returns 1. It sets T and W.
 wait_until() {
-    T=$(($1*10*${HACTL_SLOW_HOSTS:-1})) W="$2 within $(($1*${HACTL_SLOW_HOSTS:-1})) s"; shift 2
-    until "$@"; do T=$((T-1)); [ $T -gt 0 ] || { echo "$W" >&2; return 1; }; sleep 0.1; done
+    T=$(($1*10*${HACTL_SLOW_HOSTS:-1}))
+    W="$2 within $((T/10)) s"; shift 2
+    until "$@"; do [ $((T-=1)) -gt 0 ] || { echo "$W" >&2; return 1; }; sleep 0.1; done
 }
 
 # --- Files ---
@@ -117,8 +118,18 @@ is_stopped() { case $(property_of ActiveState "$1") in inactive | failed) ;; *) 
 is_loaded() { [ "$(property_of LoadState "$1")" = loaded ]; }
 is_enabled() { systemctl is-enabled --quiet -- "$1" 2>/dev/null; }
 
+# enablement_of UNIT prints whether it starts with the host: enabled, disabled, masked, ...
+enablement_of() { systemctl is-enabled -- "$1" 2>/dev/null; }
+
 # stop_unit UNIT stops it. One that systemd does not know is stopped.
 stop_unit() { systemctl stop -- "$1" || [ $? = 5 ]; }
+
+# swap_units prints the units that make swap when the host boots: those of /etc/fstab, of
+# zram, of a swap partition, and others. systemd reads /etc/fstab anew at a reload.
+swap_units() {
+    systemctl list-unit-files --no-legend '*.swap' 2>/dev/null | while read -r x state _; do case $state in masked | disabled) ;; *) echo "$x" ;; esac; done
+    ! is_enabled zramswap.service || echo zramswap.service
+}
 
 # --- Packages ---
 # The name of a function begins with the package manager's; Go puts it together.
