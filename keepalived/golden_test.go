@@ -134,32 +134,47 @@ func limits(t *testing.T, asked, own string, hosts int) (self, peers time.Durati
 	return self, peers
 }
 
-func TestConfigIsNamedByWhatARunningProcessReads(t *testing.T) {
-	names := func(change func(*VIP)) (vip, prober string) {
+// A change that keepalived takes over at a reload does not restart it: that would move the VIP.
+func TestChangeRestartsOnlyTheProcessThatNeedsIt(t *testing.T) {
+	names := func(change func(*VIP)) (vip, conf, prober string) {
 		v := vipOf(t, inventorytest.Three(t), true)
 		change(&v)
 		r, err := v.render(v.Inv.Masters()[0])
 		if err != nil {
 			t.Fatal(err)
 		}
-		return r.sum, r.proberSum
+		return r.sum, string(r.conf), r.proberSum
 	}
-	vip, prober := names(func(*VIP) {})
+	vip, conf, prober := names(func(*VIP) {})
+	const none, reload, restart = 0, 1, 2
 	for name, c := range map[string]struct {
 		change      func(*VIP)
-		vip, prober bool // whether the process must restart
+		vip, prober int
 	}{
-		"nothing":           {func(*VIP) {}, false, false},
-		"a label":           {func(v *VIP) { v.Inv.Hosts[0].Labels = map[string]string{"a": "b"} }, false, false},
-		"advert interval":   {func(v *VIP) { v.Inv.VIP.AdvertInterval *= 2 }, true, false},
-		"router id":         {func(v *VIP) { v.Inv.VIP.VirtualRouterID++ }, true, false},
-		"apiserver port":    {func(v *VIP) { v.Inv.VIP.Port++ }, true, true},
-		"the prober":        {func(v *VIP) { _ = os.WriteFile(v.Prober, []byte("newer"), 0o755) }, false, true},
-		"another interface": {func(v *VIP) { v.Inv.VIP.Interface = "eth1" }, true, true},
+		"nothing":           {func(*VIP) {}, none, none},
+		"a label":           {func(v *VIP) { v.Inv.Hosts[0].Labels = map[string]string{"a": "b"} }, none, none},
+		"advert interval":   {func(v *VIP) { v.Inv.VIP.AdvertInterval *= 2 }, reload, none},
+		"router id":         {func(v *VIP) { v.Inv.VIP.VirtualRouterID++ }, restart, none},
+		"apiserver port":    {func(v *VIP) { v.Inv.VIP.Port++ }, none, restart},
+		"the prober":        {func(v *VIP) { _ = os.WriteFile(v.Prober, []byte("newer"), 0o755) }, none, restart},
+		"another interface": {func(v *VIP) { v.Inv.VIP.Interface = "eth1" }, restart, restart},
+		"one master more":   {func(v *VIP) { *v = vipOf(t, inventorytest.Five(t), true) }, reload, restart},
+		"no prober":         {func(v *VIP) { *v.Inv.VIP.Prober = false }, restart, restart},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if a, b := names(c.change); (a != vip) != c.vip || (b != prober) != c.prober {
-				t.Errorf("vip %t, prober %t", a != vip, b != prober)
+			gotVIP, gotConf, gotProber := names(c.change)
+			keepalived, ofProber := none, none
+			switch {
+			case gotVIP != vip:
+				keepalived = restart
+			case gotConf != conf:
+				keepalived = reload
+			}
+			if gotProber != prober {
+				ofProber = restart
+			}
+			if keepalived != c.vip || ofProber != c.prober {
+				t.Errorf("keepalived %d, prober %d, want %d, %d", keepalived, ofProber, c.vip, c.prober)
 			}
 		})
 	}

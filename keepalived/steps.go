@@ -11,6 +11,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
@@ -87,9 +88,11 @@ func (v VIP) local() string {
 
 type rendered struct {
 	conf, unit, prober, check []byte
-	sum, proberSum            string // what the running processes must have
-	binarySum                 string // sha256 of the prober
-	program                   string // its path on a host
+	// What the running processes must have. That of keepalived leaves out what it
+	// reads anew at a reload.
+	sum, proberSum string
+	binarySum      string // sha256 of the prober
+	program        string // its path on a host
 }
 
 // Steps returns the steps that keep the VIP on one master, in order.
@@ -118,7 +121,7 @@ func (v VIP) Steps(h *inventory.Host) ([]plan.Step, error) {
 		file("drop-in", dropIn, r.unit, 0o644),
 		plan.Service{
 			ID: id(h, "service"), Host: h.Name, Unit: "keepalived.service", Config: r.sum, Lane: Lane, Wait: 2 * time.Minute,
-			Reads: map[string][]byte{confFile: r.conf, dropIn: r.unit},
+			Reads: map[string][]byte{confFile: r.conf, dropIn: r.unit}, Reloaded: []string{confFile},
 		}.Step(),
 	)
 	if !v.UsesProber() {
@@ -171,10 +174,26 @@ func (v VIP) render(h *inventory.Host) (r rendered, err error) {
 	if err != nil {
 		return r, err
 	}
-	r.sum = plan.Digest(r.conf, r.check, bare)
+	fixed, err := fixedConf(data)
+	if err != nil {
+		return r, err
+	}
+	r.sum = plan.Digest(fixed, bare)
 	data["Config"] = r.sum
 	r.unit, err = templates.Render("keepalived-unit.conf.tmpl", data)
 	return r, err
+}
+
+// fixedConf is keepalived's configuration without what it takes over at a reload: who the
+// peers are, and with which priority and interval it speaks to them. The VIP stays where it
+// is meanwhile. A restart would move it, and with it the requests that are on their way.
+func fixedConf(data map[string]any) ([]byte, error) {
+	fixed := maps.Clone(data)
+	for _, reloaded := range []string{"Name", "Address", "Priority", "Minority", "AdvertInterval"} {
+		fixed[reloaded] = ""
+	}
+	fixed["Peers"] = []string{""}
+	return templates.Render("keepalived.conf.tmpl", fixed)
 }
 
 // ProberProgram is where the prober lies on a master. It has the version of the hactl

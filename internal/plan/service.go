@@ -33,7 +33,10 @@ type Service struct {
 	// catches a process that was started from an edited file which has been
 	// reverted since: the file is right, the process is not.
 	Reads map[string][]byte
-	Lane  string
+	// Reloaded are those of Reads that the process reads anew when its unit is reloaded:
+	// where it has everything else, it is not restarted.
+	Reloaded []string
+	Lane     string
 	// NoBlock queues the start and does not wait: an etcd member reports ready
 	// only once it has joined, so members that wait for one another deadlock. What
 	// is waited for is a process with this Config, which must not be empty.
@@ -114,14 +117,19 @@ func (s Service) readStarted() string {
 }
 
 // startedWithOther is a file that the process was started with another content
-// of, as far as p, the answer to a look, tells; empty: there is none.
-func (s Service) startedWithOther(p map[string]string) string {
-	for _, path := range slices.Sorted(maps.Keys(s.Reads)) {
-		if sum := sha256.Sum256(s.Reads[path]); p["started "+path] != hex.EncodeToString(sum[:]) {
-			return path
+// of, as far as p, the answer to a look, tells, and whether a reload is enough; empty:
+// there is none.
+func (s Service) startedWithOther(p map[string]string) (path string, reload bool) {
+	for _, f := range slices.Sorted(maps.Keys(s.Reads)) {
+		if sum := sha256.Sum256(s.Reads[f]); p["started "+f] == hex.EncodeToString(sum[:]) {
+			continue
 		}
+		if !slices.Contains(s.Reloaded, f) {
+			return f, false
+		}
+		path = f
 	}
-	return ""
+	return path, path != ""
 }
 
 func (s Service) check(a Answer) (*Change, error) {
@@ -152,6 +160,7 @@ func (s Service) check(a Answer) (*Change, error) {
 // due is what the unit needs, from its properties; nil when it is as it has to be.
 func (s Service) due(p map[string]string) *Change {
 	running := p["ActiveState"] == "active" || s.NoBlock && p["ActiveState"] == "activating" && p["MainPID"] != "0"
+	other, reload := s.startedWithOther(p)
 	switch {
 	case s.Absent:
 		return s.leftover(p)
@@ -167,10 +176,12 @@ func (s Service) due(p map[string]string) *Change {
 		return s.start(fmt.Sprintf("start %s (is %s)", s.Unit, p["ActiveState"]))
 	case s.Config != "" && p[ConfigEnv] != s.Config:
 		return s.restart("the running process has another configuration")
-	case s.startedWithOther(p) != "":
-		return s.restart("its process was started with another " + s.startedWithOther(p))
+	case other != "" && !reload:
+		return s.restart("its process was started with another " + other)
 	case p["NeedDaemonReload"] == "yes":
 		return s.restart("its unit changed after the process was started")
+	case reload:
+		return &Change{Op: Reload, Summary: fmt.Sprintf("reload %s: its process has another %s", s.Unit, other), Acts: []string{"enable", "start", "reload"}}
 	case p["UnitFileState"] != "enabled":
 		return &Change{Op: Update, Summary: fmt.Sprintf("enable %s (is %s)", s.Unit, p["UnitFileState"]), Acts: []string{"enable"}}
 	}
@@ -215,7 +226,7 @@ systemctl reset-failed -- "$u" 2>/dev/null; systemctl daemon-reload`
 // those of before.
 func (s Service) revertible(c *Change) {
 	switch c.Op {
-	case Restart:
+	case Restart, Reload:
 		again := s
 		again.Config, again.NoBlock = "", false // what it is started with is in its files
 		c.Revert = func(ctx context.Context, env Env) error {
@@ -236,12 +247,16 @@ func (s Service) revertible(c *Change) {
 }
 
 // RestartActs are the [Change.Acts] of a service that is restarted.
-func RestartActs() []string { return []string{"enable", "start", "restart"} }
+func RestartActs() []string { return []string{"enable", "start", "reload", "restart"} }
 
 func (s Service) apply(ctx context.Context, env Env, c *Change) error {
 	verb := "restart"
-	if c.Op == Update {
+	switch c.Op {
+	case Update:
 		verb = "start"
+	case Reload:
+		verb = "reload"
+	case Create, Delete, Start, Restart, Do:
 	}
 	block, begun, was := "", "", ""
 	if s.NoBlock {

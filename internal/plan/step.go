@@ -133,6 +133,7 @@ const (
 	Delete  Op = "delete"  // -
 	Start   Op = "start"   // >
 	Restart Op = "restart" // >
+	Reload  Op = "reload"  // >
 	Do      Op = "run"     // !
 )
 

@@ -229,6 +229,7 @@ func TestServiceStepAsksTheRunningProcess(t *testing.T) {
 		exit    int
 		noBlock bool
 		reads   string // content of /etc/a that is wanted; empty: the process reads no file
+		reload  bool   // the process reads /etc/a anew when its unit is reloaded
 		op      Op
 		text    string // of the summary or the error
 	}{
@@ -253,6 +254,10 @@ func TestServiceStepAsksTheRunningProcess(t *testing.T) {
 		"cut after the first property": {out: "ActiveState=active", text: "unreadable"},
 		"started with what is wanted":  {reads: "a", out: state("loaded", "active", "enabled", "7", "abc") + "\nstarted /etc/a=" + sumA},
 		"started with another file":    {reads: "b", out: state("loaded", "active", "enabled", "7", "abc") + "\nstarted /etc/a=" + sumA, op: Restart, text: "started with another /etc/a"},
+		"reload is enough":             {reads: "b", reload: true, out: state("loaded", "active", "enabled", "7", "abc") + "\nstarted /etc/a=" + sumA, op: Reload, text: "another /etc/a"},
+		"reload is not enough":         {reads: "b", reload: true, out: state("loaded", "active", "enabled", "7", "old") + "\nstarted /etc/a=" + sumA, op: Restart, text: "another configuration"},
+		"its unit is another, too":     {reads: "b", reload: true, out: state("loaded", "active", "enabled", "7", "abc") + "\nNeedDaemonReload=yes\nstarted /etc/a=" + sumA, op: Restart, text: "its unit changed"},
+		"stopped, with another file":   {reads: "b", reload: true, out: state("loaded", "inactive", "enabled", "0", "") + "\nstarted /etc/a=" + sumA, op: Start, text: "is inactive"},
 		"with an unknown file":         {reads: "a", out: state("loaded", "active", "enabled", "7", "abc"), op: Restart, text: "started with another /etc/a"},
 		"stopped, whatever it read":    {reads: "b", out: state("loaded", "inactive", "enabled", "0", "") + "\nstarted /etc/a=" + sumA, op: Start, text: "is inactive"},
 		"cut before the last":          {out: "LoadState=loaded\nActiveState=active\nSubState=running", text: "unreadable"},
@@ -262,6 +267,9 @@ func TestServiceStepAsksTheRunningProcess(t *testing.T) {
 			s.NoBlock = c.noBlock
 			if c.reads != "" {
 				s.Reads = map[string][]byte{"/etc/a": []byte(c.reads)}
+			}
+			if c.reload {
+				s.Reloaded = []string{"/etc/a"}
 			}
 			got, err := s.check(Answer{Out: c.out, Exit: c.exit})
 			switch {
@@ -300,7 +308,7 @@ func FuzzServiceCheck(f *testing.F) {
 
 func TestServiceApplyNeverRunsBackThroughItsEffect(t *testing.T) {
 	t.Parallel()
-	for op, want := range map[Op]string{Start: ` restart -- "$u"`, Restart: ` restart -- "$u"`, Update: ` start -- "$u"`} {
+	for op, want := range map[Op]string{Start: ` restart -- "$u"`, Restart: ` restart -- "$u"`, Reload: ` reload -- "$u"`, Update: ` start -- "$u"`} {
 		h := remote.NewFake("m1", nil)
 		s := Service{ID: "s", Host: "m1", Unit: "x.service"}.Step()
 		if err := s.Apply(t.Context(), Env{Host: h}, &Change{Op: op}); err != nil {

@@ -10,7 +10,7 @@ import (
 )
 
 // ops are the kinds of changes in the order in which they are counted.
-var ops = []plan.Op{plan.Create, plan.Update, plan.Delete, plan.Start, plan.Restart, plan.Do}
+var ops = []plan.Op{plan.Create, plan.Update, plan.Delete, plan.Start, plan.Restart, plan.Reload, plan.Do}
 
 // Glyph is the sign of a kind of change: + ~ - > ! and ? for none of them.
 func Glyph(op plan.Op) string {
@@ -21,7 +21,7 @@ func Glyph(op plan.Op) string {
 		return "~"
 	case plan.Delete:
 		return "-"
-	case plan.Start, plan.Restart:
+	case plan.Start, plan.Restart, plan.Reload:
 		return ">"
 	case plan.Do:
 		return "!"
@@ -35,7 +35,7 @@ func opStyle(st Style, op plan.Op) func(string) string {
 		return st.Green
 	case plan.Delete:
 		return st.Red
-	case plan.Update, plan.Restart, plan.Do:
+	case plan.Update, plan.Restart, plan.Reload, plan.Do:
 		return st.Yellow
 	}
 	return st.Red
