@@ -19,15 +19,21 @@ import (
 func (r *rig) measured(t *testing.T, args ...string) result {
 	t.Helper()
 	res := r.must(t, 0, append(args, "--yes", "--measure", "-o", "json")...)
+	for _, m := range measurements(t, res) {
+		lostNothing(t, args[0], m)
+	}
+	return res
+}
+
+// measurements are those in the last line of a run.
+func measurements(t *testing.T, res result) []drill.Measurement {
+	t.Helper()
 	var end struct{ Measured []drill.Measurement }
 	lines := strings.Split(strings.TrimSpace(res.out), "\n")
 	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &end); err != nil || len(end.Measured) == 0 {
 		t.Fatalf("no measurement in the last line (%v): %s", err, res)
 	}
-	for _, m := range end.Measured {
-		lostNothing(t, args[0], m)
-	}
-	return res
+	return end.Measured
 }
 
 // lostNothing holds that there were requests and that every acknowledged write was read

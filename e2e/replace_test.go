@@ -241,14 +241,21 @@ func TestReplaceRemoveAndResetKilledAreCompleted(t *testing.T) {
 	})
 }
 
-// TestMastersGrowFromOneToFive adds two masters, and two more, by the inventory.
+// TestMastersGrowFromOneToFive adds two masters, and two more, by the inventory, while clients
+// use the VIP.
 func TestMastersGrowFromOneToFive(t *testing.T) {
 	inTurn(t)
 	r := newRig(t, lab.Config{Name: nextName("grow"), Masters: 5})
 	names := r.names(lab.Master)
 	for _, n := range []int{1, 3, 5} {
 		r.inventory(t, "inventory.yaml", without(names[n:]...))
-		took(t, fmt.Sprintf("up of a cluster that grows to %d masters", n), r.must(t, 0, "up", "--yes").took)
+		res := r.must(t, 0, "up", "--yes", "--measure", "-o", "json")
+		took(t, fmt.Sprintf("up of a cluster that grows to %d masters", n), res.took)
+		if n > 1 {
+			for _, m := range measurements(t, res) {
+				lostNothing(t, fmt.Sprintf("growth to %d masters", n), m)
+			}
+		}
 		r.nodesReady(t, n)
 		members, err := r.etcdctl(t, "master-1", "member list")
 		if err != nil || strings.Count(members, "started") != n || strings.Contains(members, "true") {

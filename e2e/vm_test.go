@@ -29,7 +29,9 @@ func TestVirtualMachine(t *testing.T) {
 			t.Errorf("a second up: %+v", u)
 		}
 	})
+	then(t, "pods are confined by AppArmor", r.podsConfined)
 	then(t, "systemd-networkd is restarted", r.networkdRestarts)
+	then(t, "netplan takes the interface over", r.netplanApplies)
 	then(t, "swap of a unit and of zram is switched off for good", r.swapGoes)
 	then(t, "a real reboot: the node is back, without swap, under its name", func(t *testing.T) {
 		before := r.bootID(t)
@@ -131,6 +133,35 @@ func (r *rig) rebootInside(t *testing.T) {
 // remove the VIP for good. One master has no pod routes to lose.
 func (r *rig) networkdRestarts(t *testing.T) {
 	labOutput(t, r.Lab, "master-1", "systemctl restart systemd-networkd; systemctl is-active systemd-networkd")
+	r.healthy(t)
+	if owner := r.owner(t); owner != "master-1" {
+		t.Errorf("the VIP is on %q", owner)
+	}
+	r.inSync(t)
+}
+
+// podsConfined looks at a process of a pod: the kernel has AppArmor, and containerd loads the
+// profile of pods that name none.
+func (r *rig) podsConfined(t *testing.T) {
+	got := labOutput(t, r.Lab, "master-1", `for d in /proc/[0-9]*; do [ "$(cat $d/comm 2>/dev/null)" != coredns ] || cat $d/attr/current; done | sort -u`)
+	if got != "cri-containerd.apparmor.d (enforce)" {
+		t.Errorf("CoreDNS runs as %q", got)
+	}
+	if k := r.checks(t, 0)["apparmor"]; k.State != preflight.Passed {
+		t.Errorf("apparmor: %+v", k)
+	}
+}
+
+// netplanApplies has netplan write the settings of the interface instead of the file that the
+// machine was made with, which takes what networkd does not know from the interface.
+func (r *rig) netplanApplies(t *testing.T) {
+	t.Log(labOutput(t, r.Lab, "master-1", `set -e
+i=$(ip -o -4 route show default | sed 's/.* dev \([^ ]*\).*/\1/'); g=$(ip route show default | sed -n '1s/.* via \([^ ]*\) .*/\1/p')
+a=$(ip -o address show dev "$i" scope global | grep -v ' 10.77.0.100/' | sed 's/.* inet6* \([^ ]*\).*/"\1"/' | paste -sd, -)
+printf 'network:\n  version: 2\n  renderer: networkd\n  ethernets:\n    %s:\n      addresses: [%s]\n      routes: [{to: default, via: %s}]\n' "$i" "$a" "$g" >/etc/netplan/10-lab.yaml
+chmod 600 /etc/netplan/10-lab.yaml; rm -f /etc/systemd/network/*.network
+netplan apply 2>&1
+networkctl status "$i" | grep -E 'State|Network File'`))
 	r.healthy(t)
 	if owner := r.owner(t); owner != "master-1" {
 		t.Errorf("the VIP is on %q", owner)

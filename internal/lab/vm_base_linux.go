@@ -18,10 +18,10 @@ import (
 // hosts in namespaces.
 const vmRecipe = "1"
 
-// vmPackages make a machine boot, and give it what servers have: a clock service, and
-// cloud-init and zram, both disabled until a test enables them.
+// vmPackages make a machine boot, and give it what servers have: a clock service, AppArmor,
+// and cloud-init, zram and netplan, which do nothing until a test has them do it.
 var vmPackages = []string{
-	"udev", "linux-image-cloud-amd64", "initramfs-tools", "zstd", "chrony", "zram-tools",
+	"udev", "linux-image-cloud-amd64", "initramfs-tools", "zstd", "chrony", "zram-tools", "apparmor", "netplan.io",
 	"cloud-init", "python3-cffi-backend", // debootstrap does not follow the provided name by which a package asks for it
 }
 
