@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -11,11 +12,13 @@ import (
 	"hactl/internal/preflight"
 )
 
-// holdLock is a shell script that holds dpkg's lock for a while, as unattended-upgrades
-// does.
+// holdLock is a shell script that holds dpkg's lock until releaseLock runs, as
+// unattended-upgrades does until its end.
 const holdLock = `systemd-run --quiet --unit=holds-dpkg python3 -c 'import fcntl,time
-f=open("/var/lib/dpkg/lock-frontend","w"); fcntl.lockf(f,fcntl.LOCK_EX); time.sleep(20)'
-until systemctl is-active -q holds-dpkg; do sleep 0.1; done; sleep 1`
+f=open("/var/lib/dpkg/lock-frontend","w"); fcntl.lockf(f,fcntl.LOCK_EX); print("held",flush=True); time.sleep(3600)'
+until journalctl -u holds-dpkg -o cat | grep -q '^held'; do sleep 0.1; done`
+
+const releaseLock = `systemctl stop holds-dpkg`
 
 // restartsByNeedrestart gives keepalived a library of its own that is replaced, has
 // needrestart restart whatever it may, as Ubuntu does after each apt, and prints how
@@ -66,11 +69,20 @@ func TestUbuntu(t *testing.T) {
 	}
 	then(t, "up waits for the lock of dpkg and says who has it", func(t *testing.T) {
 		labOutput(t, r.Lab, worker, holdLock)
-		res := r.must(t, 0, "up", "--yes", "--verbose")
-		took(t, "up of Ubuntu from bare, behind a lock", res.took)
-		if text := res.err + res.out; !strings.Contains(text, "Could not get lock /var/lib/dpkg/lock-frontend") || !strings.Contains(text, "held by process") {
-			t.Errorf("up does not say who has the lock: %s", res)
+		up := r.start(t, nil, "up", "--yes", "--verbose")
+		eventually(t, "up says who has the lock", func() error {
+			text := readText(t, up.err)
+			if i := strings.Index(text, "Could not get lock /var/lib/dpkg/lock-frontend"); i < 0 || !strings.Contains(text[i:], "held by process") {
+				return errors.New("it does not")
+			}
+			return nil
+		})
+		labOutput(t, r.Lab, worker, releaseLock)
+		res := up.wait(t)
+		if res.code != 0 {
+			t.Fatalf("want exit 0: %s", res)
 		}
+		took(t, "up of Ubuntu from bare, behind a lock", res.took)
 		r.nodesReady(t, 2)
 	})
 	then(t, "a second up changes nothing", func(t *testing.T) {
