@@ -22,11 +22,15 @@ import (
 )
 
 // hang bounds every wait of the tests. It is far beyond what any of them takes on a
-// busy machine: only something that never comes reaches it.
-const hang = 10 * time.Minute
-
-// runTimeout bounds one run of hactl in the same way.
-const runTimeout = 3 * hang
+// busy machine: only something that never comes reaches it. runTimeout bounds one run of
+// hactl in the same way, and askEvery is the time between two looks. A machine that is
+// emulated is given longer, and asked less often, since a look takes its only processor for
+// half a minute: see vmRig.
+var (
+	hang       = 10 * time.Minute
+	runTimeout = 3 * hang
+	askEvery   = 500 * time.Millisecond
+)
 
 // hactlBinary is HACTL_BIN, or what make build made.
 func hactlBinary(t *testing.T) string {
@@ -320,7 +324,7 @@ func eventually(t *testing.T, what string, f func() error) time.Duration {
 		if waited > hang {
 			t.Fatalf("%s: not within %s: %v", what, hang, err)
 		}
-		time.Sleep(500 * time.Millisecond)
+		time.Sleep(askEvery)
 	}
 }
 

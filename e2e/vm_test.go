@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"hactl/internal/bundle"
 	"hactl/internal/lab"
@@ -65,6 +66,7 @@ func vmRig(t *testing.T) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
+	hang, runTimeout, askEvery = 4*hang, 4*runTimeout, 10*time.Second
 	return newRig(t, lab.Config{Name: nextName("vm"), Masters: 1, VM: true, Golden: dir})
 }
 
