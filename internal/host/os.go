@@ -145,12 +145,19 @@ func packageScripts(manager, want string, mayRemove []string) (look, run string)
 		// has it. needrestart, which Ubuntu runs after every apt, would restart services.
 		`export DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 LC_ALL=C
 end=$(($(date +%s) + ` + wait.Times(480) + `))
+said=
 patiently() {
 until e=$("$@" 2>&1); do
-case $e in *locked*|*"Could not get lock"*|*"Unable to lock"*) [ "$(date +%s)" -ge $end ] || { echo "waiting: $e"; sleep 1; continue; }; echo "apt got no lock within ` + wait.Times(480) + ` s" >&2;; esac
+case $e in *locked*|*"Could not get lock"*|*"Unable to lock"*) [ "$(date +%s)" -ge $end ] || { waiting; sleep 1; continue; }; echo "apt got no lock within ` + wait.Times(480) + ` s" >&2;; esac
 printf '%s\n' "$e" >&2; return 1
 done
 printf '%s\n' "$e"
+}
+waiting() { # says once who has the lock; dpkg gives the pid alone
+l=$(printf '%s\n' "$e" | grep -m 1 -i lock); p=${l##* with pid }; n=
+[ "$p" = "$l" ] || { read -r n <"/proc/${p%%[!0-9]*}/comm"; } 2>/dev/null
+[ "$l" = "$said" ] || echo "waiting: $l${n:+ ($n)}"
+said=$l
 }
 may=' ` + strings.Join(mayRemove, " ") + ` '
 refused() { # what apt would remove and was not permitted

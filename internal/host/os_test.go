@@ -83,6 +83,18 @@ func TestPackagesWaitForWhoHasTheLock(t *testing.T) {
 	if err != nil || strings.Count(out, "waiting: ") != 1 || !strings.Contains(out, "install runc") {
 		t.Errorf("%v: %s", err, out)
 	}
+	init, err := os.ReadFile("/proc/1/comm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err = run(t, script, map[string]string{
+		"dpkg": `echo x >>tries; [ $(wc -l <tries) -ge 5 ] || { echo 'dpkg: error: dpkg frontend lock was locked by another process with pid 1
+Note: removing the lock file is always wrong' >&2; exit 2; }`,
+		"apt-get": "",
+	})
+	if want := "waiting: dpkg: error: dpkg frontend lock was locked by another process with pid 1 (" + strings.TrimSpace(string(init)) + ")"; err != nil || strings.TrimSpace(out) != want {
+		t.Errorf("four tries say %q, %v, want %q", out, err, want)
+	}
 	out, err = run(t, script, map[string]string{"dpkg": `echo 'dpkg: error: unable to access the database' >&2; exit 2`, "apt-get": `echo "installs $*"`})
 	if err == nil || !strings.Contains(out, "unable to access") || strings.Contains(out, "installs") {
 		t.Errorf("%v: %s", err, out)
