@@ -25,7 +25,7 @@ const releaseLock = `systemctl stop holds-dpkg`
 // needrestart restart whatever it may, as Ubuntu does after each apt, and prints how
 // needrestart judged and whether keepalived has another process.
 const restartsByNeedrestart = `before=$(systemctl show -p MainPID --value keepalived)
-lib=$(sed -n 's#.* \(/[^ ]*/libnl-3\.so[^ ]*\)$#\1#p' /proc/$before/maps | head -n 1)
+lib=$(sed -n 's#.* \(/[^ ]*/libnl-3\.so[^ ]*\).*#\1#p' /proc/$before/maps | head -n 1)
 [ -n "$lib" ] || { echo "keepalived has no libnl"; exit 1; }
 cp -p "$lib" "$lib.new" && mv "$lib.new" "$lib"
 needrestart -b | grep -c 'NEEDRESTART-SVC: keepalived' | sed 's/^/named /'
