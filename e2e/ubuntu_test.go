@@ -29,7 +29,7 @@ lib=$(sed -n 's#.* \(/[^ ]*/libnl-3\.so[^ ]*\).*#\1#p' /proc/$before/maps | head
 [ -n "$lib" ] || { echo "keepalived has no libnl"; exit 1; }
 cp -p "$lib" "$lib.new" && mv "$lib.new" "$lib"
 needrestart -b | grep -c 'NEEDRESTART-SVC: keepalived' | sed 's/^/named /'
-needrestart -r a -m e </dev/null >/run/needrestart.log 2>&1
+needrestart -r a -m a </dev/null >/run/needrestart.log 2>&1
 sleep 2
 [ "$(systemctl show -p MainPID --value keepalived)" = "$before" ] && echo same || echo another`
 
