@@ -161,7 +161,7 @@ func (r *rig) netplanApplies(t *testing.T) {
 i=$(ip -o -4 route show default | sed 's/.* dev \([^ ]*\).*/\1/'); g=$(ip route show default | sed -n '1s/.* via \([^ ]*\) .*/\1/p')
 a=$(ip -o address show dev "$i" scope global | grep -v ' 10.77.0.100/' | sed 's/.* inet6* \([^ ]*\).*/"\1"/' | paste -sd, -)
 printf 'network:\n  version: 2\n  renderer: networkd\n  ethernets:\n    %s:\n      addresses: [%s]\n      routes: [{to: default, via: %s}]\n' "$i" "$a" "$g" >/etc/netplan/10-lab.yaml
-chmod 600 /etc/netplan/10-lab.yaml; rm -f /etc/systemd/network/*.network
+chmod 600 /etc/netplan/10-lab.yaml; rm -f /etc/systemd/network/10-lab.network
 netplan apply 2>&1
 networkctl status "$i" | grep -E 'State|Network File'`))
 	r.healthy(t)
