@@ -16,7 +16,7 @@ import (
 // what a login makes until seconds after its end, and what hactl keeps for itself are left out.
 const hostImage = `export LC_ALL=C
 find /etc /opt /usr/local /usr/bin /usr/libexec /root /home /var/lib -xdev \( -path /var/lib/hactl -o -path /var/lib/systemd -o -path /var/lib/apt -o -path /var/lib/dpkg -o -path /var/lib/dnf -o -path /var/lib/rpm -o -path /opt/hactl/bundle-preload \
- -o -path '/var/lib/private/systemd' -o -name 'passwd-' -o -name 'shadow-' -o -name 'group-' -o -name 'gshadow-' \) -prune -o -type f -printf 'file %p %m %u ' -exec sh -c 'sha256sum <"$0" | cut -c1-16' {} \; -o -type l -printf 'link %p %l\n' -o -type d -printf 'folder %p %m %u\n'
+ -o -path '/var/lib/private/systemd' -o -name 'passwd-' -o -name 'shadow-' -o -name 'group-' -o -name 'gshadow-' -o -path '/var/lib/ucf/hashfile.[0-9]' \) -prune -o -type f -printf 'file %p %m %u ' -exec sh -c 'sha256sum <"$0" | cut -c1-16' {} \; -o -type l -printf 'link %p %l\n' -o -type d -printf 'folder %p %m %u\n'
 if command -v dpkg-query >/dev/null; then dpkg-query -W -f 'package ${Package} ${db:Status-Status}\n'; else rpm -qa --qf 'package %{NAME}\n'; fi
 systemctl list-unit-files --no-legend --no-pager --type=service,path,timer | awk '{ print "unit file", $1, $2 }'
 systemctl list-units --no-legend --no-pager --plain --type=service --state=active | awk '$1 !~ /^user(-runtime-dir)?@/ { print "active", $1 }'

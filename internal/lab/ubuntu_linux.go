@@ -8,8 +8,9 @@ import (
 )
 
 // ubuntuPackages are what an Ubuntu server has and a Debian one has not, from Debian's
-// archive. Snap's daemon is left out: it does nothing without its store.
-var ubuntuPackages = []string{"netplan.io", "needrestart", "unattended-upgrades", "apparmor", "libpam-systemd", "gawk", "netbase"}
+// archive. Left out are netplan, which needs udev and a machine of its own, and the daemon of
+// snap, which does nothing without its store.
+var ubuntuPackages = []string{"needrestart", "unattended-upgrades", "apparmor", "libpam-systemd", "gawk", "netbase"}
 
 // ubuntuScript gives the root the marks of an Ubuntu server, and the settings by which its
 // parts differ from Debian's: needrestart restarts services by itself, and the sources of
