@@ -134,7 +134,7 @@ func (d *disk) compare(other *disk) (gone []string, put []*entry) {
 
 // volatile is what may differ between two machines in the same state: caches,
 // process ids, what systemd remembers of a unit until the next reload.
-var volatile = regexp.MustCompile(`^(proc/\d+|proc/net|state/lastpid|state/units/.*\.(pid|loaded|fragment|noting)|run/hactl-verified)(/|$)`)
+var volatile = regexp.MustCompile(`^(proc/\d+|proc/net|state/lastpid|state/units/.*\.(pid|loaded|fragment|noting|renoting)|run/hactl-verified)(/|$)`)
 
 // state lists every file with mode and content's hash, and of every service the
 // configuration that it runs with.

@@ -308,7 +308,7 @@ func (s *sight) of(d *disk) *disk {
 		d.see(seen, "etc/systemd/system/"+unit)
 		d.see(seen, "etc/systemd/system/"+unit+".d")
 		d.see(seen, "lib/systemd/system/"+unit)
-		for _, what := range []string{"enabled", "pid", "loaded", "fragment", "noting"} {
+		for _, what := range []string{"enabled", "pid", "loaded", "fragment", "noting", "renoting"} {
 			d.see(seen, "state/units/"+unit+"."+what)
 		}
 		if pid := d.get("state/units/" + unit + ".pid"); pid != nil {
