@@ -159,6 +159,17 @@ func TestListShowsAFileWithoutAManifest(t *testing.T) {
 	}
 }
 
+// quick makes the work that a passphrase takes a 256th: outside of tests it is a second of the
+// processor for each archive, and three with the race detector.
+func quick(to []age.Recipient) []age.Recipient {
+	for _, r := range to {
+		if phrase, is := r.(*age.ScryptRecipient); is {
+			phrase.SetWorkFactor(10)
+		}
+	}
+	return to
+}
+
 func TestArchiveIsReadableByItsRecipientsOnly(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "pki-blue")
 	if err := os.MkdirAll(filepath.Join(dir, "admin"), 0o700); err != nil {
@@ -193,7 +204,7 @@ func TestArchiveIsReadableByItsRecipientsOnly(t *testing.T) {
 				t.Fatal(err)
 			}
 			var b bytes.Buffer
-			if err := Archive(&b, to, dir); err != nil {
+			if err := Archive(&b, quick(to), dir); err != nil {
 				t.Fatal(err)
 			}
 			if bytes.Contains(b.Bytes(), []byte("very secret")) {
@@ -265,7 +276,7 @@ func TestEncryptedCopyIsReadOrRefusedByName(t *testing.T) {
 		t.Fatal(err)
 	}
 	var whole, part bytes.Buffer
-	if err := Archive(&whole, to, store, inv); err != nil {
+	if err := Archive(&whole, quick(to), store, inv); err != nil {
 		t.Fatal(err)
 	}
 	if err := Archive(&part, to, inv); err != nil {
