@@ -28,7 +28,8 @@ deps: ## install the Debian packages that the targets below need (root)
 test: deps ## hermetic tests with the race detector, go vet, shellcheck
 	$(GO) vet ./...
 	$(GO) vet -tags e2e,sweep ./...
-	$(GO) test ./inventory ./internal/ops # whole, which takes too long with the race detector
+	$(GO) test ./inventory # whole, which takes too long with the race detector
+	HACTL_TEST_REQUIRE=1 $(GO) test -run Cut ./internal/ops # every cut of every operation
 	find . -name '*.sh' -o -path ./.ci/run | xargs shellcheck --shell=sh --severity=warning
 	HACTL_TEST_REQUIRE=1 $(GO) test -race ./...
 

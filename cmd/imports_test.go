@@ -29,6 +29,7 @@ var allowed = map[string]struct{ imports, because string }{
 	"internal/plan":                {"internal/remote internal/sys", "the engine knows no component and no protocol"},
 	"internal/plan/plantest":       {"internal/plan", "hosts for tests of steps"},
 	"internal/testneeds":           {"", "programs and rights of the machine that tests run on"},
+	"internal/fakehost":            {"internal/remote internal/sys internal/testneeds", "hosts for tests, with a real shell and a systemd of files"},
 	"internal/goldentest":          {"internal/plan internal/remote internal/testneeds", "golden files and real checkers, for tests"},
 	"internal/kubeapi":             {"internal/remote", "requests and answers; who asks, and for what, is elsewhere"},
 	"internal/kubeapi/kubeapitest": {"", "an apiserver for tests"},

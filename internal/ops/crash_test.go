@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"fmt"
+	"hactl/internal/fakehost"
 	"math"
 	"net"
 	"net/netip"
@@ -75,12 +76,12 @@ func materialOf(t *testing.T, text string, inv *inventory.Inventory) *pki.Materi
 
 // fresh is the world on machines that were just installed, whose commands run one
 // at a time.
-func (w *crashWorld) fresh(t *testing.T, sh shell) *crashWorld {
+func (w *crashWorld) fresh(t *testing.T, sh fakehost.Shell) *crashWorld {
 	t.Helper()
-	o := &order{}
+	o := &fakehost.Order{}
 	var hosts []*rootHost
 	for i := range w.s.inv.Hosts {
-		hosts = append(hosts, newRootHost(w.s.inv.Hosts[i].Name, sh, o, freshDisk()))
+		hosts = append(hosts, newRootHost(w.s.inv.Hosts[i].Name, sh, o, fakehost.Fresh()))
 	}
 	c, done := w.on(t, hosts)
 	t.Cleanup(done)
@@ -201,7 +202,7 @@ func (w *crashWorld) up(ctx context.Context) (*plan.Applied, error) {
 func (w *crashWorld) state() string {
 	var b strings.Builder
 	for _, h := range w.hosts {
-		for line := range strings.Lines(h.disk.Load().state()) {
+		for line := range strings.Lines(stateOf(h.Disk())) {
 			b.WriteString(h.name + " " + line)
 		}
 	}
@@ -212,13 +213,13 @@ func (w *crashWorld) state() string {
 type cutPoint struct {
 	number int
 	after  string
-	disks  []*disk
+	disks  []*fakehost.Disk
 }
 
 func (w *crashWorld) cut(number int, after string) cutPoint {
 	at := cutPoint{number: number, after: after}
 	for _, h := range w.hosts {
-		at.disks = append(at.disks, h.disk.Load())
+		at.disks = append(at.disks, h.Disk())
 	}
 	return at
 }
@@ -231,7 +232,7 @@ var crashShapes = []struct {
 	real             int // how many cuts are resumed with the real shell, too
 	raced            int // both, with the race detector
 }{
-	{"a master and a worker", 1, 1, 33, 5},
+	{"a master and a worker", 1, 1, 33, 3},
 	{"three masters and a worker", 3, 1, 7, 3},
 }
 
@@ -239,17 +240,16 @@ var crashShapes = []struct {
 // is started again ends where the uncut run ends, and then has nothing to do.
 // Commands that change nothing (looks) leave the state of the one before them.
 //
-// Each cut is resumed in memory (see the type memory), where a host's lanes run
+// Each cut is resumed in memory (see fakehost.Memory), where a host's lanes run
 // one after the other: the same commands then meet the same disks again. Cuts
 // evenly spread over a run whose lanes are side by side are resumed with the real
 // shell; with HACTL_SWEEP=1 all are. The uncut runs of both end in the same state.
 func TestRunCutAtAnyCommandIsCompletedByTheNext(t *testing.T) {
 	t.Parallel()
-	sh := realShells(t)
-	mem := remembered(t)
+	sh := fakehost.Real(t)
+	mem := fakehost.Remembered(t)
 	t.Cleanup(func() {
-		asked, ran := mem.asked.Load(), mem.ran.Load()
-		t.Logf("all tests so far: %d commands with the real shell; %d in memory, for which %d ran", sh.runs.Load()-ran, asked, ran)
+		t.Log("all tests so far:", mem.Figures())
 	})
 	for _, c := range crashShapes {
 		t.Run(c.name, func(t *testing.T) {
@@ -302,8 +302,13 @@ func spread(points []cutPoint, sample int) []cutPoint {
 // what the engine does side by side. Without it, and with HACTL_SWEEP=1, every cut is.
 const raced = 6
 
-// resumed are the cuts of an operation that are resumed.
-func resumed[Cut any](cuts []Cut) []Cut {
+// resumed are the cuts of an operation that are resumed. make test runs the tests that have
+// Cut in their names once more, without the race detector.
+func resumed[Cut any](t *testing.T, cuts []Cut) []Cut {
+	t.Helper()
+	if !strings.Contains(t.Name(), "Cut") {
+		t.Fatal("without Cut in its name this test resumes every cut nowhere")
+	}
 	if !testneeds.RaceDetector || os.Getenv("HACTL_SWEEP") != "" || len(cuts) <= raced {
 		return cuts
 	}
@@ -326,10 +331,10 @@ func cutsOf(changes []string) (cuts []int) {
 // be cut and the state that it ends in.
 func (w *crashWorld) recordUncutRun(t *testing.T) ([]cutPoint, string) {
 	t.Helper()
-	o := w.hosts[0].order
+	o := w.hosts[0].Order()
 	points := []cutPoint{w.cut(0, "nothing")}
 	commands, quorum := 0, 0
-	o.after = func(host, title string) {
+	o.After = func(host, title string) {
 		commands++
 		if title == "look" || strings.HasPrefix(title, "wait for ") {
 			return
@@ -341,7 +346,7 @@ func (w *crashWorld) recordUncutRun(t *testing.T) ([]cutPoint, string) {
 	}
 	applied, err := w.up(t.Context())
 	must(t, err)
-	o.after = nil
+	o.After = nil
 	want := w.state()
 	if p, err := w.makePlan(t.Context()); err != nil || p.Err() != nil || len(p.Pending()) > 0 {
 		t.Fatalf("after the uncut run: %v", problems(p, err))
@@ -357,7 +362,7 @@ func (w *crashWorld) recordUncutRun(t *testing.T) ([]cutPoint, string) {
 }
 
 // resume runs up again from each of the points.
-func (w *crashWorld) resume(t *testing.T, sh shell, points []cutPoint, want string) {
+func (w *crashWorld) resume(t *testing.T, sh fakehost.Shell, points []cutPoint, want string) {
 	t.Helper()
 	for _, at := range points {
 		t.Run(fmt.Sprintf("cut %d after %s", at.number, at.after), func(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"hactl/internal/fakehost"
 	"io"
 	"net"
 	"net/http"
@@ -34,7 +35,7 @@ import (
 func (h *rootHost) Dial(ctx context.Context, network, addr string) (net.Conn, error) {
 	to := ""
 	switch _, port, _ := net.SplitHostPort(addr); {
-	case port == "2381" && h.disk.Load().has("state/units/etcd.service.pid"):
+	case port == "2381" && h.Disk().Has("state/units/etcd.service.pid"):
 		near, far := net.Pipe()
 		go func() {
 			defer func() { _ = far.Close() }()
@@ -42,9 +43,9 @@ func (h *rootHost) Dial(ctx context.Context, network, addr string) (net.Conn, er
 			_, _ = io.WriteString(far, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
 		}()
 		return near, nil
-	case port == "10248" && h.disk.Load().has("state/units/kubelet.service.pid"):
+	case port == "10248" && h.Disk().Has("state/units/kubelet.service.pid"):
 		to = h.serves.kubelet
-	case port == "2379" && h.disk.Load().has("state/units/etcd.service.pid"):
+	case port == "2379" && h.Disk().Has("state/units/etcd.service.pid"):
 		to = h.serves.etcd
 	case (port == "10257" || port == "10259") && h.runsAPI():
 		to = h.serves.api
@@ -60,7 +61,7 @@ func (h *rootHost) Dial(ctx context.Context, network, addr string) (net.Conn, er
 // runsAPI reports whether the host's own apiserver answers: the kubelet runs and
 // its manifest is there.
 func (h *rootHost) runsAPI() bool {
-	return h.disk.Load().has("state/units/kubelet.service.pid") && h.disk.Load().has("etc/kubernetes/manifests/kube-apiserver.yaml")
+	return h.Disk().Has("state/units/kubelet.service.pid") && h.Disk().Has("etc/kubernetes/manifests/kube-apiserver.yaml")
 }
 
 // serves is where the servers of a world listen, and whose an address is.
@@ -73,27 +74,25 @@ type serves struct {
 // they are cut off and resumed like everything else.
 type nodeFiles struct{ *rootHost }
 
-const nodeFolder = "state/nodes"
-
 // Names implements kubeapitest.Store.
 func (f nodeFiles) Names() (names []string) {
-	for _, e := range f.disk.Load().below(nodeFolder) {
-		names = append(names, strings.TrimSuffix(filepath.Base(e.path), ".json"))
+	for _, e := range f.Disk().Below(fakehost.NodeFolder) {
+		names = append(names, strings.TrimSuffix(filepath.Base(e.Path), ".json"))
 	}
 	return names
 }
 
 // Load implements kubeapitest.Store.
 func (f nodeFiles) Load(name string) []byte {
-	if e := f.disk.Load().get(nodeFolder + "/" + name + ".json"); e != nil {
-		return []byte(e.content)
+	if e := f.Disk().Get(fakehost.NodeFolder + "/" + name + ".json"); e != nil {
+		return []byte(e.Content)
 	}
 	return nil
 }
 
 // Save implements kubeapitest.Store.
 func (f nodeFiles) Save(name string, node []byte) {
-	f.disk.Store(f.disk.Load().with(newEntry(nodeFolder+"/"+name+".json", 0o644, string(node))))
+	f.SetDisk(f.Disk().With(fakehost.File(fakehost.NodeFolder+"/"+name+".json", string(node))))
 }
 
 // serveAPI starts the apiserver of a world. A host whose kubelet runs is a node.
@@ -105,16 +104,16 @@ func (w *crashWorld) serveAPI(t *testing.T) *httptest.Server {
 		if r.Method != http.MethodGet {
 			title = r.Method + " " + r.URL.Path
 		}
-		defer w.hosts[0].turn()(title)
+		defer w.hosts[0].Turn()(title)
 		for _, h := range w.hosts {
-			if d := h.disk.Load(); d.has("state/units/kubelet.service.pid") && d.has("etc/kubernetes/kubelet.conf") {
+			if d := h.Disk(); d.Has("state/units/kubelet.service.pid") && d.Has("etc/kubernetes/kubelet.conf") {
 				if err := nodes.Register(h.name); err != nil {
 					t.Error(err)
 				}
 			}
 		}
 		if r.URL.Path == "/api/v1/namespaces/kube-system/configmaps/kubeadm-config" {
-			if !slices.ContainsFunc(w.hosts, func(h *rootHost) bool { return h.disk.Load().has("state/kubeadm-config") }) {
+			if !slices.ContainsFunc(w.hosts, func(h *rootHost) bool { return h.Disk().Has("state/kubeadm-config") }) {
 				http.Error(rw, "not found", http.StatusNotFound)
 				return
 			}
@@ -126,8 +125,8 @@ func (w *crashWorld) serveAPI(t *testing.T) *httptest.Server {
 			return
 		}
 		if r.Method == http.MethodDelete {
-			d := w.hosts[0].disk.Load()
-			w.hosts[0].disk.Store(d.edit([]string{nodeFolder + "/" + path.Base(r.URL.Path) + ".json"}, nil))
+			d := w.hosts[0].Disk()
+			w.hosts[0].SetDisk(d.Edit([]string{fakehost.NodeFolder + "/" + path.Base(r.URL.Path) + ".json"}, nil))
 			return
 		}
 		nodes.ServeHTTP(rw, r)
@@ -140,19 +139,19 @@ func (w *crashWorld) serveAPI(t *testing.T) *httptest.Server {
 // serveObject keeps an applied object as a file of the first master's disk, like nodes.
 // Of what is asked for only the mark is told.
 func (w *crashWorld) serveObject(rw http.ResponseWriter, r *http.Request) {
-	disk, file := &w.hosts[0].disk, "state/objects/"+filepath.Base(r.URL.Path)
+	host, file := w.hosts[0], "state/objects/"+filepath.Base(r.URL.Path)
 	if r.Method == http.MethodPatch {
 		body, _ := io.ReadAll(r.Body)
-		disk.Store(disk.Load().with(newEntry(file, 0o644, string(body))))
+		host.SetDisk(host.Disk().With(fakehost.File(file, string(body))))
 		_, _ = io.WriteString(rw, "{}")
 		return
 	}
-	e := disk.Load().get(file)
+	e := host.Disk().Get(file)
 	if e == nil {
 		http.Error(rw, "not found", http.StatusNotFound)
 		return
 	}
-	_, mark, _ := strings.Cut(string(e.content), "hactl.io/made-from: ")
+	_, mark, _ := strings.Cut(string(e.Content), "hactl.io/made-from: ")
 	mark, _, _ = strings.Cut(mark, "\n")
 	_, _ = io.WriteString(rw, `{"metadata": {"annotations": {"hactl.io/made-from": `+mark+`}}}`)
 }

@@ -1,6 +1,7 @@
 package ops
 
 import (
+	"hactl/internal/fakehost"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -19,7 +20,7 @@ import (
 // two voters, or four, tolerate no more than one, or three.
 func TestMastersJoinInPairs(t *testing.T) {
 	t.Parallel()
-	sh := remembered(t)
+	sh := fakehost.Remembered(t)
 	all := newCrashWorld(t, 5, 1)
 	first := all.fresh(t, sh)
 	small, err := inventoryOf(all.s.inv, "master-1", "worker-1")
@@ -28,7 +29,7 @@ func TestMastersJoinInPairs(t *testing.T) {
 	_, err = first.up(t.Context())
 	must(t, err)
 	first.s.inv = all.s.inv
-	w := (&replaceWorld{crashWorld: first, file: all.s.inv}).at(t, sh, first.cut(0, "").disks, &order{})
+	w := (&replaceWorld{crashWorld: first, file: all.s.inv}).at(t, sh, first.cut(0, "").disks, &fakehost.Order{})
 	m := all.s.inv.Masters()[0]
 	w.v.save([]*pb.Member{{ID: 1, Name: m.Name, PeerURLs: []string{etcd.PeerURL(m)}}})
 	for _, step := range [][]string{{"master-1", "master-2", "master-3", "worker-1"}, {"master-1", "master-2", "master-3", "master-4", "master-5", "worker-1"}} {
@@ -36,10 +37,10 @@ func TestMastersJoinInPairs(t *testing.T) {
 		must(t, err)
 		w.known()
 		var events []string
-		w.hosts[0].order.after = func(host, title string) { events = append(events, host+": "+title) }
+		w.hosts[0].Order().After = func(host, title string) { events = append(events, host+": "+title) }
 		_, err := w.up(t.Context())
 		must(t, err)
-		w.hosts[0].order.after = nil
+		w.hosts[0].Order().After = nil
 		pairIsPromotedTogether(t, events, step[len(step)-3:len(step)-1])
 	}
 	if got := strings.Count(w.v.String(), "learner=false"); got != 5 {

@@ -381,7 +381,7 @@ func TestRebootCutAnywhereIsCompletedByTheNext(t *testing.T) {
 	if got := strings.Join(order, ", "); got != "master-2: reboot, master-3: reboot, master-1: reboot, worker-1: reboot" {
 		t.Errorf("the order is %s", got)
 	}
-	for _, cut := range resumed(cutsOf(w.changes)) {
+	for _, cut := range resumed(t, cutsOf(w.changes)) {
 		t.Run(fmt.Sprintf("%d after %s", cut, w.changes[cut-1]), func(t *testing.T) {
 			t.Parallel()
 			c := begin(t)

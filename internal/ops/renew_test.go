@@ -583,7 +583,7 @@ func TestRenewalCutAnywhereIsCompletedByTheNext(t *testing.T) {
 				t.Errorf("these restarted: %s", got)
 			}
 			t.Logf("%d cuts", len(points))
-			for _, at := range resumed(points) {
+			for _, at := range resumed(t, points) {
 				t.Run(fmt.Sprintf("%d after %s", at.number, at.after), func(t *testing.T) {
 					t.Parallel()
 					next := w.at(t, at.disks)

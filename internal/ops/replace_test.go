@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"hactl/internal/fakehost"
 	"net"
 	"os"
 	"regexp"
@@ -42,7 +43,7 @@ func (v *voters) keeper() *rootHost { return v.w.hosts[0] }
 
 func (v *voters) save(list []*pb.Member) {
 	b, _ := json.Marshal(list)
-	v.keeper().disk.Store(v.keeper().disk.Load().with(newEntry(votersFile, 0o644, string(b))))
+	v.keeper().SetDisk(v.keeper().Disk().With(fakehost.File(votersFile, string(b))))
 }
 
 func (v *voters) host(e *pb.Member) *rootHost {
@@ -56,13 +57,13 @@ func (v *voters) host(e *pb.Member) *rootHost {
 
 func (v *voters) runs(e *pb.Member) bool {
 	h := v.host(e)
-	return h != nil && h.disk.Load().has("state/units/etcd.service.pid")
+	return h != nil && h.Disk().Has("state/units/etcd.service.pid")
 }
 
 // list is the member list. A member gets its name when it starts for the first time.
 func (v *voters) list() (list []*pb.Member) {
-	if e := v.keeper().disk.Load().get(votersFile); e != nil {
-		_ = json.Unmarshal([]byte(e.content), &list)
+	if e := v.keeper().Disk().Get(votersFile); e != nil {
+		_ = json.Unmarshal([]byte(e.Content), &list)
 	}
 	for _, e := range list {
 		if e.Name == "" && v.runs(e) {
@@ -109,7 +110,7 @@ func (v *voters) MemberAdd(_ context.Context, r *pb.MemberAddRequest) (*pb.Membe
 	for _, e := range list {
 		id = max(id, e.ID+1)
 	}
-	defer v.w.hosts[0].turn()("add a member")
+	defer v.w.hosts[0].Turn()("add a member")
 	added := &pb.Member{ID: id, PeerURLs: r.PeerURLs, IsLearner: r.IsLearner}
 	v.save(append(list, added))
 	return &pb.MemberAddResponse{Header: &pb.ResponseHeader{ClusterId: 1}, Member: added}, nil
@@ -117,14 +118,14 @@ func (v *voters) MemberAdd(_ context.Context, r *pb.MemberAddRequest) (*pb.Membe
 
 // MemberRemove implements etcd's Cluster service.
 func (v *voters) MemberRemove(_ context.Context, r *pb.MemberRemoveRequest) (*pb.MemberRemoveResponse, error) {
-	defer v.w.hosts[0].turn()("remove a member")
+	defer v.w.hosts[0].Turn()("remove a member")
 	v.save(slices.DeleteFunc(v.list(), func(e *pb.Member) bool { return e.ID == r.ID }))
 	return &pb.MemberRemoveResponse{Header: &pb.ResponseHeader{ClusterId: 1}}, nil
 }
 
 // MemberPromote implements etcd's Cluster service.
 func (v *voters) MemberPromote(_ context.Context, r *pb.MemberPromoteRequest) (*pb.MemberPromoteResponse, error) {
-	defer v.w.hosts[0].turn()("promote a member")
+	defer v.w.hosts[0].Turn()("promote a member")
 	list := v.list()
 	for _, e := range list {
 		if e.ID == r.ID {
@@ -170,12 +171,12 @@ func (w *replaceWorld) known() {
 	for _, h := range w.hosts {
 		f := w.s.facts[h.name]
 		f.KubeletCA, f.Record = "", facts.Record{}
-		d := h.disk.Load()
-		if d.has("etc/kubernetes/kubelet.conf") && !d.has("etc/kubernetes/hactl-join.yaml") {
+		d := h.Disk()
+		if d.Has("etc/kubernetes/kubelet.conf") && !d.Has("etc/kubernetes/hactl-join.yaml") {
 			f.KubeletCA = string(w.s.material.KubernetesCA.CertPEM)
 		}
-		if e := d.get("var/lib/hactl/host.json"); e != nil {
-			_ = json.Unmarshal([]byte(e.content), &f.Record)
+		if e := d.Get("var/lib/hactl/host.json"); e != nil {
+			_ = json.Unmarshal([]byte(e.Content), &f.Record)
 		}
 	}
 }
@@ -255,7 +256,7 @@ func (w *replaceWorld) ended() string {
 }
 
 // at is the world on these disks.
-func (w *replaceWorld) at(t *testing.T, sh shell, disks []*disk, o *order) *replaceWorld {
+func (w *replaceWorld) at(t *testing.T, sh fakehost.Shell, disks []*fakehost.Disk, o *fakehost.Order) *replaceWorld {
 	t.Helper()
 	var hosts []*rootHost
 	for i, h := range w.hosts {
@@ -276,7 +277,7 @@ func (w *replaceWorld) at(t *testing.T, sh shell, disks []*disk, o *order) *repl
 }
 
 // newReplaceWorld brings the cluster up without the new host, and then has the old one die.
-func newReplaceWorld(t *testing.T, sh shell, masters int, o ReplaceOptions, run func(*replaceWorld, context.Context) error) *replaceWorld {
+func newReplaceWorld(t *testing.T, sh fakehost.Shell, masters int, o ReplaceOptions, run func(*replaceWorld, context.Context) error) *replaceWorld {
 	t.Helper()
 	all := newCrashWorld(t, masters, 1)
 	first := all.fresh(t, sh)
@@ -288,7 +289,7 @@ func newReplaceWorld(t *testing.T, sh shell, masters int, o ReplaceOptions, run 
 	_, err := first.up(t.Context())
 	must(t, err)
 	first.s.inv = all.s.inv
-	w := (&replaceWorld{crashWorld: first, file: all.s.inv, o: o, run: run}).at(t, sh, first.cut(0, "").disks, &order{})
+	w := (&replaceWorld{crashWorld: first, file: all.s.inv, o: o, run: run}).at(t, sh, first.cut(0, "").disks, &fakehost.Order{})
 	var list []*pb.Member
 	for i, m := range all.s.inv.Masters() {
 		if m.Name != o.New {
@@ -307,7 +308,7 @@ func (w *replaceWorld) silent() bool { return w.o.New != "" || len(w.file.Master
 // dies takes a host's disk away. One whose place another machine takes is silent from now on.
 func (w *replaceWorld) dies(name string) {
 	i := slices.IndexFunc(w.hosts, func(h *rootHost) bool { return h.name == name })
-	w.hosts[i].disk.Store(freshDisk())
+	w.hosts[i].SetDisk(fakehost.Fresh())
 	if w.silent() {
 		delete(w.s.hosts, name)
 	}
@@ -334,10 +335,10 @@ func TestReplaceAndRemoveCutAnywhereAreCompletedByTheNext(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			mem := remembered(t)
+			mem := fakehost.Remembered(t)
 			w := newReplaceWorld(t, mem, c.masters, c.o, c.run)
 			points := []cutPoint{w.cut(0, "nothing")}
-			w.hosts[0].order.after = func(host, title string) {
+			w.hosts[0].Order().After = func(host, title string) {
 				if title != "look" && !strings.HasPrefix(title, "wait for ") && title != "is this host still there" {
 					points = append(points, w.cut(len(points), host+" "+title))
 				}
@@ -345,13 +346,13 @@ func TestReplaceAndRemoveCutAnywhereAreCompletedByTheNext(t *testing.T) {
 			until := 0
 			w.prepared = func() { until = len(points) }
 			must(t, w.run(w, t.Context()))
-			w.hosts[0].order.after = nil
+			w.hosts[0].Order().After = nil
 			want := w.ended()
 			t.Logf("%d cuts, %d of them in the preparation; members: %s", len(points), until, w.v)
 			if os.Getenv("HACTL_SWEEP") == "" {
 				points = slices.DeleteFunc(points, func(p cutPoint) bool { return p.number < until && p.number%max(until/preparing, 1) != 0 })
 			}
-			for _, at := range resumed(points) {
+			for _, at := range resumed(t, points) {
 				t.Run(fmt.Sprintf("cut %d after %s", at.number, at.after), func(t *testing.T) {
 					t.Parallel()
 					again := w.at(t, mem, at.disks, nil)

@@ -3,6 +3,7 @@ package ops
 import (
 	"context"
 	"fmt"
+	"hactl/internal/fakehost"
 	"regexp"
 	"strings"
 	"testing"
@@ -23,13 +24,13 @@ func (w *crashWorld) reset(ctx context.Context) (*plan.Applied, error) {
 func (w *crashWorld) resetPlan(ctx context.Context) (*plan.Plan, error) {
 	stage := plan.Stage{Name: "reset"}
 	for _, h := range w.hosts {
-		d := h.disk.Load()
-		owned := d.get(ownedFile)
+		d := h.Disk()
+		owned := d.Get(ownedFile)
 		if owned == nil {
 			continue
 		}
 		of := reset.Host{
-			Name: h.name, Made: plan.ReadOwned(owned.content), Noted: d.get("var/lib/hactl/former/folders") != nil, PkgManager: "apt",
+			Name: h.name, Made: plan.ReadOwned(owned.Content), Noted: d.Get("var/lib/hactl/former/folders") != nil, PkgManager: "apt",
 			VIP: w.s.inv.VIP.Address, EtcdData: w.s.inv.Etcd.DataDir,
 		}
 		stage.Steps = append(stage.Steps, of.Steps()...)
@@ -51,26 +52,26 @@ func (w *crashWorld) stateAfterReset() string { return notAfterReset.ReplaceAllS
 // again, it ends there, too.
 func TestResetCutAtAnyCommandEndsWhereUpBegan(t *testing.T) {
 	t.Parallel()
-	sh := remembered(t)
+	sh := fakehost.Remembered(t)
 	w := newCrashWorld(t, 1, 1).fresh(t, sh)
-	o := w.hosts[0].order
+	o := w.hosts[0].Order()
 	want := w.stateAfterReset()
 	_, err := w.up(t.Context())
 	must(t, err)
 	points := []cutPoint{w.cut(0, "nothing")}
-	o.after = func(host, title string) {
+	o.After = func(host, title string) {
 		if title != "look" {
 			points = append(points, w.cut(len(points), host+" "+title))
 		}
 	}
 	_, err = w.reset(t.Context())
 	must(t, err)
-	o.after = nil
+	o.After = nil
 	if got := w.stateAfterReset(); got != want {
 		t.Fatalf("not as before: %s", difference(want, got))
 	}
 	t.Logf("cut at %d points", len(points))
-	for _, at := range resumed(points) {
+	for _, at := range resumed(t, points) {
 		t.Run(fmt.Sprintf("cut %d after %s", at.number, at.after), func(t *testing.T) {
 			t.Parallel()
 			var hosts []*rootHost
@@ -95,27 +96,27 @@ func TestResetCutAtAnyCommandEndsWhereUpBegan(t *testing.T) {
 // What another program has on a host stays.
 func TestResetLeavesWhatIsNotHactls(t *testing.T) {
 	t.Parallel()
-	w := newCrashWorld(t, 1, 1).fresh(t, realShells(t))
+	w := newCrashWorld(t, 1, 1).fresh(t, fakehost.Real(t))
 	theirs := map[string]string{
 		"etc/cni/net.d/99-theirs.conflist": "theirs\n", "usr/bin/kubelet": "their kubelet\n", "etc/sysctl.d/90-hactl.conf": "# theirs\n",
 		"etc/systemd/system/etcd.service.d/x.conf": "theirs\n", "usr/local/libexec/theirs": "theirs\n",
 	}
 	for _, h := range w.hosts {
-		var files []*entry
-		files = append(files, newEntry("proc/sys/kernel/panic", 0o644, "0\n"))
+		var files []*fakehost.Entry
+		files = append(files, fakehost.File("proc/sys/kernel/panic", "0\n"))
 		for path, content := range theirs {
-			files = append(files, newEntry(path, 0o644, content))
+			files = append(files, fakehost.File(path, content))
 		}
-		h.disk.Store(h.disk.Load().with(files...))
+		h.SetDisk(h.Disk().With(files...))
 	}
 	want := w.stateAfterReset()
 	_, err := w.up(t.Context())
 	must(t, err)
-	if e := w.hosts[0].disk.Load().get("usr/bin/kubelet"); e == nil || !strings.HasPrefix(e.content, "/opt/hactl/kubelet/") {
+	if e := w.hosts[0].Disk().Get("usr/bin/kubelet"); e == nil || !strings.HasPrefix(e.Content, "/opt/hactl/kubelet/") {
 		t.Fatalf("the name of the kubelet: %+v", e)
 	}
 	for _, h := range w.hosts { // as the kubelet does
-		h.disk.Store(h.disk.Load().with(newEntry("proc/sys/kernel/panic", 0o644, "10\n")))
+		h.SetDisk(h.Disk().With(fakehost.File("proc/sys/kernel/panic", "10\n")))
 	}
 	_, err = w.reset(t.Context())
 	must(t, err)

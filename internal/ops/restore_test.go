@@ -326,7 +326,7 @@ func restoreCutAnywhere(t *testing.T, masters int) {
 	if of.PKI.Identity.Generation != first.material.Identity.Generation+1 || w.changes[0] != "store: generation" {
 		t.Errorf("generation %d; first %s", of.PKI.Identity.Generation, w.changes[0])
 	}
-	for _, cut := range resumed(cutsOf(w.changes)) {
+	for _, cut := range resumed(t, cutsOf(w.changes)) {
 		t.Run(fmt.Sprintf("%d after %s", cut, w.changes[cut-1]), func(t *testing.T) {
 			t.Parallel()
 			c, of := begin(t)

@@ -36,7 +36,7 @@ func agreeable(t *testing.T, inv *inventory.Inventory, manager string, asked fun
 	t.Helper()
 	m := pkitest.Material(t, inv)
 	s := &session{inv: inv, material: m, hosts: plan.Hosts{}, facts: map[string]*facts.Brief{}, disks: map[string]etcd.Disk{}}
-	c := &cluster{session: s, bundle: tinyBundle(t), prober: "testdata/host/prelude.sh"}
+	c := &cluster{session: s, bundle: tinyBundle(t), prober: "scripts_test.go"}
 	for i := range inv.Hosts {
 		h := &inv.Hosts[i]
 		s.facts[h.Name] = &facts.Brief{PkgManager: manager, Interfaces: []facts.Interface{{Name: "eth0", Prefixes: []netip.Prefix{netip.PrefixFrom(h.PrivateAddress, 24)}}}}

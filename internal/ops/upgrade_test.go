@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hactl/internal/fakehost"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -30,8 +31,8 @@ type upgradeWorld struct {
 	t          *testing.T
 	from, to   inventory.Versions
 	old, later *bundle.Bundle
-	before     []*disk // of the hosts, before the upgrade
-	metrics    string  // of the apiservers
+	before     []*fakehost.Disk // of the hosts, before the upgrade
+	metrics    string           // of the apiservers
 }
 
 func versionsFor(t *testing.T, kubernetes string) inventory.Versions {
@@ -44,7 +45,7 @@ func versionsFor(t *testing.T, kubernetes string) inventory.Versions {
 }
 
 // newUpgradeWorld brings a cluster up.
-func newUpgradeWorld(t *testing.T, sh shell, masters, workers int, from, to string) *upgradeWorld {
+func newUpgradeWorld(t *testing.T, sh fakehost.Shell, masters, workers int, from, to string) *upgradeWorld {
 	t.Helper()
 	w := &upgradeWorld{crashWorld: newCrashWorld(t, masters, workers), from: versionsFor(t, from), to: versionsFor(t, to), old: tinyBundleOf(t, from), later: tinyBundleOf(t, to)}
 	w.crashWorld.s.inv.Versions, w.crashWorld.bundle = w.from, w.old
@@ -52,7 +53,7 @@ func newUpgradeWorld(t *testing.T, sh shell, masters, workers int, from, to stri
 	_, err := up.up(t.Context())
 	must(t, err)
 	for _, h := range up.hosts {
-		w.before = append(w.before, h.disk.Load())
+		w.before = append(w.before, h.Disk())
 	}
 	for name, f := range w.crashWorld.s.facts {
 		f.KubeletCA, f.Record.Versions = "CA", versionsOf(w.from, w.crashWorld.s.inv.Host(name))
@@ -62,7 +63,7 @@ func newUpgradeWorld(t *testing.T, sh shell, masters, workers int, from, to stri
 }
 
 // on puts the world on machines with these disks.
-func (w *upgradeWorld) on(t *testing.T, sh shell, o *order, disks []*disk) *upgradeWorld {
+func (w *upgradeWorld) on(t *testing.T, sh fakehost.Shell, o *fakehost.Order, disks []*fakehost.Disk) *upgradeWorld {
 	t.Helper()
 	var hosts []*rootHost
 	for i, h := range w.crashWorld.s.inv.Hosts {
@@ -88,7 +89,7 @@ func (w *upgradeWorld) on(t *testing.T, sh shell, o *order, disks []*disk) *upgr
 // holdsVIP tells whether the VIP is on a host: it is with the first one whose kubelet runs.
 func holdsVIP(h *rootHost, hosts []*rootHost) bool {
 	for _, m := range hosts {
-		if m.disk.Load().has("state/units/kubelet.service.pid") {
+		if m.Disk().Has("state/units/kubelet.service.pid") {
 			return m == h
 		}
 	}
@@ -97,8 +98,8 @@ func holdsVIP(h *rootHost, hosts []*rootHost) bool {
 
 // programOf is the version that a unit of a host names.
 func programOf(h *rootHost, unit string) string {
-	e := h.disk.Load().get("etc/systemd/system/" + unit)
-	_, rest, _ := strings.Cut(e.content, "ExecStart=/opt/hactl/")
+	e := h.Disk().Get("etc/systemd/system/" + unit)
+	_, rest, _ := strings.Cut(e.Content, "ExecStart=/opt/hactl/")
 	_, rest, _ = strings.Cut(rest, "/")
 	v, _, _ := strings.Cut(rest, "-")
 	return v
@@ -107,8 +108,8 @@ func programOf(h *rootHost, unit string) string {
 // held is what the cluster holds: on the disk of the master that wrote it last.
 func (w *upgradeWorld) held(file string) string {
 	for _, h := range w.hosts {
-		if e := h.disk.Load().get("state/" + file); e != nil {
-			return strings.TrimSpace(e.content)
+		if e := h.Disk().Get("state/" + file); e != nil {
+			return strings.TrimSpace(e.Content)
 		}
 	}
 	return ""
@@ -120,7 +121,7 @@ func (w *upgradeWorld) serve(rw http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet {
 		title = r.Method + " " + r.URL.Path
 	}
-	defer w.hosts[0].turn()(title)
+	defer w.hosts[0].Turn()(title)
 	answer := func(v any) { _ = json.NewEncoder(rw).Encode(v) }
 	workload := func(image string) any {
 		return map[string]any{"spec": map[string]any{"template": map[string]any{"spec": map[string]any{"containers": []any{map[string]any{"image": image}}}}}}
@@ -224,7 +225,7 @@ func (w *upgradeWorld) gate(_ context.Context, out []string) error {
 	for _, h := range w.hosts {
 		for _, unit := range []string{"kubelet", "containerd", "etcd"} {
 			worker := strings.HasPrefix(h.name, "worker") && unit == "etcd"
-			if !worker && !slices.Contains(out, h.name) && !h.disk.Load().has("state/units/"+unit+".service.pid") {
+			if !worker && !slices.Contains(out, h.name) && !h.Disk().Has("state/units/"+unit+".service.pid") {
 				return fmt.Errorf("%s: %s does not run", h.name, unit)
 			}
 		}
@@ -234,16 +235,16 @@ func (w *upgradeWorld) gate(_ context.Context, out []string) error {
 
 // points runs the upgrade and gives the disks after each command that may change
 // something.
-func (w *upgradeWorld) points(t *testing.T, o *order) []cutPoint {
+func (w *upgradeWorld) points(t *testing.T, o *fakehost.Order) []cutPoint {
 	t.Helper()
 	points := []cutPoint{w.cut(0, "nothing")}
-	o.after = func(host, title string) {
+	o.After = func(host, title string) {
 		if title != "look" && !strings.HasPrefix(title, "wait for ") {
 			points = append(points, w.cut(len(points), host+" "+title))
 		}
 	}
 	must(t, w.upgrade(t.Context(), minorUpgrade))
-	o.after = nil
+	o.After = nil
 	return points
 }
 
@@ -265,9 +266,9 @@ func (w *upgradeWorld) left(ctx context.Context) string {
 // after the uncut run, and neither upgrade nor up has anything left to do.
 func TestUpgradeCutAnywhereIsCompletedByTheNext(t *testing.T) {
 	t.Parallel()
-	mem := remembered(t)
+	mem := fakehost.Remembered(t)
 	w := newUpgradeWorld(t, mem, 3, 1, "v1.36.1", "v1.37.2")
-	o := &order{}
+	o := &fakehost.Order{}
 	uncut := w.on(t, mem, o, w.before)
 	points := uncut.points(t, o)
 	want := uncut.state()
@@ -284,7 +285,7 @@ func TestUpgradeCutAnywhereIsCompletedByTheNext(t *testing.T) {
 	}
 	handsOver(t, points)
 	t.Logf("%d cuts", len(points))
-	for _, at := range resumed(points) {
+	for _, at := range resumed(t, points) {
 		t.Run(fmt.Sprintf("cut %d after %s", at.number, at.after), func(t *testing.T) {
 			t.Parallel()
 			c := w.on(t, mem, nil, at.disks)
@@ -324,21 +325,21 @@ func handsOver(t *testing.T, points []cutPoint) {
 // its host is given back, and no other host is begun. The next run goes on there.
 func TestUpgradePutsBackAKubeletThatDoesNotStart(t *testing.T) {
 	t.Parallel()
-	mem := remembered(t)
+	mem := fakehost.Remembered(t)
 	w := newUpgradeWorld(t, mem, 3, 1, "v1.36.1", "v1.36.3")
-	o := &order{}
+	o := &fakehost.Order{}
 	c := w.on(t, mem, o, w.before)
 	broken := true
-	o.after = func(host, title string) {
+	o.After = func(host, title string) {
 		if broken && host == "master-2" && title == "write /etc/systemd/system/kubelet.service" {
 			h := c.hosts[1]
 			var gone []string
-			for _, e := range h.disk.Load().below("opt/hactl/kubelet") {
-				if strings.Contains(e.path, w.to.Kubernetes) {
-					gone = append(gone, e.path)
+			for _, e := range h.Disk().Below("opt/hactl/kubelet") {
+				if strings.Contains(e.Path, w.to.Kubernetes) {
+					gone = append(gone, e.Path)
 				}
 			}
-			h.disk.Store(h.disk.Load().edit(gone, nil))
+			h.SetDisk(h.Disk().Edit(gone, nil))
 		}
 	}
 	err := c.upgrade(t.Context(), UpgradeOptions{DrainTimeout: time.Minute, Batch: 1})
@@ -347,10 +348,10 @@ func TestUpgradePutsBackAKubeletThatDoesNotStart(t *testing.T) {
 	}
 	for i, want := range []string{w.to.Kubernetes, w.from.Kubernetes, w.from.Kubernetes, w.from.Kubernetes} {
 		h := c.hosts[i]
-		if got := programOf(h, "kubelet.service"); got != want || !h.disk.Load().has("state/units/kubelet.service.pid") {
+		if got := programOf(h, "kubelet.service"); got != want || !h.Disk().Has("state/units/kubelet.service.pid") {
 			t.Errorf("%s: the kubelet is of %s, want %s", h.name, got, want)
 		}
-		if h.disk.Load().has("var/lib/hactl/out-node") {
+		if h.Disk().Has("var/lib/hactl/out-node") {
 			t.Errorf("%s is still marked as taken out", h.name)
 		}
 	}
@@ -364,7 +365,7 @@ func TestUpgradePutsBackAKubeletThatDoesNotStart(t *testing.T) {
 // A run ends after as many turns as were asked for, and the next one goes on.
 func TestUpgradeEndsAfterAsManyTurnsAsAskedFor(t *testing.T) {
 	t.Parallel()
-	mem := remembered(t)
+	mem := fakehost.Remembered(t)
 	w := newUpgradeWorld(t, mem, 3, 1, "v1.36.1", "v1.36.3")
 	c := w.on(t, mem, nil, w.before)
 	o := UpgradeOptions{DrainTimeout: time.Minute, Batch: 1, StopAfter: 2}
@@ -387,7 +388,7 @@ func TestUpgradeEndsAfterAsManyTurnsAsAskedFor(t *testing.T) {
 // Everything in the way is in one refusal, and what may be ignored is left out on request.
 func TestUpgradeListsEverythingInTheWay(t *testing.T) {
 	t.Parallel()
-	mem := remembered(t)
+	mem := fakehost.Remembered(t)
 	w := newUpgradeWorld(t, mem, 1, 1, "v1.35.4", "v1.37.2")
 	w.metrics = `apiserver_requested_deprecated_apis{group="shop",removed_release="1.37",resource="carts",subresource="",version="v1beta1"} 1`
 	c := w.on(t, mem, nil, w.before)

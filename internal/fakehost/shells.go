@@ -1,15 +1,19 @@
-// The key exchange that is safe from quantum computers takes half of a handshake.
-//go:debug tlsmlkem=0
-
-package ops
+// Package fakehost plays hosts for tests. A [Host] runs scripts with a real shell on a disk of
+// its own, and what a host has beyond files is played by the programs of the folder programs,
+// which keep files: systemd (the one systemctl of all tests), apt, containerd, kubeadm,
+// kubectl, users, addresses, rules.
+//
+// A real shell takes busybox-static and a user namespace. A package that uses it has a
+// TestMain, which calls [Main].
+package fakehost
 
 import (
 	"context"
+	"embed"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime/debug"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -19,16 +23,15 @@ import (
 	"hactl/internal/testneeds"
 )
 
-// applets are the programs of a rootHost that busybox plays; testdata/host/bin
-// holds the others.
+// applets are the programs of a host that busybox plays.
 var applets = strings.Fields("awk date readlink rmdir umount base64 basename cat chmod cmp command cp cut dirname echo env expr false grep head ln ls mkdir mv printf rm sed sh sleep sort sync tail test timeout touch tr true uname wc [")
 
-// shells runs scripts on disks with a real shell, each in a folder that holds
+// Shells runs scripts on disks with a real shell, each in a folder that holds
 // the disk, in namespaces of its own.
-type shells struct {
+type Shells struct {
 	dir      string            // holds the folders
 	programs string            // what every folder has in addition to a disk
-	stubs    map[string]string // the programs of testdata/host by name, with their text
+	stubs    map[string]string // the programs of this package by name, with their text
 
 	mu      sync.Mutex
 	idle    []*folder
@@ -36,30 +39,42 @@ type shells struct {
 	runs    atomic.Int64
 }
 
-// shared are the shells and the memory of all tests of this package: what one test
+//go:embed programs
+var programs embed.FS
+
+// shared are the shells and the memory of all tests of a package: what one test
 // let a shell run, the others remember.
 var shared struct {
 	once   sync.Once
-	shells *shells
-	memory *memory
+	runs   bool // Main runs the tests
+	shells *Shells
+	memory *Memory
 }
 
-func TestMain(m *testing.M) {
-	debug.SetGCPercent(400) // thousands of short runs leave much garbage, and little stays
+// Main runs the tests of a package whose hosts have real shells, ends the shells and gives
+// the exit code.
+func Main(m *testing.M) int {
+	shared.runs = true
 	code := m.Run()
 	if s := shared.shells; s != nil {
 		s.stop()
 	}
-	os.Exit(code)
+	return code
 }
 
-func realShells(t *testing.T) *shells {
+// Real is the real shell.
+func Real(t *testing.T) *Shells {
 	t.Helper()
 	testneeds.UserNamespaces(t)
 	busybox := testneeds.Path(t, "busybox")
 	shared.once.Do(func() {
+		if !shared.runs {
+			t.Fatal("this package has no TestMain that calls fakehost.Main")
+		}
 		s, err := newShells(t.Context(), busybox)
-		must(t, err)
+		if err != nil {
+			t.Fatal(err)
+		}
 		shared.shells, shared.memory = s, newMemory(s)
 	})
 	if shared.shells == nil {
@@ -68,51 +83,53 @@ func realShells(t *testing.T) *shells {
 	return shared.shells
 }
 
-// remembered is the shell of most tests: see the type memory.
-func remembered(t *testing.T) *memory {
+// Remembered is a shell that answers from memory: see [Memory].
+func Remembered(t *testing.T) *Memory {
 	t.Helper()
-	realShells(t)
+	Real(t)
 	return shared.memory
 }
 
-func newShells(ctx context.Context, busybox string) (*shells, error) {
+func newShells(ctx context.Context, busybox string) (*Shells, error) {
 	dir, err := foldersDir(ctx)
 	if err != nil {
 		return nil, err
 	}
-	s := &shells{dir: dir, programs: filepath.Join(dir, "programs"), stubs: map[string]string{}}
+	s := &Shells{dir: dir, programs: filepath.Join(dir, "programs"), stubs: map[string]string{}}
 	if err := os.MkdirAll(filepath.Join(s.programs, "bin"), 0o755); err != nil {
 		return nil, err
 	}
 	if err := copyFile(busybox, filepath.Join(s.programs, "bin/busybox")); err != nil {
 		return nil, err
 	}
-	stubs, err := filepath.Glob("testdata/host/bin/*")
+	stubs, err := programs.ReadDir("programs")
 	if err != nil {
 		return nil, err
 	}
 	for _, stub := range stubs {
-		text, err := os.ReadFile(stub)
-		if err == nil {
-			err = copyFile(stub, filepath.Join(s.programs, "bin", filepath.Base(stub)))
-		}
+		text, err := programs.ReadFile("programs/" + stub.Name())
 		if err != nil {
 			return nil, err
 		}
-		s.stubs[filepath.Base(stub)] = string(text)
+		to := filepath.Join(s.programs, "bin", stub.Name())
+		if stub.Name() == prelude {
+			to = filepath.Join(s.programs, prelude)
+		} else {
+			s.stubs[stub.Name()] = string(text)
+		}
+		if err := os.WriteFile(to, text, 0o755); err != nil {
+			return nil, err
+		}
 	}
-	if err := copyFile("testdata/host/prelude.sh", filepath.Join(s.programs, "prelude.sh")); err != nil {
-		return nil, err
-	}
-	got, err := s.do(ctx, freshDisk(), remote.Cmd{Script: "cat /proc/sys/kernel/hostname"})
-	if err != nil || got.stdout != "localhost\n" {
+	got, err := s.Do(ctx, Fresh(), remote.Cmd{Script: "cat /proc/sys/kernel/hostname"})
+	if err != nil || got.Stdout != "localhost\n" {
 		return nil, fmt.Errorf("busybox must be busybox-static: %w %+v", err, got)
 	}
 	return s, nil
 }
 
 // stop ends the shells and removes their folders.
-func (s *shells) stop() {
+func (s *Shells) stop() {
 	for _, f := range s.idle {
 		f.stop()
 	}
@@ -137,31 +154,31 @@ func foldersDir(ctx context.Context) (string, error) {
 	return dir, nil
 }
 
-// freshDisk is a machine that was just installed.
-func freshDisk() *disk {
-	var files []*entry
+// Fresh is the disk of a machine that was just installed.
+func Fresh() *Disk {
+	var files []*Entry
 	for path, content := range map[string]string{
 		"proc/sys/kernel/hostname": "localhost\n", "proc/swaps": "Filename Type Size Used Priority\n", "proc/filesystems": "nodev	proc\n",
 		"proc/sys/net/ipv4/ip_forward": "0\n", "etc/hosts": "127.0.0.1 localhost\n", "etc/passwd": "root:x:0:0::/root:/bin/sh\n", "etc/group": "root:x:0:\n",
 		"etc/fstab": "/dev/sda1 / ext4 defaults 0 1\n/dev/sda2 none swap sw 0 0\n",
 	} {
-		files = append(files, newEntry(path, 0o644, content))
+		files = append(files, File(path, content))
 	}
 	for _, path := range []string{"run", "state", "tmp", "var/lib"} {
-		files = append(files, newEntry(path, os.ModeDir|0o755, ""))
+		files = append(files, NewEntry(path, os.ModeDir|0o755, ""))
 	}
-	return new(disk).with(files...)
+	return new(Disk).With(files...)
 }
 
-// outcome is what a command answered and the disk that it left.
-type outcome struct {
-	exit           int
-	stdout, stderr string
-	disk           *disk
+// Outcome is what a command answered and the disk that it left.
+type Outcome struct {
+	Exit           int
+	Stdout, Stderr string
+	Disk           *Disk
 }
 
-// do runs a command on a disk.
-func (s *shells) do(ctx context.Context, d *disk, c remote.Cmd) (*outcome, error) {
+// Do runs a command on a disk.
+func (s *Shells) Do(ctx context.Context, d *Disk, c remote.Cmd) (*Outcome, error) {
 	s.runs.Add(1)
 	f, err := s.take(d)
 	if err != nil {
@@ -175,7 +192,7 @@ func (s *shells) do(ctx context.Context, d *disk, c remote.Cmd) (*outcome, error
 }
 
 // take gives the idle folder that needs the least work to hold the disk.
-func (s *shells) take(d *disk) (*folder, error) {
+func (s *Shells) take(d *Disk) (*folder, error) {
 	s.mu.Lock()
 	best, least := -1, 0
 	for i, f := range s.idle {
@@ -191,7 +208,7 @@ func (s *shells) take(d *disk) (*folder, error) {
 		return f, nil
 	}
 	s.folders++
-	f := &folder{path: filepath.Join(s.dir, fmt.Sprint(s.folders)), disk: &disk{}, files: map[string]stamp{}}
+	f := &folder{path: filepath.Join(s.dir, fmt.Sprint(s.folders)), disk: &Disk{}, files: map[string]stamp{}}
 	s.mu.Unlock()
 	if err := s.furnish(f); err != nil {
 		return nil, err
@@ -199,14 +216,14 @@ func (s *shells) take(d *disk) (*folder, error) {
 	return f, f.start()
 }
 
-func (s *shells) put(f *folder) {
+func (s *Shells) put(f *folder) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.idle = append(s.idle, f)
 }
 
 // furnish puts into a new folder what every folder has.
-func (s *shells) furnish(f *folder) error {
+func (s *Shells) furnish(f *folder) error {
 	for _, dir := range []string{"bin", "dev"} {
 		if err := os.MkdirAll(filepath.Join(f.path, dir), 0o755); err != nil {
 			return err
@@ -221,19 +238,12 @@ func (s *shells) furnish(f *folder) error {
 	if err != nil {
 		return err
 	}
-	for _, file := range append(files, filepath.Join(s.programs, "prelude.sh")) {
+	for _, file := range append(files, filepath.Join(s.programs, prelude)) {
 		if err := os.Link(file, filepath.Join(f.path, strings.TrimPrefix(file, s.programs))); err != nil {
 			return err
 		}
 	}
 	return os.WriteFile(filepath.Join(f.path, "dev/null"), nil, 0o666)
-}
-
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
 }
 
 func copyFile(from, to string) error {
@@ -244,8 +254,11 @@ func copyFile(from, to string) error {
 	return os.WriteFile(to, b, 0o755)
 }
 
-// shell runs a command on a disk: *shells in real folders each time, *memory
+// prelude is put before every script.
+const prelude = "prelude.sh"
+
+// Shell runs a command on a disk: [Shells] in real folders each time, [Memory]
 // once for the same command on the same part of a disk.
-type shell interface {
-	do(ctx context.Context, d *disk, c remote.Cmd) (*outcome, error)
+type Shell interface {
+	Do(ctx context.Context, d *Disk, c remote.Cmd) (*Outcome, error)
 }

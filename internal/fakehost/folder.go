@@ -1,4 +1,4 @@
-package ops
+package fakehost
 
 import (
 	"bufio"
@@ -21,7 +21,7 @@ import (
 // goes to and from the shell.
 type folder struct {
 	path  string
-	disk  *disk // what the folder holds now
+	disk  *Disk // what the folder holds now
 	files map[string]stamp
 
 	shell   *exec.Cmd
@@ -58,7 +58,7 @@ func (f *folder) stop() {
 }
 
 // run runs a script in the folder.
-func (f *folder) run(ctx context.Context, script string, stdin []byte) (*outcome, error) {
+func (f *folder) run(ctx context.Context, script string, stdin []byte) (*Outcome, error) {
 	for name, content := range map[string][]byte{"script": []byte(script + "\n"), "in": stdin} {
 		if err := os.WriteFile(filepath.Join(f.path, "dev", name), content, 0o600); err != nil {
 			return nil, err
@@ -72,18 +72,18 @@ func (f *folder) run(ctx context.Context, script string, stdin []byte) (*outcome
 	if err != nil {
 		return nil, fmt.Errorf("the shell ended: %w", err)
 	}
-	out := &outcome{}
-	if out.exit, err = strconv.Atoi(strings.TrimSpace(line)); err != nil {
+	out := &Outcome{}
+	if out.Exit, err = strconv.Atoi(strings.TrimSpace(line)); err != nil {
 		return nil, err
 	}
-	for name, text := range map[string]*string{"out": &out.stdout, "err": &out.stderr} {
+	for name, text := range map[string]*string{"out": &out.Stdout, "err": &out.Stderr} {
 		b, err := os.ReadFile(filepath.Join(f.path, "dev", name))
 		if err != nil {
 			return nil, err
 		}
 		*text = string(b)
 	}
-	out.disk, err = f.read()
+	out.Disk, err = f.read()
 	return out, err
 }
 
@@ -91,16 +91,16 @@ func (f *folder) run(ctx context.Context, script string, stdin []byte) (*outcome
 func fixed(path string) bool { return path == "bin" || path == "dev" || path == "prelude.sh" }
 
 // hold makes the folder hold a disk.
-func (f *folder) hold(d *disk) error {
+func (f *folder) hold(d *Disk) error {
 	had := f.disk
 	if had == d {
 		return nil
 	}
-	f.disk = &disk{} // in case that it ends half-way
+	f.disk = &Disk{} // in case that it ends half-way
 	gone, put := had.compare(d)
 	for _, e := range put {
-		if before := had.get(e.path); before != nil && before.mode.Type() != e.mode.Type() {
-			gone = append(gone, e.path)
+		if before := had.Get(e.Path); before != nil && before.Mode.Type() != e.Mode.Type() {
+			gone = append(gone, e.Path)
 		}
 	}
 	slices.Sort(gone)
@@ -110,7 +110,7 @@ func (f *folder) hold(d *disk) error {
 		}
 	}
 	for _, e := range put {
-		if err := e.put(filepath.Join(f.path, e.path)); err != nil {
+		if err := e.put(filepath.Join(f.path, e.Path)); err != nil {
 			return err
 		}
 	}
@@ -118,27 +118,27 @@ func (f *folder) hold(d *disk) error {
 	return nil
 }
 
-func (e *entry) put(path string) error {
+func (e *Entry) put(path string) error {
 	var err error
 	switch {
-	case e.mode.IsDir():
-		err = os.MkdirAll(path, e.mode.Perm())
-	case e.mode&fs.ModeSymlink != 0:
+	case e.Mode.IsDir():
+		err = os.MkdirAll(path, e.Mode.Perm())
+	case e.Mode&fs.ModeSymlink != 0:
 		_ = os.Remove(path)
-		return os.Symlink(e.content, path)
+		return os.Symlink(e.Content, path)
 	default:
-		err = os.WriteFile(path, []byte(e.content), e.mode.Perm()|0o200)
+		err = os.WriteFile(path, []byte(e.Content), e.Mode.Perm()|0o200)
 	}
 	if err != nil {
 		return err
 	}
-	return os.Chmod(path, e.mode.Perm())
+	return os.Chmod(path, e.Mode.Perm())
 }
 
 // read is the disk that the folder holds after a command. It is the same disk
 // when nothing changed.
-func (f *folder) read() (*disk, error) {
-	var entries []*entry
+func (f *folder) read() (*Disk, error) {
+	var entries []*Entry
 	err := filepath.WalkDir(f.path, func(path string, de fs.DirEntry, err error) error {
 		if err != nil || path == f.path {
 			return err
@@ -157,7 +157,7 @@ func (f *folder) read() (*disk, error) {
 	if err != nil {
 		return nil, err
 	}
-	if now := newDisk(entries); now.digest != f.disk.digest {
+	if now := NewDisk(entries); now.digest != f.disk.digest {
 		f.disk = now
 	}
 	return f.disk, nil
@@ -188,19 +188,19 @@ func (s stamp) same(earlier stamp) bool {
 }
 
 // readEntry reads an entry, unless it is as it was before.
-func (f *folder) readEntry(path, rel string, de fs.DirEntry) (*entry, error) {
+func (f *folder) readEntry(path, rel string, de fs.DirEntry) (*Entry, error) {
 	info, err := de.Info()
 	if err != nil {
 		return nil, err
 	}
-	before, content := f.disk.get(rel), ""
+	before, content := f.disk.Get(rel), ""
 	switch {
 	case de.IsDir():
 	case de.Type()&fs.ModeSymlink != 0:
 		content, err = os.Readlink(path)
 	default:
 		now := stampOf(info)
-		if before != nil && info.Mode() == before.mode && now.same(f.files[rel]) {
+		if before != nil && info.Mode() == before.Mode && now.same(f.files[rel]) {
 			return before, nil
 		}
 		f.files[rel] = now
@@ -208,8 +208,8 @@ func (f *folder) readEntry(path, rel string, de fs.DirEntry) (*entry, error) {
 		b, err = os.ReadFile(path)
 		content = string(b)
 	}
-	if before != nil && info.Mode() == before.mode && content == before.content {
+	if before != nil && info.Mode() == before.Mode && content == before.Content {
 		return before, err
 	}
-	return newEntry(rel, info.Mode(), content), err
+	return NewEntry(rel, info.Mode(), content), err
 }

@@ -1,4 +1,4 @@
-package ops
+package fakehost
 
 import (
 	"context"
@@ -18,30 +18,41 @@ import (
 	"hactl/internal/sys"
 )
 
-// memory is a shell that remembers what a command answered and what it did to the
+// NodeFolder holds the nodes of a cluster on its first master's disk: the kubectl of this
+// package reads them there, and a test's apiserver.
+const NodeFolder = "state/nodes"
+
+// Memory is a shell that remembers what a command answered and what it did to the
 // disk. The outcome of a command follows from its script, its input and the part
 // of the disk that it can see (see sight). So each command, and each look of a
 // batch, runs with the real shell once, on that part alone; where a run comes to
 // the same look or command again it takes the outcome from here. A part that were
 // too small would show as another outcome than on the whole disk: that is compared
 // for one command in compareEach, and for the end state of the run.
-type memory struct {
-	shells *shells
+type Memory struct {
+	shells *Shells
 
 	mu      sync.Mutex
 	scripts map[[sha256.Size]byte][]*piece
 	parts   map[[sha256.Size]byte]*piece // by their script and input
-	answers map[[sha256.Size]byte]*outcome
+	answers map[[sha256.Size]byte]*Outcome
 	known   map[[sha256.Size]byte]*effect
 
 	asked, ran atomic.Int64
 }
 
+// Figures says how many commands the real shell ran, how many this one was asked for, and
+// how many of its parts it had to run.
+func (m *Memory) Figures() string {
+	asked, ran := m.asked.Load(), m.ran.Load()
+	return fmt.Sprintf("%d commands with the real shell; %d in memory, for which %d ran", m.shells.runs.Load()-ran, asked, ran)
+}
+
 // compareEach is of how many commands that run one also runs on the whole disk.
 const compareEach = 10
 
-func newMemory(sh *shells) *memory {
-	return &memory{shells: sh, scripts: map[[sha256.Size]byte][]*piece{}, parts: map[[sha256.Size]byte]*piece{}, answers: map[[sha256.Size]byte]*outcome{}, known: map[[sha256.Size]byte]*effect{}}
+func newMemory(sh *Shells) *Memory {
+	return &Memory{shells: sh, scripts: map[[sha256.Size]byte][]*piece{}, parts: map[[sha256.Size]byte]*piece{}, answers: map[[sha256.Size]byte]*Outcome{}, known: map[[sha256.Size]byte]*effect{}}
 }
 
 // effect is what a command answered, and what it changed on the disk.
@@ -49,7 +60,7 @@ type effect struct {
 	exit           int
 	stdout, stderr string
 	gone           []string
-	put            []*entry
+	put            []*Entry
 }
 
 // marker is the random part of a batch of looks.
@@ -57,7 +68,8 @@ var marker = regexp.MustCompile(`hactl-[0-9a-f]{24}`)
 
 const sameMarker = "hactl-same"
 
-func (m *memory) do(ctx context.Context, d *disk, c remote.Cmd) (*outcome, error) {
+// Do gives the outcome of a command.
+func (m *Memory) Do(ctx context.Context, d *Disk, c remote.Cmd) (*Outcome, error) {
 	m.asked.Add(1)
 	mark := marker.FindString(c.Script)
 	if mark != "" {
@@ -69,13 +81,13 @@ func (m *memory) do(ctx context.Context, d *disk, c remote.Cmd) (*outcome, error
 	}
 	answer := *out
 	if mark != "" {
-		answer.stdout = strings.ReplaceAll(answer.stdout, sameMarker, mark)
+		answer.Stdout = strings.ReplaceAll(answer.Stdout, sameMarker, mark)
 	}
 	return &answer, nil
 }
 
 // whole runs a command, unless it ran on the same disk before.
-func (m *memory) whole(ctx context.Context, d *disk, c remote.Cmd) (*outcome, error) {
+func (m *Memory) whole(ctx context.Context, d *Disk, c remote.Cmd) (*Outcome, error) {
 	script := sha256.Sum256([]byte(c.Script + "\000" + string(c.Stdin)))
 	key := sha256.Sum256(append(script[:], d.digest[:]...))
 	m.mu.Lock()
@@ -84,9 +96,9 @@ func (m *memory) whole(ctx context.Context, d *disk, c remote.Cmd) (*outcome, er
 	if out != nil {
 		return out, nil
 	}
-	out = &outcome{disk: d}
+	out = &Outcome{Disk: d}
 	for number, p := range m.pieces(script, c) {
-		e, err := m.piece(ctx, out.disk, p)
+		e, err := m.piece(ctx, out.Disk, p)
 		if err != nil {
 			return nil, err
 		}
@@ -94,9 +106,9 @@ func (m *memory) whole(ctx context.Context, d *disk, c remote.Cmd) (*outcome, er
 		if p.look {
 			stdout = numberAnswer(stdout, number)
 		}
-		out.exit, out.stdout, out.stderr = e.exit, out.stdout+stdout, out.stderr+e.stderr
+		out.Exit, out.Stdout, out.Stderr = e.exit, out.Stdout+stdout, out.Stderr+e.stderr
 		if len(e.gone)+len(e.put) > 0 {
-			out.disk = out.disk.edit(e.gone, e.put)
+			out.Disk = out.Disk.Edit(e.gone, e.put)
 		}
 	}
 	m.mu.Lock()
@@ -107,7 +119,7 @@ func (m *memory) whole(ctx context.Context, d *disk, c remote.Cmd) (*outcome, er
 
 // piece runs a piece on the part of the disk that it sees, unless it ran on such a
 // part before.
-func (m *memory) piece(ctx context.Context, d *disk, p *piece) (*effect, error) {
+func (m *Memory) piece(ctx context.Context, d *Disk, p *piece) (*effect, error) {
 	part := p.sight.of(d)
 	key := sha256.Sum256(append(p.sum[:], part.digest[:]...))
 	m.mu.Lock()
@@ -140,7 +152,7 @@ func (m *memory) piece(ctx context.Context, d *disk, p *piece) (*effect, error) 
 func (e *effect) String() string {
 	s := fmt.Sprintf("exit %d, %q, %q, removed %v, put", e.exit, e.stdout, e.stderr, e.gone)
 	for _, p := range e.put {
-		s += fmt.Sprintf(" %s %v %q", p.path, p.mode, p.content)
+		s += fmt.Sprintf(" %s %v %q", p.Path, p.Mode, p.Content)
 	}
 	return s
 }
@@ -149,14 +161,14 @@ func (e *effect) String() string {
 // real folder, and so never the same again. It is left off the disks here.
 var stamped = regexp.MustCompile(`^run/hactl-verified`)
 
-func (m *memory) run(ctx context.Context, part *disk, p *piece) (*effect, error) {
-	out, err := m.shells.do(ctx, part, p.cmd)
+func (m *Memory) run(ctx context.Context, part *Disk, p *piece) (*effect, error) {
+	out, err := m.shells.Do(ctx, part, p.cmd)
 	if err != nil {
 		return nil, err
 	}
-	e := &effect{exit: out.exit, stdout: out.stdout, stderr: out.stderr}
-	e.gone, e.put = part.compare(out.disk)
-	e.put = slices.DeleteFunc(e.put, func(x *entry) bool { return stamped.MatchString(x.path) })
+	e := &effect{exit: out.Exit, stdout: out.Stdout, stderr: out.Stderr}
+	e.gone, e.put = part.compare(out.Disk)
+	e.put = slices.DeleteFunc(e.put, func(x *Entry) bool { return stamped.MatchString(x.Path) })
 	return e, nil
 }
 
@@ -170,7 +182,7 @@ type piece struct {
 
 // pieces are the commands that a command, whose sum this is, is made of. The same look
 // in another batch is the same piece.
-func (m *memory) pieces(sum [sha256.Size]byte, c remote.Cmd) []*piece {
+func (m *Memory) pieces(sum [sha256.Size]byte, c remote.Cmd) []*piece {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.scripts[sum] == nil {
@@ -242,7 +254,7 @@ var (
 	wordForm = regexp.MustCompile(`[a-z]+(-[a-z]+)*`)
 )
 
-// seesAll are calls of the programs of testdata/host that may read any file. systemctl
+// seesAll are calls of the programs of this package that may read any file. systemctl
 // is one more, but in looks it only shows units.
 var seesAll = regexp.MustCompile(`(^|[^/\w-])(kubeadm|apt-get) `)
 
@@ -250,8 +262,8 @@ var seesAll = regexp.MustCompile(`(^|[^/\w-])(kubeadm|apt-get) `)
 var calledUnits = regexp.MustCompile(`units='([a-z ]+)'|units="\$units ([a-z]+)"`)
 
 // sees is what a script can see: the paths that it names, and those that the
-// programs of testdata/host name which it calls.
-func (s *shells) sees(script string, isLook bool) sight {
+// programs of this package name which it calls.
+func (s *Shells) sees(script string, isLook bool) sight {
 	called := map[string]bool{}
 	text := script
 	for _, word := range wordForm.FindAllString(script, -1) {
@@ -286,20 +298,20 @@ func (s *shells) sees(script string, isLook bool) sight {
 }
 
 // of is the part of a disk that is in sight.
-func (s *sight) of(d *disk) *disk {
+func (s *sight) of(d *Disk) *Disk {
 	if s.all {
 		if s.nodes {
 			return d
 		}
-		return newDisk(slices.DeleteFunc(slices.Clone(d.entries), func(e *entry) bool { return strings.HasPrefix(e.path, nodeFolder+"/") }))
+		return NewDisk(slices.DeleteFunc(slices.Clone(d.entries), func(e *Entry) bool { return strings.HasPrefix(e.Path, NodeFolder+"/") }))
 	}
-	seen := map[*entry]bool{}
+	seen := map[*Entry]bool{}
 	for _, path := range s.paths {
 		d.see(seen, path)
 	}
 	if s.lists {
 		for e := range maps.Clone(seen) {
-			for _, path := range pathForm.FindAllString(e.content, -1) {
+			for _, path := range pathForm.FindAllString(e.Content, -1) {
 				d.see(seen, strings.Trim(path, "/"))
 			}
 		}
@@ -311,36 +323,36 @@ func (s *sight) of(d *disk) *disk {
 		for _, what := range []string{"enabled", "pid", "loaded", "fragment", "noting", "renoting"} {
 			d.see(seen, "state/units/"+unit+"."+what)
 		}
-		if pid := d.get("state/units/" + unit + ".pid"); pid != nil {
-			d.see(seen, "proc/"+strings.TrimSpace(pid.content))
+		if pid := d.Get("state/units/" + unit + ".pid"); pid != nil {
+			d.see(seen, "proc/"+strings.TrimSpace(pid.Content))
 		}
 	}
-	return newDisk(slices.Collect(maps.Keys(seen)))
+	return NewDisk(slices.Collect(maps.Keys(seen)))
 }
 
 // see adds what is at the path, below it and above it, with the owners, and what
 // links lead to.
-func (d *disk) see(seen map[*entry]bool, path string) {
-	add := func(e *entry) {
+func (d *Disk) see(seen map[*Entry]bool, path string) {
+	add := func(e *Entry) {
 		if e == nil || seen[e] {
 			return
 		}
 		seen[e] = true
-		if e.mode&fs.ModeSymlink != 0 {
-			to := e.content
+		if e.Mode&fs.ModeSymlink != 0 {
+			to := e.Content
 			if !filepath.IsAbs(to) {
-				to = filepath.Join(filepath.Dir(e.path), to)
+				to = filepath.Join(filepath.Dir(e.Path), to)
 			}
 			d.see(seen, strings.TrimPrefix(to, "/"))
 		}
 	}
 	for _, p := range []string{path, "state/owners/" + path} {
-		for _, e := range d.below(p) {
+		for _, e := range d.Below(p) {
 			add(e)
 		}
 		for dir := p; dir != "."; dir = filepath.Dir(dir) {
-			add(d.get(dir))
+			add(d.Get(dir))
 		}
 	}
-	add(d.get("state/owners/" + path + ".is"))
+	add(d.Get("state/owners/" + path + ".is"))
 }
