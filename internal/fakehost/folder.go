@@ -32,14 +32,14 @@ type folder struct {
 // serve is what the shell does: for each line it runs the script as a process of its
 // own, and prints the exit code.
 const serve = `. /prelude.sh
-while read -r _; do ( . /dev/script ) </dev/in >/dev/out 2>/dev/err; echo $?; done`
+while read -r _; do ( own_programs; . /dev/script ) </dev/in >/dev/out 2>/dev/err; echo $?; done`
 
 // start starts the shell, as root of a user namespace.
 func (f *folder) start() error {
 	var err error
 	// #nosec G204 -- the path is the test's.
 	f.shell = exec.Command("unshare", "--user", "--map-root-user", "chroot", f.path, "/bin/sh", "-c", serve)
-	f.shell.Env = []string{"PATH=/bin:/usr/bin:/usr/sbin:/sbin"}
+	f.shell.Env = []string{"PATH=/usr/local/sbin:/bin:/usr/bin:/usr/sbin:/sbin"}
 	if f.ask, err = f.shell.StdinPipe(); err != nil {
 		return err
 	}
@@ -57,8 +57,17 @@ func (f *folder) stop() {
 	_ = f.shell.Wait()
 }
 
-// run runs a script in the folder.
+// run runs a script in the folder, and reads what it left there.
 func (f *folder) run(ctx context.Context, script string, stdin []byte) (*Outcome, error) {
+	out, err := f.runOnly(ctx, script, stdin)
+	if err == nil {
+		out.Disk, err = f.read()
+	}
+	return out, err
+}
+
+// runOnly runs a script in the folder.
+func (f *folder) runOnly(ctx context.Context, script string, stdin []byte) (*Outcome, error) {
 	for name, content := range map[string][]byte{"script": []byte(script + "\n"), "in": stdin} {
 		if err := os.WriteFile(filepath.Join(f.path, "dev", name), content, 0o600); err != nil {
 			return nil, err
@@ -83,8 +92,7 @@ func (f *folder) run(ctx context.Context, script string, stdin []byte) (*Outcome
 		}
 		*text = string(b)
 	}
-	out.Disk, err = f.read()
-	return out, err
+	return out, nil
 }
 
 // fixed are the entries of a folder that are not part of a disk.

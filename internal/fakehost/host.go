@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"testing"
 
 	"hactl/internal/remote"
 	"hactl/internal/sys"
@@ -38,6 +39,26 @@ func NewHost(name string, sh Shell, o *Order, d *Disk) *Host {
 	h := &Host{name: name, shell: sh, order: o}
 	h.disk.Store(d)
 	return h
+}
+
+// New is a host with a real shell, on whose disk is what a fresh one has, and these entries.
+func New(t *testing.T, name string, entries ...*Entry) *Host {
+	t.Helper()
+	return NewHost(name, Real(t), nil, Fresh().With(entries...))
+}
+
+// Add puts entries on the disk.
+func (h *Host) Add(entries ...*Entry) { h.SetDisk(h.Disk().With(entries...)) }
+
+// Remove takes the entries of these paths off the disk.
+func (h *Host) Remove(paths ...string) { h.SetDisk(h.Disk().Edit(paths, nil)) }
+
+// Content is that of a file, "" where there is none.
+func (h *Host) Content(path string) string {
+	if e := h.Disk().Get(path); e != nil {
+		return e.Content
+	}
+	return ""
 }
 
 // Disk is what is on the disk at this moment.
@@ -79,9 +100,14 @@ func (h *Host) Run(ctx context.Context, c remote.Cmd) (*remote.Result, error) {
 		return nil, err
 	}
 	h.disk.Store(out.Disk)
-	res := &remote.Result{Stdout: []byte(out.Stdout), Stderr: []byte(out.Stderr), Exit: out.Exit}
-	if out.Exit != 0 {
-		return res, &remote.ExitError{Host: h.name, Title: c.Title, Exit: out.Exit, Stderr: out.Stderr}
+	return out.result(h.name, c.Title)
+}
+
+// result is the outcome as a host tells it.
+func (o *Outcome) result(host, title string) (*remote.Result, error) {
+	res := &remote.Result{Stdout: []byte(o.Stdout), Stderr: []byte(o.Stderr), Exit: o.Exit}
+	if o.Exit != 0 {
+		return res, &remote.ExitError{Host: host, Title: title, Exit: o.Exit, Stderr: o.Stderr}
 	}
 	return res, nil
 }

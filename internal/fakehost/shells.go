@@ -207,6 +207,13 @@ func (s *Shells) take(d *Disk) (*folder, error) {
 		s.mu.Unlock()
 		return f, nil
 	}
+	s.mu.Unlock()
+	return s.add()
+}
+
+// add makes a folder that holds an empty disk, with its shell.
+func (s *Shells) add() (*folder, error) {
+	s.mu.Lock()
 	s.folders++
 	f := &folder{path: filepath.Join(s.dir, fmt.Sprint(s.folders)), disk: &Disk{}, files: map[string]stamp{}}
 	s.mu.Unlock()

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"hactl/internal/bundle"
+	"hactl/internal/fakehost"
 	"hactl/internal/plan"
 	"hactl/internal/remote"
 	"hactl/inventory"
@@ -60,35 +61,27 @@ func TestImagesFollowTheInventory(t *testing.T) {
 	}
 }
 
+func TestMain(m *testing.M) { os.Exit(fakehost.Main(m)) }
+
 // The images of a containerd that does not run are unknown, not missing.
 func TestImagesOfAContainerdThatDoesNotRunAreNotSaidToBeMissing(t *testing.T) {
 	a := bundle.Artifact{Name: "pause", Kind: bundle.Image, File: "images/pause.tar", Version: "v1", Image: "example.invalid/pause:v1", SHA256: strings.Repeat("5", 64)}
 	h := Host{Inv: &inventory.Inventory{}, Host: &inventory.Host{Name: "m1", Role: inventory.ControlPlane}, Bundle: &bundle.Bundle{Manifest: bundle.Manifest{Artifacts: []bundle.Artifact{a}}}}
 	for name, c := range map[string]struct {
 		state string
-		store string // what containerd left on the disk
+		ran   bool // it left something on the disk
 		want  string
 	}{
-		"it has never run":    {"inactive", "", "import pause v1"},
-		"it ran before":       {"inactive", "x", "import what containerd lacks, once it runs, of pause v1"},
-		"it runs without it":  {"active", "x", "import pause v1"},
-		"it failed, has some": {"failed", "x", "import what containerd lacks, once it runs, of pause v1"},
+		"it has never run":    {"inactive", false, "import pause v1"},
+		"it ran before":       {"inactive", true, "import what containerd lacks, once it runs, of pause v1"},
+		"it runs without it":  {"active", true, "import pause v1"},
+		"it failed, has some": {"failed", true, "import what containerd lacks, once it runs, of pause v1"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			dir := t.TempDir()
-			for file, text := range map[string]string{
-				"systemctl": "#!/bin/sh\nprintf 'Id=containerd.service\\nActiveState=" + c.state + "\\n'\n", "ctr": "#!/bin/sh\necho REF LABELS\n", "store": c.store,
-			} {
-				if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0o755); err != nil {
-					t.Fatal(err)
-				}
+			host := fakehost.New(t, "m1", fakehost.Program("usr/local/sbin/ctr", "echo REF LABELS"), fakehost.File("state/units/containerd.service.active", c.state+"\n"))
+			if c.ran {
+				host.Add(fakehost.File(containerdStore[1:], "x"))
 			}
-			host := remote.NewFake("m1", func(c remote.Call) (*remote.Result, error) {
-				sh := exec.CommandContext(t.Context(), "/bin/sh", "-c", strings.ReplaceAll(c.Cmd.Script, containerdStore, filepath.Join(dir, "store")))
-				sh.Env = []string{"PATH=" + dir + ":" + os.Getenv("PATH")}
-				out, err := sh.Output()
-				return &remote.Result{Stdout: out}, err
-			})
 			p, err := plan.Make(t.Context(), []plan.Stage{{Name: "images", Steps: []plan.Step{h.FirstImages()}}}, plan.Hosts{"m1": host}, plan.Discard)
 			if err != nil || p.Err() != nil {
 				t.Fatal(err, p.Err())

@@ -1,0 +1,132 @@
+package fakehost
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"hactl/internal/remote"
+	"hactl/internal/sys"
+)
+
+// Open is a host whose disk is a folder that its test reads and writes too, also while a
+// script runs: for scripts that wait for what the test does. A [Host] is for all others.
+// It runs scripts and writes files; a test that needs more wraps it.
+type Open struct {
+	t    *testing.T
+	name string
+	root string
+	mu   sync.Mutex // one script at a time
+	f    *folder
+}
+
+// NewOpen is a host with the disk of a machine that was just installed.
+func NewOpen(t *testing.T, name string) *Open {
+	t.Helper()
+	s := Real(t)
+	f, err := s.add()
+	if err == nil {
+		err = f.hold(Fresh())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		f.stop()
+		_ = os.RemoveAll(f.path)
+	})
+	return &Open{t: t, name: name, root: f.path, f: f}
+}
+
+// On is where a path of the host is on this machine.
+func (h *Open) On(path string) string { return h.root + path }
+
+// Write writes a file, and the folders above it.
+func (h *Open) Write(path, content string, mode os.FileMode) {
+	h.t.Helper()
+	if err := h.write(path, []byte(content), mode); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+func (h *Open) write(path string, content []byte, mode os.FileMode) error {
+	if err := os.MkdirAll(filepath.Dir(h.On(path)), 0o755); err != nil {
+		return err
+	}
+	if err := os.WriteFile(h.On(path), content, mode); err != nil {
+		return err
+	}
+	return os.Chmod(h.On(path), mode)
+}
+
+// Program makes a program of the host, which goes before one of this package.
+func (h *Open) Program(name, script string) {
+	h.t.Helper()
+	h.Write("/usr/local/sbin/"+name, "#!/bin/sh\n"+script+"\n", 0o755)
+}
+
+// Unit makes a unit of the host that is active: start is what a further start does. With
+// active false it does not run.
+func (h *Open) Unit(name, text, start string, active bool) {
+	h.t.Helper()
+	h.Write("/etc/systemd/system/"+name, text, 0o644)
+	h.Write("/state/units/"+name+".start", start+"\n", 0o644)
+	if active {
+		h.Write("/state/units/"+name+".pid", "1\n", 0o644)
+	}
+}
+
+// Content is that of a file, "" where there is none.
+func (h *Open) Content(path string) string {
+	b, _ := os.ReadFile(h.On(path))
+	return string(b)
+}
+
+// Has reports whether something is at the path.
+func (h *Open) Has(path string) bool {
+	_, err := os.Lstat(h.On(path))
+	return err == nil
+}
+
+// Name is the name that it was made with.
+func (h *Open) Name() string { return h.name }
+
+// Run runs a script, as [remote.Host] says.
+func (h *Open) Run(ctx context.Context, c remote.Cmd) (*remote.Result, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	out, err := h.f.runOnly(ctx, sys.With(c.Script), c.Stdin)
+	if err != nil {
+		return nil, err
+	}
+	return out.result(h.name, c.Title)
+}
+
+// Put writes files, as [remote.Host] says.
+func (h *Open) Put(_ context.Context, files ...remote.File) error {
+	for _, f := range files {
+		if err := h.write(f.Path, f.Content, f.Mode); err != nil {
+			return err
+		}
+		if f.Owner == "" {
+			continue
+		}
+		if err := h.write("/state/owners"+f.Path+".is", []byte(f.Owner+"\n"), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Out is what a script prints; the test ends when it fails.
+func (h *Open) Out(script string) string {
+	h.t.Helper()
+	res, err := h.Run(h.t.Context(), remote.Cmd{Script: script})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return strings.TrimSpace(string(res.Stdout))
+}
