@@ -11,20 +11,19 @@ import (
 	"encoding/base64"
 	"encoding/pem"
 	"errors"
-	"fmt"
 	"io"
 	"math/big"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"hactl/internal/fakehost"
 	"hactl/internal/kubeapi/kubeapitest"
 	"hactl/internal/plan"
 	"hactl/internal/remote"
@@ -33,64 +32,31 @@ import (
 	"hactl/pki"
 )
 
-// disk is a master's files in a folder, on which scripts really run; kubeadm is a
-// script of the test's own.
+func TestMain(m *testing.M) { os.Exit(fakehost.Main(m)) }
+
+// disk is a master whose scripts really run; kubeadm is a script of the test's own.
 type disk struct {
-	dir, bin string
-	until    time.Time // of what the test's kubeadm makes
+	*fakehost.Open
+	until time.Time // of what the test's kubeadm makes
 }
 
 func newDisk(t *testing.T) *disk {
 	t.Helper()
-	d := &disk{dir: t.TempDir(), bin: t.TempDir(), until: time.Now().Add(365 * 24 * time.Hour)}
-	for _, s := range []string{servingDir, kubeDir + "/manifests", "/var/lib/kubelet/pki", "/proc"} {
-		if err := os.MkdirAll(d.dir+s, 0o755); err != nil {
+	d := &disk{Open: fakehost.NewOpen(t, "host"), until: time.Now().Add(365 * 24 * time.Hour)}
+	for _, s := range []string{servingDir, kubeDir + "/manifests", "/var/lib/kubelet/pki"} {
+		if err := os.MkdirAll(d.On(s), 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
-	// The kubelet is restarted where there is no apiserver.
-	if err := os.WriteFile(filepath.Join(d.bin, "systemctl"), []byte("#!/bin/sh\n[ \"$*\" = 'restart kubelet.service' ]\n"), 0o755); err != nil { //nolint:gosec // it is to run
-		t.Fatal(err)
-	}
+	d.Unit("kubelet.service", "[Service]\n", ":", true) // it is restarted where there is no apiserver
 	return d
 }
 
-// in has a script work on the disk's files.
-func (d *disk) in(script string) string {
-	return strings.NewReplacer(kubeDir, d.dir+kubeDir, "/var/lib/kubelet", d.dir+"/var/lib/kubelet", "/proc/", d.dir+"/proc/", "/var/log/pods", d.dir+"/var/log/pods", "/etc/systemd/system", d.dir+"/etc/systemd/system").Replace(script)
-}
-
 func (d *disk) run(ctx context.Context, script string) (*remote.Result, error) {
-	cmd := exec.CommandContext(ctx, "sh", "-c", d.in(script))
-	cmd.Env = append(os.Environ(), "PATH="+d.bin+":"+os.Getenv("PATH"))
-	var out, stderr strings.Builder
-	cmd.Stdout, cmd.Stderr = &out, &stderr
-	err := cmd.Run()
-	res := &remote.Result{Stdout: []byte(out.String()), Stderr: []byte(stderr.String()), Exit: cmd.ProcessState.ExitCode()}
-	if err != nil {
-		err = fmt.Errorf("%w: %s", err, stderr.String())
-	}
-	return res, err
+	return d.Run(ctx, remote.Cmd{Script: script})
 }
 
-func (d *disk) kubeadm(t *testing.T, script string) {
-	t.Helper()
-	if err := os.WriteFile(filepath.Join(d.bin, "kubeadm"), []byte("#!/bin/sh\n"+d.in(script)), 0o755); err != nil { //nolint:gosec // it is to run
-		t.Fatal(err)
-	}
-}
-
-func (d *disk) write(t *testing.T, file, content string) {
-	t.Helper()
-	if err := os.WriteFile(d.dir+file, []byte(content), 0o600); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func (d *disk) has(file string) bool {
-	_, err := os.Lstat(d.dir + file)
-	return err == nil
-}
+func (d *disk) write(file, content string) { d.Write(file, content, 0o600) }
 
 // pemPair is a certificate that ends then, and its key.
 func pemPair(t *testing.T, end time.Time) (cert, key string) {
@@ -121,11 +87,11 @@ func (d *disk) make(t *testing.T, file string, end time.Time) {
 	t.Helper()
 	cert, key := pemPair(t, end)
 	if strings.HasSuffix(file, ".conf") {
-		d.write(t, kubeDir+"/"+file, kubeconfig(cert, key))
+		d.write(kubeDir+"/"+file, kubeconfig(cert, key))
 		return
 	}
-	d.write(t, kubeDir+"/"+file, cert)
-	d.write(t, kubeDir+"/"+strings.TrimSuffix(file, ".crt")+".key", key)
+	d.write(kubeDir+"/"+file, cert)
+	d.write(kubeDir+"/"+strings.TrimSuffix(file, ".crt")+".key", key)
 }
 
 // initialised is a master whose certificates are good until the given times, and
@@ -139,9 +105,9 @@ func (d *disk) initialised(t *testing.T, ends map[string]time.Time) *disk {
 		}
 		d.make(t, f, end)
 	}
-	d.write(t, markerFile, "x\n")
-	d.write(t, kubeDir+"/manifests/kube-apiserver.yaml", "x\n")
-	d.write(t, "/var/lib/kubelet/config.yaml", "x\n")
+	d.write(markerFile, "x\n")
+	d.write(kubeDir+"/manifests/kube-apiserver.yaml", "x\n")
+	d.write("/var/lib/kubelet/config.yaml", "x\n")
 	return d
 }
 
@@ -185,7 +151,7 @@ func newCertWorld(t *testing.T, inv *inventory.Inventory, d *disk) *certWorld {
 			}
 			return d.run(t.Context(), c.Cmd.Script)
 		case "put":
-			return nil, d.put(c.Files)
+			return nil, d.Put(t.Context(), c.Files...)
 		}
 		return nil, nil
 	})
@@ -198,7 +164,7 @@ func newCertWorld(t *testing.T, inv *inventory.Inventory, d *disk) *certWorld {
 // client that only looks at it. Requests get the apiserver's own pair: those of the disk
 // name no address.
 func (w *certWorld) served(own *tls.Config, hello *tls.ClientHelloInfo) *tls.Config {
-	at := w.disk.dir + pkiDir + "/apiserver."
+	at := w.disk.On(pkiDir + "/apiserver.")
 	pair, err := tls.LoadX509KeyPair(at+"crt", at+"key")
 	out := own.Clone()
 	out.GetConfigForClient = nil
@@ -267,7 +233,7 @@ func TestHostWithoutKubeadmHasNothingToRenew(t *testing.T) {
 		t.Errorf("%q, %v", summaryOf(p), p.Err())
 	}
 	d.initialised(t, nil)
-	if err := os.Remove(d.dir + kubeDir + "/super-admin.conf"); err != nil {
+	if err := os.Remove(d.On(kubeDir + "/super-admin.conf")); err != nil {
 		t.Fatal(err)
 	}
 	if p := w.plan(t); len(p.Pending()) != 0 || p.Err() != nil {
@@ -278,16 +244,16 @@ func TestHostWithoutKubeadmHasNothingToRenew(t *testing.T) {
 func TestCertificateThatCannotBeReadIsUnknownAndNoKeyIsSent(t *testing.T) {
 	cert, key := pemPair(t, time.Now().Add(1000*time.Hour))
 	for name, spoil := range map[string]func(*disk){
-		"empty":        func(d *disk) { d.write(t, pkiDir+"/apiserver.crt", "") },
-		"cut short":    func(d *disk) { d.write(t, pkiDir+"/apiserver.crt", cert[:300]) },
-		"zeros":        func(d *disk) { d.write(t, pkiDir+"/apiserver.crt", strings.Repeat("\x00", 1000)) },
-		"a kubeconfig": func(d *disk) { d.write(t, kubeDir+"/admin.conf", "client-key-data: x\n") },
-		"an odd one":   func(d *disk) { d.write(t, kubeDir+"/admin.conf", kubeconfig("x", "y")) },
+		"empty":        func(d *disk) { d.write(pkiDir+"/apiserver.crt", "") },
+		"cut short":    func(d *disk) { d.write(pkiDir+"/apiserver.crt", cert[:300]) },
+		"zeros":        func(d *disk) { d.write(pkiDir+"/apiserver.crt", strings.Repeat("\x00", 1000)) },
+		"a kubeconfig": func(d *disk) { d.write(kubeDir+"/admin.conf", "client-key-data: x\n") },
+		"an odd one":   func(d *disk) { d.write(kubeDir+"/admin.conf", kubeconfig("x", "y")) },
 		"a folder": func(d *disk) {
-			_ = os.Remove(d.dir + kubeDir + "/admin.conf")
-			_ = os.Mkdir(d.dir+kubeDir+"/admin.conf", 0o755)
+			_ = os.Remove(d.On(kubeDir + "/admin.conf"))
+			_ = os.Mkdir(d.On(kubeDir+"/admin.conf"), 0o755)
 		},
-		"the key inside": func(d *disk) { d.write(t, pkiDir+"/apiserver.crt", cert[:300]+"\n"+key) },
+		"the key inside": func(d *disk) { d.write(pkiDir+"/apiserver.crt", cert[:300]+"\n"+key) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := newDisk(t).initialised(t, nil)
@@ -330,7 +296,7 @@ func (d *disk) kubelet(t *testing.T, ended chan<- string) {
 			t.Fatal(err)
 		}
 		is := func(pid int) string {
-			dir := d.dir + "/proc/" + strconv.Itoa(pid)
+			dir := d.On("/proc/" + strconv.Itoa(pid))
 			_ = os.MkdirAll(dir, 0o755)
 			_ = os.WriteFile(dir+"/comm", []byte(name+"\n"), 0o600)
 			return dir
@@ -362,38 +328,27 @@ func restarted(t *testing.T, ended <-chan string) (names []string) {
 	return names
 }
 
-// put writes files on the disk, as a host does.
-func (d *disk) put(files []remote.File) error {
-	for _, f := range files {
-		if err := os.MkdirAll(filepath.Dir(d.dir+f.Path), 0o755); err != nil { //nolint:gosec // a folder of the test
-			return err
-		}
-		if err := os.WriteFile(d.dir+f.Path, f.Content, f.Mode); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 func (d *disk) read(t *testing.T, file string) string {
 	t.Helper()
-	b, err := os.ReadFile(d.dir + kubeDir + "/" + file)
-	if err != nil {
-		t.Fatal(err)
+	if !d.Has(kubeDir + "/" + file) {
+		t.Fatal(file + " is not there")
 	}
-	return string(b)
+	return d.Content(kubeDir + "/" + file)
 }
 
 // mounted has the processes of the test see the kubeconfigs that are there now, as
 // their pods have them mounted.
 func (d *disk) mounted(t *testing.T) {
 	t.Helper()
-	procs, err := os.ReadDir(d.dir + "/proc")
+	procs, err := os.ReadDir(d.On("/proc"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, p := range procs {
-		root := d.dir + "/proc/" + p.Name() + "/root" + d.dir + kubeDir
+		if _, err := strconv.Atoi(p.Name()); err != nil {
+			continue
+		}
+		root := d.On("/proc/" + p.Name() + "/root" + kubeDir)
 		if err := os.MkdirAll(root, 0o755); err != nil { //nolint:gosec // a folder of the test
 			t.Fatal(err)
 		}
@@ -440,7 +395,7 @@ func TestRenewalSignsEverythingThatIsDueAndRestartsNoApiserver(t *testing.T) {
 	if conf := d.read(t, "scheduler.conf"); !strings.Contains(conf, "client-certificate: "+kubeDir+"/"+schedulerCert) || strings.Contains(conf, "client-key-data") {
 		t.Errorf("the kubeconfig does not refer to files:\n%s", conf)
 	}
-	if p := w.plan(t); len(p.Pending()) != 0 || p.Err() != nil || d.has(renewingFile) {
+	if p := w.plan(t); len(p.Pending()) != 0 || p.Err() != nil || d.Has(renewingFile) {
 		t.Errorf("afterwards: %q, %v", summaryOf(p), p.Err())
 	}
 }
@@ -452,7 +407,7 @@ func TestProcessWithAnEarlierKubeconfigIsRestarted(t *testing.T) {
 	d.kubelet(t, ended)
 	d.mounted(t)
 	cert, key := pemPair(t, d.until)
-	d.write(t, kubeDir+"/scheduler.conf", kubeconfig(cert, key))
+	d.write(kubeDir+"/scheduler.conf", kubeconfig(cert, key))
 	w := newCertWorld(t, inventorytest.One(t), d)
 	if got := summaryOf(w.plan(t)); got != "renew certificates: kube-scheduler runs with an earlier kubeconfig" {
 		t.Fatalf("%q", got)
@@ -468,17 +423,14 @@ func TestProcessWithAnEarlierKubeconfigIsRestarted(t *testing.T) {
 // A run that dies while it writes can leave a certificate with another key.
 func TestRenewalThatWasCutOffIsCompleted(t *testing.T) {
 	d := newDisk(t).initialised(t, nil)
-	d.write(t, renewingFile, "")
-	d.write(t, pkiDir+"/apiserver.key", "") // by a power cut
-	d.write(t, pkiDir+"/ca.key", "")        // hactl's: not its business
+	d.write(renewingFile, "")
+	d.write(pkiDir+"/apiserver.key", "") // by a power cut
+	d.write(pkiDir+"/ca.key", "")        // hactl's: not its business
 	d.make(t, "kubelet.conf", d.until)
-	d.kubeadm(t, `echo "$*" >>`+kubeDir+`/asked; cp "$(dirname "$0")/new.crt" `+pkiDir+`/apiserver.crt; cp "$(dirname "$0")/new.key" `+pkiDir+`/apiserver.key`)
+	d.Program("kubeadm", `echo "$*" >>`+kubeDir+`/asked; cp /new.crt `+pkiDir+`/apiserver.crt; cp /new.key `+pkiDir+`/apiserver.key`)
 	cert, key := pemPair(t, d.until)
-	for name, text := range map[string]string{"new.crt": cert, "new.key": key} {
-		if err := os.WriteFile(filepath.Join(d.bin, name), []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
+	d.write("/new.crt", cert)
+	d.write("/new.key", key)
 	old := d.read(t, "pki/front-proxy-client.crt")
 	w := newCertWorld(t, inventorytest.One(t), d)
 	if got := summaryOf(w.plan(t)); got != "renew certificates: a renewal was cut off" {
@@ -487,10 +439,10 @@ func TestRenewalThatWasCutOffIsCompleted(t *testing.T) {
 	if err := w.apply(t); err != nil {
 		t.Fatal(err)
 	}
-	if d.read(t, "pki/front-proxy-client.crt") == old || d.has(renewingFile) || !d.has(pkiDir+"/ca.key") {
+	if d.read(t, "pki/front-proxy-client.crt") == old || d.Has(renewingFile) || !d.Has(pkiDir+"/ca.key") {
 		t.Error("it was not completed")
 	}
-	if got := d.read(t, "asked"); got != "init phase certs apiserver --config "+d.in(initFile)+"\n" {
+	if got := d.read(t, "asked"); got != "init phase certs apiserver --config "+initFile+"\n" {
 		t.Errorf("kubeadm was asked %q", got)
 	}
 }
@@ -506,7 +458,7 @@ func TestRenewalIsNotOverUntilTheApiserverServesTheCertificate(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
-	if err := st.Ready(ctx, env); err == nil || !strings.Contains(err.Error(), "serve the renewed certificate") || !d.has(renewingFile) {
+	if err := st.Ready(ctx, env); err == nil || !strings.Contains(err.Error(), "serve the renewed certificate") || !d.Has(renewingFile) {
 		t.Errorf("%v", err)
 	}
 	if got := summaryOf(w.plan(t)); got == "" {
@@ -564,7 +516,7 @@ func TestKubeletThatDidNotRenewItsCertificateGetsOne(t *testing.T) {
 func TestCertificatesOfAHostAreReadInOneCall(t *testing.T) {
 	d := newDisk(t).initialised(t, map[string]time.Time{"front-proxy-client.crt": time.Now()})
 	cert, key := pemPair(t, time.Now().Add(48*time.Hour))
-	d.write(t, kubeletPair, cert+key)
+	d.write(kubeletPair, cert+key)
 	w := newCertWorld(t, inventorytest.One(t), d)
 	got, err := Certificates(t.Context(), w.hosts["master-1"])
 	if err != nil || len(got) != 10 || got[0].Name != "kubelet-client-current.pem" || len(w.ran) != 1 {

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -30,18 +29,13 @@ const oldSettings, oldUnit = "old settings\n", "[Service]\nold\n"
 func newKubeletWorld(t *testing.T, works func(settings string) bool) *kubeletWorld {
 	t.Helper()
 	w := &kubeletWorld{disk: newDisk(t)}
-	for _, dir := range []string{kubeletPatchDir, "/etc/systemd/system"} {
-		if err := os.MkdirAll(w.dir+dir, 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	w.write(t, kubeletPatchFile, oldSettings)
-	w.write(t, kubeletUnitFile, oldUnit)
-	w.program(t, "systemctl", `case "$*" in *NRestarts*) echo 7;; *restart*) cp `+kubeletPatchFile+` `+kubeDir+`/started 2>/dev/null || : >`+kubeDir+`/started;; esac`)
-	w.program(t, "journalctl", `echo 'I0101 fine'; echo 'E0102 run.go:72] "command failed" err="evictionHard: nonsense"'; echo 'I0103 bye'`)
-	w.write(t, kubeDir+"/started", oldSettings)
+	w.write(kubeletPatchFile, oldSettings)
+	w.Unit("kubelet.service", oldUnit, "cp "+kubeletPatchFile+" "+kubeDir+"/started 2>/dev/null || : >"+kubeDir+"/started", true)
+	w.Write("/state/units/kubelet.service.restarts", "7\n", 0o644)
+	w.Program("journalctl", `echo 'I0101 fine'; echo 'E0102 run.go:72] "command failed" err="evictionHard: nonsense"'; echo 'I0103 bye'`)
+	w.write(kubeDir+"/started", oldSettings)
 	kubelet := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
-		if b, err := os.ReadFile(w.dir + kubeDir + "/started"); err != nil || !works(string(b)) {
+		if !works(w.Content(kubeDir + "/started")) {
 			rw.WriteHeader(http.StatusInternalServerError)
 		}
 	}))
@@ -51,7 +45,7 @@ func newKubeletWorld(t *testing.T, works func(settings string) bool) *kubeletWor
 		case "run":
 			return w.run(t.Context(), c.Cmd.Script)
 		case "put":
-			return nil, w.put(c.Files)
+			return nil, w.Put(t.Context(), c.Files...)
 		}
 		return nil, nil
 	})
@@ -73,23 +67,6 @@ func newKubeletWorld(t *testing.T, works func(settings string) bool) *kubeletWor
 		}),
 	}
 	return w
-}
-
-// program makes a program of the host.
-func (d *disk) program(t *testing.T, name, script string) {
-	t.Helper()
-	if err := os.WriteFile(filepath.Join(d.bin, name), []byte("#!/bin/sh\n"+d.in(script)), 0o755); err != nil { //nolint:gosec // it is to run
-		t.Fatal(err)
-	}
-}
-
-func (w *kubeletWorld) content(t *testing.T, file string) string {
-	t.Helper()
-	b, err := os.ReadFile(w.dir + file)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		t.Fatal(err)
-	}
-	return string(b)
 }
 
 // change has the steps done as the engine does them, up to that of the process.
@@ -115,10 +92,10 @@ func (w *kubeletWorld) change(t *testing.T, steps ...plan.Step) error {
 
 func (w *kubeletWorld) wants(t *testing.T, settings, unit, started string) {
 	t.Helper()
-	if a, b, c := w.content(t, kubeletPatchFile), w.content(t, kubeletUnitFile), w.content(t, kubeDir+"/started"); a != settings || b != unit || c != started {
+	if a, b, c := w.Content(kubeletPatchFile), w.Content(kubeletUnitFile), w.Content(kubeDir+"/started"); a != settings || b != unit || c != started {
 		t.Errorf("settings %q, unit %q, started with %q; want %q, %q, %q", a, b, c, settings, unit, started)
 	}
-	if w.has(keptKubelet) {
+	if w.Has(keptKubelet) {
 		t.Error("the copies are still there")
 	}
 }
@@ -143,7 +120,7 @@ func TestKubeletsOldConfigurationComesBack(t *testing.T) {
 // Where there were no settings there are none again.
 func TestKubeletWithoutSettingsHasNoneAgain(t *testing.T) {
 	w := newKubeletWorld(t, func(s string) bool { return s == "" || s == oldSettings })
-	if err := os.Remove(w.dir + kubeletPatchFile); err != nil {
+	if err := os.Remove(w.On(kubeletPatchFile)); err != nil {
 		t.Fatal(err)
 	}
 	if err := w.change(t, w.steps...); err == nil || !strings.Contains(err.Error(), "is back, and works") {
@@ -181,7 +158,7 @@ func TestKubeletThatDidNotWorkBeforeIsLeftWithTheNewFiles(t *testing.T) {
 	if err := w.change(t, w.steps...); !errors.Is(err, after) {
 		t.Fatal(err)
 	}
-	if got := w.content(t, kubeletPatchFile); got != "new settings\n" {
+	if got := w.Content(kubeletPatchFile); got != "new settings\n" {
 		t.Errorf("settings %q", got)
 	}
 }

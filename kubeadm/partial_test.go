@@ -8,7 +8,6 @@ import (
 
 	"hactl/internal/plan"
 	"hactl/internal/remote"
-	"hactl/internal/testneeds"
 	"hactl/inventory/inventorytest"
 )
 
@@ -17,17 +16,17 @@ func cutOff(t *testing.T) *disk {
 	t.Helper()
 	d := newDisk(t).initialised(t, nil)
 	d.make(t, "kubelet.conf", d.until)
-	if err := os.Remove(d.dir + markerFile); err != nil {
+	if err := os.Remove(d.On(markerFile)); err != nil {
 		t.Fatal(err)
 	}
 	for _, f := range []string{"ca", "front-proxy-ca", "sa", "etcd/ca"} {
-		if err := os.MkdirAll(d.dir+pkiDir+"/etcd", 0o755); err != nil {
+		if err := os.MkdirAll(d.On(pkiDir+"/etcd"), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		d.write(t, pkiDir+"/"+f+".key", "")
-		d.write(t, pkiDir+"/"+f+".crt", "")
+		d.write(pkiDir+"/"+f+".key", "")
+		d.write(pkiDir+"/"+f+".crt", "")
 	}
-	d.write(t, pkiDir+"/apiserver-etcd-client.key", "") // alone, and hactl's
+	d.write(pkiDir+"/apiserver-etcd-client.key", "") // alone, and hactl's
 	return d
 }
 
@@ -36,14 +35,14 @@ func TestWhatAPowerCutLeftOfKubeadmsFilesIsMadeAnew(t *testing.T) {
 		return func(t *testing.T, d *disk) {
 			t.Helper()
 			for _, f := range files {
-				if err := os.Remove(d.dir + kubeDir + "/" + f); err != nil {
+				if err := os.Remove(d.On(kubeDir+"/") + f); err != nil {
 					t.Fatal(err)
 				}
 			}
 		}
 	}
 	write := func(file, text string) func(*testing.T, *disk) {
-		return func(t *testing.T, d *disk) { t.Helper(); d.write(t, kubeDir+"/"+file, text) }
+		return func(t *testing.T, d *disk) { t.Helper(); d.write(kubeDir+"/"+file, text) }
 	}
 	cert, key := pemPair(t, time.Now().Add(1000*time.Hour))
 	_, other := pemPair(t, time.Now())
@@ -71,7 +70,7 @@ func TestWhatAPowerCutLeftOfKubeadmsFilesIsMadeAnew(t *testing.T) {
 		"a rotated kubeconfig, all there": {func(t *testing.T, d *disk) {
 			t.Helper()
 			write("kubelet.conf", rotated)(t, d)
-			d.write(t, kubeletPair, "x")
+			d.write(kubeletPair, "x")
 		}, "", ""},
 		"a rotated kubeconfig alone": {write("kubelet.conf", rotated), "kubelet.conf (its certificate is missing)", "kubelet.conf"},
 		"two": {func(t *testing.T, d *disk) {
@@ -82,10 +81,10 @@ func TestWhatAPowerCutLeftOfKubeadmsFilesIsMadeAnew(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if strings.Contains(c.want, "does not match") {
-				testneeds.Tool(t, "openssl") // only that can tell
-			}
 			d := cutOff(t)
+			if strings.Contains(c.want, "does not match") {
+				d.Borrow("openssl") // only that can tell
+			}
 			before := d.files(t)
 			c.cut(t, d)
 			w := newCertWorld(t, inventorytest.One(t), d)
@@ -108,8 +107,8 @@ func TestWhatAPowerCutLeftOfKubeadmsFilesIsMadeAnew(t *testing.T) {
 				t.Errorf("%s, %v", res.Stdout, err)
 			}
 			for f := range before {
-				if gone := strings.Contains(" "+c.gone+" ", " "+f+" "); gone == d.has(kubeDir+"/"+f) {
-					t.Errorf("%s: removed is %t", f, !d.has(kubeDir+"/"+f))
+				if gone := strings.Contains(" "+c.gone+" ", " "+f+" "); gone == d.Has(kubeDir+"/"+f) {
+					t.Errorf("%s: removed is %t", f, !d.Has(kubeDir+"/"+f))
 				}
 			}
 		})
@@ -120,7 +119,7 @@ func (d *disk) files(t *testing.T) map[string]bool {
 	t.Helper()
 	out := map[string]bool{}
 	for _, dir := range []string{"", "pki/", "pki/etcd/", "manifests/"} {
-		l, err := os.ReadDir(d.dir + kubeDir + "/" + dir)
+		l, err := os.ReadDir(d.On(kubeDir+"/") + dir)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -137,13 +136,13 @@ func (d *disk) files(t *testing.T) map[string]bool {
 // can have been cut off.
 func TestNothingIsRemovedFromAMasterThatWasInitialised(t *testing.T) {
 	d := cutOff(t)
-	d.write(t, markerFile, "x")
-	d.write(t, pkiDir+"/apiserver.key", "")
-	if res, err := d.run(t.Context(), removePartial); err != nil || len(res.Stdout) > 0 || !d.has(pkiDir+"/apiserver.crt") {
+	d.write(markerFile, "x")
+	d.write(pkiDir+"/apiserver.key", "")
+	if res, err := d.run(t.Context(), removePartial); err != nil || len(res.Stdout) > 0 || !d.Has(pkiDir+"/apiserver.crt") {
 		t.Errorf("%s, %v", res.Stdout, err)
 	}
-	d.write(t, renewingFile, "")
-	if _, err := d.run(t.Context(), removePartial); err != nil || d.has(pkiDir+"/apiserver.crt") || d.has(pkiDir+"/apiserver.key") {
+	d.write(renewingFile, "")
+	if _, err := d.run(t.Context(), removePartial); err != nil || d.Has(pkiDir+"/apiserver.crt") || d.Has(pkiDir+"/apiserver.key") {
 		t.Errorf("after a renewal that was cut off: %v", err)
 	}
 }
@@ -183,13 +182,10 @@ func TestJoinTakesNothingOfOneThatWasCutOff(t *testing.T) {
 	w := newNodeWorld(t).joined(t)
 	d := newDisk(t)
 	for _, f := range []string{"/kubelet.conf", "/bootstrap-kubelet.conf", "/pki/ca.crt"} {
-		d.write(t, kubeDir+f, "")
+		d.write(kubeDir+f, "")
 	}
-	d.kubeadm(t, `for f in `+kubeDir+`/*.conf `+pkiDir+`/ca.crt; do [ ! -e $f ] || { echo "$f is there" >&2; exit 1; }; done
+	d.Program("kubeadm", `for f in `+kubeDir+`/*.conf `+pkiDir+`/ca.crt; do [ ! -e $f ] || { echo "$f is there" >&2; exit 1; }; done
 echo x >`+kubeDir+`/kubelet.conf; echo x >`+pkiDir+`/ca.crt; echo x >/var/lib/kubelet/config.yaml`)
-	if err := os.WriteFile(d.bin+"/systemctl", []byte("#!/bin/sh\n"), 0o755); err != nil { //nolint:gosec // it is to run
-		t.Fatal(err)
-	}
 	host := remote.NewFake("worker-1", func(c remote.Call) (*remote.Result, error) { return d.run(t.Context(), c.Cmd.Script) })
 	master := remote.NewFake("master-1", func(remote.Call) (*remote.Result, error) {
 		return &remote.Result{Stdout: []byte("abcdef.0123456789abcdef\n")}, nil

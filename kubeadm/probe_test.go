@@ -5,8 +5,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -168,9 +166,6 @@ func TestPeersAreARingAndASample(t *testing.T) {
 // The script runs where there is no hactl-network, and gives what the certificates are.
 func TestHostWithoutTheProgramIsSeen(t *testing.T) {
 	d := newDisk(t).initialised(t, nil)
-	if err := os.WriteFile(filepath.Join(d.bin, "systemctl"), []byte("#!/bin/sh\necho ActiveState=inactive\n"), 0o755); err != nil { //nolint:gosec // it is to run
-		t.Fatal(err)
-	}
 	h := remote.NewFake("a", func(c remote.Call) (*remote.Result, error) { return d.run(t.Context(), c.Cmd.Script) })
 	got, err := SeeHost(t.Context(), h, traffic.Question{})
 	if err != nil || len(got.Certificates) == 0 || got.TrafficErr == nil || got.Network != "hactl-network.service is inactive" {

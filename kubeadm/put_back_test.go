@@ -26,15 +26,15 @@ const apiserverManifest = kubeDir + "/manifests/kube-apiserver.yaml"
 func newManifestWorld(t *testing.T, serves func(manifest string) bool) *manifestWorld {
 	t.Helper()
 	d := newDisk(t).initialised(t, nil)
-	d.write(t, kubeDir+"/manifests/kube-controller-manager.yaml", "x\n")
-	d.write(t, kubeDir+"/manifests/kube-scheduler.yaml", "x\n")
+	d.write(kubeDir+"/manifests/kube-controller-manager.yaml", "x\n")
+	d.write(kubeDir+"/manifests/kube-scheduler.yaml", "x\n")
 	w := &manifestWorld{certWorld: newCertWorld(t, inventorytest.Three(t), d)}
 	w.patience = 10 * time.Millisecond
 	h := w.Inv.Masters()[0]
-	d.kubeadm(t, `case "$*" in *control-plane*) for p in apiserver controller-manager scheduler; do echo new >`+kubeDir+`/manifests/kube-$p.yaml; done;;
+	d.Program("kubeadm", `case "$*" in *control-plane*) for p in apiserver controller-manager scheduler; do echo new >`+kubeDir+`/manifests/kube-$p.yaml; done;;
 *certs*) echo x >`+pkiDir+`/apiserver.crt; echo x >`+pkiDir+`/apiserver.key;; esac
 `)
-	logs := d.dir + "/var/log/pods/kube-system_kube-apiserver-x_uid/kube-apiserver"
+	logs := d.On("/var/log/pods/kube-system_kube-apiserver-x_uid/kube-apiserver")
 	w.before = func(title string) {
 		if title == "see how often the apiserver ended" {
 			if err := os.MkdirAll(logs, 0o755); err != nil {
@@ -48,7 +48,7 @@ func newManifestWorld(t *testing.T, serves func(manifest string) bool) *manifest
 		}
 	}
 	w.env = plan.Env{Host: w.hosts[h.Name], Say: func(string, ...any) {
-		b, err := os.ReadFile(d.dir + apiserverManifest)
+		b, err := os.ReadFile(d.On(apiserverManifest))
 		w.serves[h.Name] = err == nil && serves(string(b))
 	}}
 	if _, err := d.run(t.Context(), record("y")); err != nil {
@@ -63,7 +63,7 @@ func newManifestWorld(t *testing.T, serves func(manifest string) bool) *manifest
 
 func (w *manifestWorld) manifest(t *testing.T) string {
 	t.Helper()
-	b, err := os.ReadFile(w.disk.dir + apiserverManifest)
+	b, err := os.ReadFile(w.disk.On(apiserverManifest))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,8 +113,8 @@ func TestCutRunDoesNotLoseTheManifestsOfBefore(t *testing.T) {
 
 func TestNothingIsKeptOnceTheNewApiserverServes(t *testing.T) {
 	w := newManifestWorld(t, func(string) bool { return true })
-	if err := w.change(t); err != nil || w.manifest(t) != "new\n" || w.disk.has(keptDir) {
-		t.Errorf("%v; the manifest is %q, %v", err, w.manifest(t), w.disk.has(keptDir))
+	if err := w.change(t); err != nil || w.manifest(t) != "new\n" || w.disk.Has(keptDir) {
+		t.Errorf("%v; the manifest is %q, %v", err, w.manifest(t), w.disk.Has(keptDir))
 	}
 }
 
@@ -123,7 +123,7 @@ func TestManifestThatCannotBePutBackIsSaid(t *testing.T) {
 	if err := w.step.Apply(t.Context(), w.env, &plan.Change{}); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.RemoveAll(w.disk.dir + keptDir); err != nil {
+	if err := os.RemoveAll(w.disk.On(keptDir)); err != nil {
 		t.Fatal(err)
 	}
 	if err := w.PutBack(t.Context(), w.env, w.Inv.Masters()[0], errEnds); err == nil || !strings.Contains(err.Error(), "put its old manifest back") {

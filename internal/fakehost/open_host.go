@@ -3,6 +3,7 @@ package fakehost
 import (
 	"context"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -10,6 +11,7 @@ import (
 
 	"hactl/internal/remote"
 	"hactl/internal/sys"
+	"hactl/internal/testneeds"
 )
 
 // Open is a host whose disk is a folder that its test reads and writes too, also while a
@@ -66,6 +68,29 @@ func (h *Open) write(path string, content []byte, mode os.FileMode) error {
 func (h *Open) Program(name, script string) {
 	h.t.Helper()
 	h.Write("/usr/local/sbin/"+name, "#!/bin/sh\n"+script+"\n", 0o755)
+}
+
+// Borrow makes a program of this machine one of the host, with the libraries that it needs.
+func (h *Open) Borrow(name string) {
+	h.t.Helper()
+	path := testneeds.Path(h.t, name)
+	libraries, err := exec.CommandContext(h.t.Context(), testneeds.Path(h.t, "ldd"), path).Output() // #nosec G204 -- a program that the test names
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	to := map[string]string{path: "/usr/local/sbin/" + name}
+	for _, word := range strings.Fields(string(libraries)) {
+		if filepath.IsAbs(word) {
+			to[word] = word
+		}
+	}
+	for from, at := range to {
+		b, err := os.ReadFile(from) // #nosec G304 -- the same
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		h.Write(at, string(b), 0o755)
+	}
 }
 
 // Unit makes a unit of the host that is active: start is what a further start does. With
