@@ -1,53 +1,44 @@
 package etcd
 
 import (
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"hactl/internal/fakehost"
 	"hactl/internal/goldentest"
 	"hactl/internal/plan"
 	"hactl/internal/remote"
-	"hactl/internal/sys"
 	"hactl/pki"
 	"hactl/pki/pkitest"
 )
 
-// machine is m3 of a fake cluster, with a disk: scripts really run, on a folder.
-// Its systemd is a script that keeps files; what that says of etcd, the cluster
-// follows.
+func TestMain(m *testing.M) { os.Exit(fakehost.Main(m)) }
+
+// machine is m3 of a fake cluster, with a disk on which scripts run. What its systemd says
+// of etcd, the cluster follows.
 type machine struct {
 	*tunnel
 	f    *fakeEtcd
-	root string
+	disk *fakehost.Open
 	did  []string // what was asked, but looks
 	die  int      // the call before which hactl dies, from 1 on; 0: none
 	n    int
 }
 
-const fakeSystemctl = `#!/bin/sh
-cd "$ROOT" || exit 1
-pid=0; [ ! -e running ] || pid=100
-case "$*" in
-"show -p MainPID --value "*) echo $pid ;;
-"show -p LoadState"*) echo loaded ;;
-"show -p Environment"*) echo NeedDaemonReload=no; echo UnitFileState=enabled; cat proc/100/environ ;;
-show*) a=active; [ $pid != 0 ] || a=inactive
-	printf 'Id=etcd.service\nLoadState=loaded\nActiveState=%s\nUnitFileState=enabled\nMainPID=%s\nNeedDaemonReload=no\n' $a $pid ;;
-stop*) rm -f running ;;
-*restart*) grep -q STATE=existing etc/etcd/bootstrap.env && grep -q =m1=https://192.0.2.1:2380,m2=https://192.0.2.2:2380,m3=https://192.0.2.3:2380 etc/etcd/bootstrap.env && mkdir -p data/member/wal && : >data/member/wal/0.wal && : >running &&
-	s=$(sha256sum <etc/systemd/system/etcd.service) && echo "${s%% *}  /etc/systemd/system/etcd.service" >run/hactl-started/etcd.service ;;
-esac
-`
+// startsAgain is a start of etcd on m3: as a new member of the others, and in no other way.
+const startsAgain = `grep -q STATE=existing /etc/etcd/bootstrap.env &&
+grep -q =m1=https://192.0.2.1:2380,m2=https://192.0.2.2:2380,m3=https://192.0.2.3:2380 /etc/etcd/bootstrap.env &&
+mkdir -p /data/member/wal && : >/data/member/wal/0.wal`
+
+// running is there while etcd runs.
+const running = "/state/units/etcd.service.pid"
 
 const looks = " look; look for an etcd member; is etcd running; wait for the member's log; "
 
@@ -73,51 +64,34 @@ func (h *machine) lives() error {
 }
 
 // Run implements remote.Host.
-func (h *machine) Run(ctx context.Context, c remote.Cmd) (*remote.Result, error) {
-	res := &remote.Result{}
-	err := h.call(c.Title, func() error {
-		script := strings.NewReplacer("/etc/", h.root+"/etc/", "/proc/", h.root+"/proc/", "/run/", h.root+"/run/", "/data", h.root+"/data").Replace(sys.With(c.Script))
-		cmd := exec.CommandContext(ctx, "sh", "-c", script)
-		cmd.Env = append(os.Environ(), "ROOT="+h.root, "PATH="+h.root+"/bin:"+os.Getenv("PATH"))
-		out, err := cmd.Output()
-		me, _ := exec.CommandContext(ctx, "sh", "-c", `echo "$(id -un):$(id -gn)"`).Output()
-		res.Stdout = []byte(strings.ReplaceAll(string(out), strings.TrimSpace(string(me)), "etcd:etcd"))
+func (h *machine) Run(ctx context.Context, c remote.Cmd) (res *remote.Result, err error) {
+	err = h.call(c.Title, func() error {
+		res, err = h.disk.Run(ctx, c)
 		return err
 	})
+	if res == nil {
+		res = &remote.Result{}
+	}
 	return res, err
 }
 
 // Put implements remote.Host.
-func (h *machine) Put(_ context.Context, files ...remote.File) error {
-	return h.call("write "+files[0].Path, func() error {
-		for _, f := range files {
-			if err := h.put(f.Path, string(f.Content)); err != nil {
-				return err
-			}
-			if err := os.Chmod(h.root+f.Path, cmp.Or(f.Mode, 0o644)); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+func (h *machine) Put(ctx context.Context, files ...remote.File) error {
+	return h.call("write "+files[0].Path, func() error { return h.disk.Put(ctx, files...) })
 }
 
-func (h *machine) put(path, content string) error {
-	if err := os.MkdirAll(filepath.Dir(h.root+path), 0o755); err != nil {
-		return err
-	}
-	return os.WriteFile(h.root+path, []byte(content), 0o755)
-}
+func (h *machine) has(path string) bool { return h.disk.Has(path) }
 
-func (h *machine) has(path string) bool {
-	_, err := os.Stat(h.root + path)
-	return err == nil
+// gone has a file or a folder be gone.
+func (h *machine) gone(t *testing.T, path string) {
+	t.Helper()
+	must(t, os.RemoveAll(h.disk.On(path)))
 }
 
 // follow makes the cluster's m3 what the machine's is: down, or up as whatever
 // member is listed under its address.
 func (h *machine) follow() {
-	if !h.has("/running") {
+	if !h.has(running) {
 		h.fail(errors.New("connection refused"))
 		h.f.set(func() {
 			if m := h.f.at(h.name); m != nil {
@@ -166,22 +140,21 @@ func newJoinWorld(t *testing.T) *joinWorld {
 	}
 	w.f.third = w.f.members[2]
 	w.p = &Plan{Inv: inv, PKI: w.m, Program: "/opt/hactl/etcd/v3.6.16-01/etcd"}
-	w.h = &machine{tunnel: w.f.third.host, f: w.f, root: t.TempDir()}
+	w.h = &machine{tunnel: w.f.third.host, f: w.f, disk: fakehost.NewOpen(t, "m3")}
 	w.f.before = w.h.lives
 	unit, config, err := w.p.unit(inv.Masters()[2])
 	if err != nil {
 		t.Fatal(err)
 	}
+	w.h.disk.Unit("etcd.service", string(unit), startsAgain, false)
 	for path, content := range map[string]string{
-		"/bin/systemctl": fakeSystemctl, "/running": "", "/proc/100/comm": "etcd\n", "/proc/100/environ": plan.ConfigEnv + "=" + config + "\n", unitFile: string(unit),
+		running: "100\n", "/state/units/etcd.service.enabled": "", "/proc/100/comm": "etcd\n", "/proc/100/environ": plan.ConfigEnv + "=" + config + "\x00",
 		"/run/hactl-started/etcd.service": fmt.Sprintf("%x  %s\n", sha256.Sum256(unit), unitFile),
 		"/data/member/wal/0.wal":          "", "/data/member/snap/db": "", establishedFile: w.p.Token() + "\n", bootstrapFile: "ETCD_INITIAL_CLUSTER_STATE=new\n",
+		"/state/owners" + establishedFile + ".is": "etcd:etcd\n",
 	} {
-		if err := w.h.put(path, content); err != nil {
-			t.Fatal(err)
-		}
+		w.h.disk.Write(path, content, 0o644)
 	}
-	must(t, os.Chmod(w.h.root+establishedFile, 0o644))
 	return w
 }
 
@@ -266,22 +239,22 @@ func (w *joinWorld) wrong(t *testing.T) (out []string) {
 var lost = map[string]func(t *testing.T, w *joinWorld){
 	"stopped, the disk replaced": func(t *testing.T, w *joinWorld) {
 		t.Helper()
-		must(t, os.Remove(w.h.root+"/running"))
-		must(t, os.RemoveAll(w.h.root+"/data"))
+		w.h.gone(t, running)
+		w.h.gone(t, "/data")
 	},
 	"wiped while etcd runs": func(t *testing.T, w *joinWorld) {
 		t.Helper()
-		must(t, os.RemoveAll(w.h.root+"/data/member"))
+		w.h.gone(t, "/data/member")
 	},
 	"wiped, and etcd made its folders again": func(t *testing.T, w *joinWorld) {
 		t.Helper()
-		must(t, os.Remove(w.h.root+"/running"))
-		must(t, os.RemoveAll(w.h.root+"/data/member/wal"))
+		w.h.gone(t, running)
+		w.h.gone(t, "/data/member/wal")
 	},
 	"of one that had joined once": func(t *testing.T, w *joinWorld) {
 		t.Helper()
-		must(t, os.RemoveAll(w.h.root+"/data/member"))
-		must(t, w.h.put(bootstrapFile, "ETCD_INITIAL_CLUSTER=m3=https://192.0.2.99:2380\nETCD_INITIAL_CLUSTER_STATE=existing\n"))
+		w.h.gone(t, "/data/member")
+		w.h.disk.Write(bootstrapFile, "ETCD_INITIAL_CLUSTER=m3=https://192.0.2.99:2380\nETCD_INITIAL_CLUSTER_STATE=existing\n", 0o644)
 	},
 }
 
@@ -342,11 +315,11 @@ func TestReturnOfAMemberCutAnywhereIsCompletedByTheNextRun(t *testing.T) {
 // A member whose files were deleted under it still counts, for as long as it runs.
 func TestMemberWithoutDataIsNotStoppedWhenTheOthersNeedIt(t *testing.T) {
 	w := newJoinWorld(t)
-	must(t, os.RemoveAll(w.h.root+"/data/member"))
+	w.h.gone(t, "/data/member")
 	w.f.kill("m2")
 	err := w.up(t)
 	var guard *plan.GuardError
-	if !errors.As(err, &guard) || !w.h.has("/running") || !w.h.has(establishedFile) || len(w.h.did) > 0 {
+	if !errors.As(err, &guard) || !w.h.has(running) || !w.h.has(establishedFile) || len(w.h.did) > 0 {
 		t.Errorf("did %q: %v", w.h.did, err)
 	}
 }

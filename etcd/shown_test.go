@@ -2,7 +2,6 @@ package etcd
 
 import (
 	"errors"
-	"os"
 	"slices"
 	"testing"
 
@@ -36,20 +35,19 @@ func TestMemberThatChangedSinceThePlanIsLeftAlone(t *testing.T) {
 			between: func(_ *testing.T, w *joinWorld) { w.f.set(func() { w.f.third.entry.Name = "m3" }) }},
 		"remains of a member": {before: emptied, refused: true, between: func(t *testing.T, w *joinWorld) {
 			t.Helper()
-			must(t, w.h.put("/data/member/snap/db", ""))
+			w.h.disk.Write("/data/member/snap/db", "", 0o644)
 		}},
 		"the quorum of another cluster": {refused: true,
-			before: func(t *testing.T, w *joinWorld) { t.Helper(); must(t, os.Remove(w.h.root+establishedFile)) },
+			before: func(t *testing.T, w *joinWorld) { t.Helper(); w.h.gone(t, establishedFile) },
 			between: func(t *testing.T, w *joinWorld) {
 				t.Helper()
-				must(t, w.h.put(establishedFile, "another-cluster\n"))
+				w.h.disk.Write(establishedFile, "another-cluster\n", 0o644)
 			}},
 		"a quorum that was noted meanwhile": {
-			before: func(t *testing.T, w *joinWorld) { t.Helper(); must(t, os.Remove(w.h.root+establishedFile)) },
+			before: func(t *testing.T, w *joinWorld) { t.Helper(); w.h.gone(t, establishedFile) },
 			between: func(t *testing.T, w *joinWorld) {
 				t.Helper()
-				must(t, w.h.put(establishedFile, w.p.Token()+"\n"))
-				must(t, os.Chmod(w.h.root+establishedFile, 0o644))
+				w.h.disk.Write(establishedFile, w.p.Token()+"\n", 0o644)
 			}},
 	} {
 		t.Run(name, func(t *testing.T) {
