@@ -15,6 +15,7 @@ import (
 
 	"hactl/internal/plan"
 	"hactl/internal/remote"
+	"hactl/internal/sys/systest"
 )
 
 func TestStatusOfAHealthyCluster(t *testing.T) {
@@ -308,7 +309,9 @@ func TestGuardWaitsForMembersOnTheirWayBack(t *testing.T) {
 			p := &Plan{Inv: masters(t, 3)}
 			f.set(func() { f.member("m2").hang = true })
 			c.patience = statusTimeout + time.Second // one look that is silent, and more
-			h := remote.NewFake("m1", func(remote.Call) (*remote.Result, error) { return &remote.Result{Stdout: []byte("71\n")}, nil })
+			h := remote.NewFake("m1", func(remote.Call) (*remote.Result, error) {
+				return &remote.Result{Stdout: []byte(systest.Services("etcd.service", "active"))}, nil
+			})
 			said := 0
 			_, err := p.guardRestart(t.Context(), plan.Env{Host: h, Say: func(string, ...any) {
 				said++

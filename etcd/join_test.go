@@ -40,7 +40,7 @@ mkdir -p /data/member/wal && : >/data/member/wal/0.wal`
 // running is there while etcd runs.
 const running = "/state/units/etcd.service.pid"
 
-const looks = " look; look for an etcd member; is etcd running; wait for the member's log; "
+const looks = " look; look for an etcd member; look at etcd.service; wait for the member's log; "
 
 func (h *machine) call(what string, f func() error) error {
 	if err := h.lives(); err != nil {

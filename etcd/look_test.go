@@ -13,6 +13,7 @@ import (
 	"hactl/internal/plan"
 	"hactl/internal/remote"
 	"hactl/internal/sys"
+	"hactl/internal/sys/systest"
 	"hactl/inventory/inventorytest"
 )
 
@@ -195,8 +196,8 @@ func TestMemberThatCannotBeAskedIsNotRestartedUnasked(t *testing.T) {
 		asks bool // the cluster, whether it can spare the member
 		ok   bool
 	}{
-		"it runs":              {says: "71\n", asks: true},
-		"it does not":          {says: "0\n", ok: true},
+		"it runs":              {says: systest.Services("etcd.service", "active"), asks: true},
+		"it does not":          {says: systest.Services("etcd.service", "inactive"), ok: true},
 		"systemd says nothing": {},
 		"the session is lost":  {err: &remote.UnreachableError{Host: m.Name, Op: "run", Err: errors.New("cut")}},
 	} {

@@ -6,10 +6,15 @@ import "fmt"
 // And is the answer to two questions in one command.
 func And(first, second string) string { return first + "\n----\n" + second + "\n----\n" }
 
-// Services is what systemd says of services: name, state, name, state.
+// Services is what systemd says of services: name, state, name, state. One that is not
+// active has no process.
 func Services(pairs ...string) (out string) {
 	for i := 0; i+1 < len(pairs); i += 2 {
-		out += fmt.Sprintf("Id=%s\nLoadState=loaded\nActiveState=%s\nUnitFileState=enabled\nMainPID=%d\nNeedDaemonReload=no\n\n", pairs[i], pairs[i+1], i+1)
+		pid := 0
+		if pairs[i+1] == "active" {
+			pid = i + 1
+		}
+		out += fmt.Sprintf("Id=%s\nLoadState=loaded\nActiveState=%s\nUnitFileState=enabled\nMainPID=%d\nNeedDaemonReload=no\n\n", pairs[i], pairs[i+1], pid)
 	}
 	return out
 }
