@@ -9,57 +9,48 @@ import (
 	"strings"
 	"testing"
 
+	"hactl/internal/fakehost"
 	"hactl/internal/remote"
 	"hactl/internal/testneeds"
 )
 
-// machine is the root of a host, and what programs say there.
+func TestMain(m *testing.M) { os.Exit(fakehost.Main(m)) }
+
+// machine is a host on which nothing of others is.
 type machine struct {
-	t    *testing.T
-	root string
-	bin  string
+	*fakehost.Open
+	t *testing.T
 }
 
 func newMachine(t *testing.T) *machine {
 	t.Helper()
-	testneeds.Linux(t)
-	m := &machine{t, t.TempDir(), t.TempDir()}
+	m := &machine{fakehost.NewOpen(t, "h"), t}
 	m.file("/proc/1/comm", "systemd\n")
 	m.link("/proc/1/ns/pid", "pid:[1]")
-	m.program("dpkg-query", "exit 1")
-	for _, silent := range []string{"systemctl", "nft", "apt-get", "ip"} {
-		m.program(silent, "exit 0")
+	for program, text := range map[string]string{"dpkg-query": "exit 1", "nft": "exit 0", "apt-get": "exit 0", "ip": "exit 1"} {
+		m.Program(program, text)
 	}
-	m.program("ip", "exit 1")
 	return m
 }
 
-func (m *machine) file(path, text string) {
-	m.t.Helper()
-	path = filepath.Join(m.root, path)
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		m.t.Fatal(err)
-	}
-	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-		m.t.Fatal(err)
-	}
-}
+func (m *machine) file(path, text string) { m.t.Helper(); m.Write(path, text, 0o644) }
 
 func (m *machine) link(path, to string) {
 	m.t.Helper()
-	path = filepath.Join(m.root, path)
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		m.t.Fatal(err)
-	}
-	if err := os.Symlink(to, path); err != nil {
+	if err := errors.Join(os.MkdirAll(filepath.Dir(m.On(path)), 0o755), os.Symlink(to, m.On(path))); err != nil {
 		m.t.Fatal(err)
 	}
 }
 
-func (m *machine) program(name, text string) {
+// unit is one of the distribution's packages, enabled, active or neither.
+func (m *machine) unit(name string, enabled, active bool) {
 	m.t.Helper()
-	if err := os.WriteFile(filepath.Join(m.bin, name), []byte("#!/bin/sh\n"+text+"\n"), 0o755); err != nil {
-		m.t.Fatal(err)
+	m.file("/lib/systemd/system/"+name, "[Service]\n")
+	if enabled {
+		m.file("/state/units/"+name+".enabled", "")
+	}
+	if active {
+		m.file("/state/units/"+name+".active", "active\n")
 	}
 }
 
@@ -78,14 +69,8 @@ func (m *machine) process(pid, name, unit, pidns, environ string) {
 // found runs the script there.
 func (m *machine) found(a Ask) *Found {
 	m.t.Helper()
-	script := strings.Replace(a.Script(), "R=''\n", "R="+remote.Quote(m.root)+"\n", 1)
-	cmd := exec.CommandContext(m.t.Context(), "sh", "-c", script)
-	cmd.Env = []string{"PATH=" + m.bin + ":/usr/bin:/bin"}
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		m.t.Fatalf("%v: %s", err, out)
-	}
-	f, err := Parse(string(out))
+	out := m.Out(a.Script())
+	f, err := Parse(out)
 	if err != nil {
 		m.t.Fatalf("%v\n%s", err, out)
 	}
@@ -119,11 +104,11 @@ func TestWhatBelongsToOthersIsNamed(t *testing.T) {
 		"containerd's configuration": {func(m *machine) { m.file("/etc/containerd/config.toml", "version = 2\n") }, []string{"file:/etc/containerd/config.toml"}, nil, ""},
 		"a configuration as its package brought it": {func(m *machine) {
 			m.file("/etc/containerd/config.toml", "version = 2\n")
-			m.program("dpkg-query", `case $1 in -S) echo "containerd.io: $2";; -W) echo " /etc/containerd/config.toml $(printf 'version = 2\n' | md5sum | cut -d' ' -f1)";; esac`)
+			m.Program("dpkg-query", `case $1 in -S) echo "containerd.io: $2";; -W) echo " /etc/containerd/config.toml $(printf 'version = 2\n' | md5sum | cut -d' ' -f1)";; esac`)
 		}, nil, nil, ""},
 		"a configuration of a package, changed": {func(m *machine) {
 			m.file("/etc/containerd/config.toml", "version = 2\nmirrors\n")
-			m.program("dpkg-query", `case $1 in -S) echo "containerd.io: $2";; -W) echo " /etc/containerd/config.toml 0123";; esac`)
+			m.Program("dpkg-query", `case $1 in -S) echo "containerd.io: $2";; -W) echo " /etc/containerd/config.toml 0123";; esac`)
 		}, []string{"file:/etc/containerd/config.toml"}, nil, ""},
 		"a keepalived with another address": {func(m *machine) {
 			m.file("/etc/keepalived/keepalived.conf", "vrrp_instance A {\n virtual_router_id 60\n virtual_ipaddress {\n  10.77.0.150/24\n }\n}\n")
@@ -133,19 +118,19 @@ func TestWhatBelongsToOthersIsNamed(t *testing.T) {
 		"Docker":                       {func(m *machine) { m.process("7", "dockerd", "docker.service", "1", "") }, []string{"engine:docker"}, nil, "pid 7, docker.service"},
 		"CRI-O":                        {func(m *machine) { m.process("7", "crio", "crio.service", "1", "") }, []string{"engine:cri-o"}, nil, ""},
 		"the distribution's containerd": {func(m *machine) {
-			m.program("systemctl", `case $* in *containerd.service) printf 'FragmentPath=/lib/systemd/system/containerd.service\nActiveState=active\nUnitFileState=enabled\n';; esac`)
+			m.unit("containerd.service", true, true)
 		}, []string{"unit:containerd.service"}, nil, "/lib/systemd/system/containerd.service, active"},
 		"a containerd that is only installed": {func(m *machine) {
-			m.program("systemctl", `case $* in *containerd.service) printf 'FragmentPath=/lib/systemd/system/containerd.service\nActiveState=inactive\nUnitFileState=disabled\n';; esac`)
+			m.unit("containerd.service", false, false)
 		}, nil, nil, ""},
 		"the distribution's etcd": {func(m *machine) {
-			m.program("systemctl", `case $* in *etcd.service) printf 'FragmentPath=/lib/systemd/system/etcd.service\nActiveState=inactive\nUnitFileState=enabled\n';; esac`)
+			m.unit("etcd.service", true, false)
 			m.file("/var/lib/etcd/member/snap/db", "")
 		}, []string{"unit:etcd.service", "data:/var/lib/etcd"}, []string{}, ""},
 		"kubeadm's package": {func(m *machine) {
 			m.file("/usr/bin/kubelet", "")
 			m.file("/usr/lib/systemd/system/kubelet.service.d/10-kubeadm.conf", "[Service]\nExecStart=\nExecStart=/usr/bin/kubelet $X\n")
-			m.program("dpkg-query", `[ "$1" = -S ] && case $2 in /usr/bin/kubelet) echo "kubelet: $2";; *) exit 1;; esac`)
+			m.Program("dpkg-query", `[ "$1" = -S ] && case $2 in /usr/bin/kubelet) echo "kubelet: $2";; *) exit 1;; esac`)
 		}, []string{"file:/usr/bin/kubelet", "file:/usr/lib/systemd/system/kubelet.service.d/10-kubeadm.conf"}, nil, "of the package kubelet"},
 		"proxies for containerd": {func(m *machine) {
 			m.file("/etc/systemd/system/containerd.service.d/http-proxy.conf", "[Service]\nEnvironment=HTTPS_PROXY=http://proxy\n")
@@ -156,18 +141,18 @@ func TestWhatBelongsToOthersIsNamed(t *testing.T) {
 			m.file("/etc/cni/net.d/calico-kubeconfig", "")
 		}, []string{"cni:10-calico.conflist"}, nil, "calico"},
 		"another pod network's interface": {func(m *machine) {
-			m.program("ip", `[ "$5" = cni0 ] && echo '7: cni0    inet 10.85.0.1/16 brd 10.85.255.255 scope global cni0'`)
+			m.Program("ip", `[ "$5" = cni0 ] && echo '7: cni0    inet 10.85.0.1/16 brd 10.85.255.255 scope global cni0'`)
 		}, []string{"interface:cni0"}, nil, "10.85.0.1/16"},
 		"rules of a kube-proxy and of Calico": {func(m *machine) {
-			m.program("nft", `printf 'table ip nat {\n\tchain KUBE-SERVICES {\n\t}\n\tchain cali-PREROUTING {\n\t}\n}\n'`)
+			m.Program("nft", `printf 'table ip nat {\n\tchain KUBE-SERVICES {\n\t}\n\tchain cali-PREROUTING {\n\t}\n}\n'`)
 		}, []string{"rules:kube-proxy", "rules:calico"}, nil, ""},
 		"hactl's own bridge and rules": {func(m *machine) {
 			m.file("/etc/systemd/system/kubelet.service", "# Written by hactl\n")
-			m.program("ip", `[ "$5" = cni0 ] && echo '7: cni0    inet 10.244.0.1/24 scope global cni0'`)
-			m.program("nft", `printf 'table ip kube-proxy {\n}\n'`)
+			m.Program("ip", `[ "$5" = cni0 ] && echo '7: cni0    inet 10.244.0.1/24 scope global cni0'`)
+			m.Program("nft", `printf 'table ip kube-proxy {\n}\n'`)
 		}, nil, nil, ""},
 		"a package that apt would remove": {func(m *machine) {
-			m.program("apt-get", `case $* in "-s -y --no-install-recommends install runc keepalived") printf 'Inst runc\nRemv docker-ce [5:27]\nRemv containerd.io [1.7]\n';; *) exit 9;; esac`)
+			m.Program("apt-get", `case $* in "-s -y --no-install-recommends install runc keepalived") printf 'Inst runc\nRemv docker-ce [5:27]\nRemv containerd.io [1.7]\n';; *) exit 9;; esac`)
 		}, []string{"package:docker-ce", "package:containerd.io"}, nil, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
