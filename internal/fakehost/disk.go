@@ -145,7 +145,7 @@ func (d *Disk) compare(other *Disk) (gone []string, put []*Entry) {
 
 // volatile is what may differ between two machines in the same state: caches,
 // process ids, what systemd remembers of a unit until the next reload.
-var volatile = regexp.MustCompile(`^(proc/\d+|proc/net|state/lastpid|state/units/.*\.(pid|loaded|fragment|noting)|run/hactl-verified)(/|$)`)
+var volatile = regexp.MustCompile(`^(proc/\d+|proc/net|state/lastpid|state/units/.*\.(pid|loaded|fragment|noting|renoting)|run/hactl-verified)(/|$)`)
 
 // State lists every file with its mode and the hash of its content, and of every service the
 // configuration that it runs with. What read gives for a file stands at the end, sorted,

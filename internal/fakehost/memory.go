@@ -326,7 +326,7 @@ func (s *sight) of(d *Disk) *Disk {
 		d.see(seen, "etc/systemd/system/"+unit)
 		d.see(seen, "etc/systemd/system/"+unit+".d")
 		d.see(seen, "lib/systemd/system/"+unit)
-		for _, what := range []string{"enabled", "pid", "loaded", "fragment", "noting", "active", "restarts", "start"} {
+		for _, what := range []string{"enabled", "pid", "loaded", "fragment", "noting", "renoting", "active", "restarts", "start"} {
 			d.see(seen, "state/units/"+unit+"."+what)
 		}
 		if pid := d.Get("state/units/" + unit + ".pid"); pid != nil {
