@@ -55,7 +55,7 @@ e2e-field: deps bundle ## of these the scenarios of hosts as they are (root)
 	sh e2e/run.sh all "^($$(echo $(FIELD) | tr ' ' '|'))$$"
 
 e2e-vm: PACKAGES += e2fsprogs qemu-system-x86 qemu-utils
-e2e-vm: deps bundle ## one master on a virtual machine, which boots, reboots and loses its power; 15 minutes without KVM (root)
+e2e-vm: deps bundle ## one master on a virtual machine, which boots, reboots and loses its power; 15 to 25 minutes without KVM (root)
 	sh e2e/run.sh vm '$(RUN)'
 
 sweep: deps bundle ## hactl cut at every call it makes, and killed at 100 random instants; hours (root)

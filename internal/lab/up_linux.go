@@ -180,7 +180,11 @@ func (l *Lab) ensure(ctx context.Context) error {
 		l.report(fmt.Sprintf("lab %s is already running", l.state.Name))
 		return nil
 	}
-	l.report(fmt.Sprintf("%d hosts booted in %.1f s", n, time.Since(start).Seconds()))
+	hosts := "hosts"
+	if n == 1 {
+		hosts = "host"
+	}
+	l.report(fmt.Sprintf("%d %s booted in %.1f s", n, hosts, time.Since(start).Seconds()))
 	return nil
 }
 
