@@ -19,8 +19,10 @@ type Call struct {
 	Addr   string // of a dial, "network addr"
 }
 
-// Fake is a Host for tests: it records every call and answers as it is told. A script
-// has the functions that it calls, as on a host.
+// Fake is a Host for tests: it records every call and answers as it is told, and its
+// connection is lost on demand. It plays the connection and nothing behind it: a test whose
+// scripts have to run hands them to a host of internal/fakehost. A script has the functions
+// that it calls, as on a host.
 type Fake struct {
 	name   string
 	answer func(Call) (*Result, error)
