@@ -9,6 +9,7 @@ import (
 
 	"hactl/internal/plan"
 	"hactl/internal/remote"
+	"hactl/internal/sys"
 	"hactl/inventory"
 )
 
@@ -63,11 +64,7 @@ func Observe(ctx context.Context, inv *inventory.Inventory, hosts plan.Hosts) (m
 }
 
 func observe(ctx context.Context, inv *inventory.Inventory, h remote.Host) (Disk, error) {
-	res, err := h.Run(ctx, remote.Cmd{Title: "look for an etcd member", Script: observeScript(inv.Etcd.DataDir)})
-	if err != nil {
-		return Disk{}, err
-	}
-	return parseDisk(string(res.Stdout))
+	return remote.Ask(ctx, h, sys.Question[Disk]{Title: "look for an etcd member", Script: observeScript(inv.Etcd.DataDir), Parse: parseDisk}, 0)
 }
 
 // observeScript prints what is there and fails on anything that it could not

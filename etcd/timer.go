@@ -11,6 +11,7 @@ import (
 
 	"hactl/internal/plan"
 	"hactl/internal/remote"
+	"hactl/internal/sys"
 	"hactl/inventory"
 	"hactl/templates"
 )
@@ -133,11 +134,7 @@ const lookScheduled = `echo "now $(date +%s)"
 
 // LookScheduled asks a master for its scheduled snapshots.
 func LookScheduled(ctx context.Context, h remote.Host) (*Scheduled, error) {
-	res, err := h.Run(ctx, remote.Cmd{Title: "look at the snapshots", Script: lookScheduled})
-	if err != nil {
-		return nil, err
-	}
-	return parseScheduled(string(res.Stdout))
+	return remote.Ask(ctx, h, sys.Question[*Scheduled]{Title: "look at the snapshots", Script: lookScheduled, Parse: parseScheduled}, 0)
 }
 
 func parseScheduled(text string) (*Scheduled, error) {
@@ -158,11 +155,11 @@ func parseScheduled(text string) (*Scheduled, error) {
 			err = out.addSaved(value)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("look at the snapshots: unreadable answer %q: %w", remote.Clean(line), err)
+			return nil, fmt.Errorf("unreadable answer %q: %w", remote.Clean(line), err)
 		}
 	}
 	if out.Now.IsZero() {
-		return nil, fmt.Errorf("look at the snapshots: the answer has no time")
+		return nil, fmt.Errorf("the answer has no time")
 	}
 	return out, nil
 }

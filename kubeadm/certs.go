@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"hactl/internal/remote"
+	"hactl/internal/sys"
 	"hactl/pki"
 )
 
@@ -108,11 +109,12 @@ func unreadable(file string, err error) error {
 // Certificates reads, in one call, until when the certificates that kubeadm and
 // the kubelet keep on a host are good, the first to expire first.
 func Certificates(ctx context.Context, h remote.Host) ([]Certificate, error) {
-	res, err := h.Run(ctx, remote.Cmd{Script: readCertificates(append(slices.Clone(renewable), kubeletPair)...), Title: "read certificates"})
-	if err != nil {
-		return nil, err
-	}
-	return parseCertificates(string(res.Stdout))
+	return remote.Ask(ctx, h, certificatesAt(append(slices.Clone(renewable), kubeletPair)...), 0)
+}
+
+// certificatesAt asks for certificates and kubeconfigs, by their paths.
+func certificatesAt(files ...string) sys.Question[[]Certificate] {
+	return sys.Question[[]Certificate]{Title: "read certificates", Script: readCertificates(files...), Parse: parseCertificates}
 }
 
 // due says which certificates have to be made anew and why, "" for none.

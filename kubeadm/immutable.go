@@ -14,6 +14,7 @@ import (
 	"hactl/internal/network"
 	"hactl/internal/plan"
 	"hactl/internal/remote"
+	"hactl/internal/sys"
 	"hactl/inventory"
 )
 
@@ -159,23 +160,26 @@ exec sed -n \
 // Fixed returns the step that finds where the inventory differs from what the
 // node was made with. There is nothing that it could change.
 func (c Cluster) Fixed(h *inventory.Host) plan.Step {
-	const key = "kubeadm made with"
 	return plan.Step{
 		ID: id(h, "made-with"), Host: h.Name, Title: "what the node was made with", Lane: Lane,
-		Look: []plan.Look{{Key: key, Script: madeWith}},
+		Look: []plan.Look{plan.LookFor(howMade)},
 		Check: func(_ context.Context, env plan.Env) (*plan.Change, error) {
-			a, err := env.Saw(key)
+			made, err := plan.Answered(env, howMade)
 			if err != nil {
 				return nil, err
 			}
-			if a.Exit != 0 || a.Out == "" {
-				return nil, a.Failed("what the node was made with")
-			}
-			return nil, refusal(c.fixed(h, readNode(a.Out)))
+			return nil, refusal(c.fixed(h, made))
 		},
 		Apply: func(context.Context, plan.Env, *plan.Change) error { return nil },
 	}
 }
+
+var howMade = sys.Question[node]{Title: "look at what the node was made with", Script: madeWith, Parse: func(answer string) (node, error) {
+	if answer == "" {
+		return node{}, errors.New("the host's answer is empty")
+	}
+	return readNode(answer), nil
+}}
 
 // node is what a host says of how its node was made; values may be missing.
 type node struct {

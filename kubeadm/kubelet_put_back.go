@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
 	"hactl/internal/plan"
@@ -170,12 +169,7 @@ func (c Cluster) putKubeletBack(ctx context.Context, env plan.Env, h *inventory.
 	if ctx.Err() != nil || lost(cause) {
 		return cause
 	}
-	says := ""
-	if log, err := env.Host.Run(ctx, remote.Cmd{Title: "read the kubelet's log", Script: kubeletLog}); err == nil {
-		if text := strings.TrimSpace(string(log.Stdout)); text != "" {
-			says = "; its last lines:\n" + remote.Clean(text) + "\n"
-		}
-	}
+	says := lastLines(ctx, env, "read the kubelet's log", kubeletLog)
 	cause = fmt.Errorf("the kubelet of %s does not come up with its new configuration: %w%s", h.Name, cause, says)
 	env.Say("the kubelet does not come up: its old configuration is put back")
 	if _, err := env.Host.Run(ctx, remote.Cmd{Title: "put the kubelet's old files back", Script: putKubeletBack, Timeout: time.Minute}); err != nil {

@@ -124,10 +124,7 @@ func (c Cluster) putOthersBack(ctx context.Context, env plan.Env, cause error) e
 	if ctx.Err() != nil || lost(cause) {
 		return cause
 	}
-	log, err := env.Host.Run(ctx, remote.Cmd{Title: "read the logs of the controller manager and the scheduler", Script: managersLog})
-	if err == nil && len(strings.TrimSpace(string(log.Stdout))) > 0 {
-		cause = fmt.Errorf("%w; their last lines:\n%s\n", cause, remote.Clean(strings.TrimSpace(string(log.Stdout))))
-	}
+	cause = fmt.Errorf("%w%s", cause, lastLines(ctx, env, "read the logs of the controller manager and the scheduler", managersLog))
 	env.Say("the manifests of before are put back")
 	if _, err := env.Host.Run(ctx, remote.Cmd{Title: "put the old manifests back", Script: putManifestsBack}); err != nil {
 		return fmt.Errorf("%w; put the manifests of before back: %w", cause, err)

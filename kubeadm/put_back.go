@@ -1,6 +1,7 @@
 package kubeadm
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -104,11 +105,7 @@ func (c Cluster) PutBack(ctx context.Context, env plan.Env, h *inventory.Host, c
 	if ctx.Err() != nil || lost(cause) {
 		return cause
 	}
-	log, err := env.Host.Run(ctx, remote.Cmd{Title: "read the apiserver's log", Script: apiserverLog})
-	says := ""
-	if err == nil && len(strings.TrimSpace(string(log.Stdout))) > 0 {
-		says = "; its last lines:\n" + remote.Clean(strings.TrimSpace(string(log.Stdout))) + "\n"
-	}
+	says := lastLines(ctx, env, "read the apiserver's log", apiserverLog)
 	cause = fmt.Errorf("the apiserver of %s does not come up with its new manifest: %w%s", h.Name, cause, says)
 	env.Say("the apiserver does not come up: its old manifest is put back")
 	if _, err := env.Host.Run(ctx, remote.Cmd{Title: "put the old manifests back", Script: putManifestsBack}); err != nil {
@@ -118,4 +115,14 @@ func (c Cluster) PutBack(ctx context.Context, env plan.Env, h *inventory.Host, c
 		return fmt.Errorf("%w; its old manifest is back, and does not serve either: %w", cause, err)
 	}
 	return remote.Hint(fmt.Errorf("%w; its old manifest is back, and serves", cause), "no other master was touched; mend what the inventory says of the apiservers, then run the same command again")
+}
+
+// lastLines is what the script prints of a log, as a part of an error: empty where there is
+// nothing to say.
+func lastLines(ctx context.Context, env plan.Env, title, script string) string {
+	log, err := env.Host.Run(ctx, remote.Cmd{Title: title, Script: script})
+	if err != nil || len(bytes.TrimSpace(log.Stdout)) == 0 {
+		return ""
+	}
+	return "; its last lines:\n" + remote.Clean(string(bytes.TrimSpace(log.Stdout))) + "\n"
 }

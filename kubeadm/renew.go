@@ -206,11 +206,9 @@ func (r *renewal) apply(ctx context.Context, env plan.Env) error {
 	if err != nil {
 		return err
 	}
-	res, err := env.Host.Run(ctx, remote.Cmd{Title: "begin the renewal", Script: readCertificates(renewable...)})
-	if err != nil {
-		return err
-	}
-	certs, err := parseCertificates(string(res.Stdout))
+	begin := certificatesAt(renewable...)
+	begin.Title = "begin the renewal"
+	certs, err := remote.Ask(ctx, env.Host, begin, 0)
 	if err != nil {
 		return err
 	}
@@ -314,14 +312,13 @@ const inUseWithin = 2 * time.Minute
 // ready waits until the apiserver serves the certificate that is on the disk, and is
 // ready. Only then the renewal is over.
 func (r *renewal) ready(ctx context.Context, env plan.Env) error {
-	res, err := env.Host.Run(ctx, remote.Cmd{Title: "read certificates", Script: readCertificates(renewable...)})
+	certs, err := remote.Ask(ctx, env.Host, certificatesAt(renewable...), 0)
 	if err != nil {
 		return err
 	}
-	certs, err := parseCertificates(string(res.Stdout))
 	i := slices.IndexFunc(certs, func(c Certificate) bool { return c.Name == "apiserver.crt" })
-	if err != nil || i < 0 {
-		return errors.Join(err, remote.Hint(errors.New("there is no certificate of the apiserver"), "hactl up has kubeadm make what is missing"))
+	if i < 0 {
+		return remote.Hint(errors.New("there is no certificate of the apiserver"), "hactl up has kubeadm make what is missing")
 	}
 	if err := AwaitServed(ctx, env, r.c.apiAddress(r.h), certs[i].cert); err != nil {
 		return err

@@ -278,11 +278,7 @@ func (r *running) stdin(slow int) []byte {
 	for _, f := range s.Files {
 		fmt.Fprintf(&b, "put %s <<'EOF'\n%s\nEOF\n", remote.Quote(f.Path), base64.StdEncoding.EncodeToString(f.Content))
 	}
-	b.WriteString("set --")
-	for _, f := range s.Flags {
-		b.WriteString(" " + remote.Quote(f))
-	}
-	b.WriteString("\n" + script)
+	b.WriteString("set -- " + remote.Quote(s.Flags...) + "\n" + script)
 	return b.Bytes()
 }
 

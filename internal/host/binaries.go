@@ -67,12 +67,14 @@ func (h Host) binaries() (out []bundle.Artifact) {
 // cache is hashed by one process: openssl, where it is, uses the processor's
 // instructions for it and takes a tenth of sha256sum's time.
 func binariesScript(want []bundle.Artifact) string {
-	var b strings.Builder
-	b.WriteString("N='\n'\nset --")
+	var programs, links []string
 	for _, a := range want {
-		b.WriteString(" " + remote.Quote(at(a)))
+		programs = append(programs, at(a))
+		if at(a) != a.Dest {
+			links = append(links, a.Dest)
+		}
 	}
-	b.WriteString(`
+	return "N='\n'\nset -- " + remote.Quote(programs...) + `
 S=$(stat -Lc '%i:%s:%Y:%Z@%n' -- "$@" 2>&1)
 C=$(cat ` + sumsFile + ` 2>/dev/null)
 set -f; IFS=$N
@@ -94,15 +96,9 @@ h=; for l in $H; do case $l in *"  $f"|*" *$f") h=${l%%" "*};; esac; done
 fi
 [ -x "$f" ] || h="$h not-executable"
 echo "$h $f"
-done`)
-	b.WriteString("\nfor f in")
-	for _, a := range want {
-		if at(a) != a.Dest {
-			b.WriteString(" " + remote.Quote(a.Dest))
-		}
-	}
-	b.WriteString("; do [ ! -f \"$f\" ] || [ -L \"$f\" ] || echo \"there $f\"; done\n")
-	return b.String()
+done
+for f in ` + remote.Quote(links...) + `; do [ ! -f "$f" ] || [ -L "$f" ] || echo "there $f"; done
+`
 }
 
 func (h Host) binary(a bundle.Artifact, look plan.Look) plan.Step {

@@ -68,17 +68,15 @@ func (h Host) Links(more ...Program) []plan.Step {
 
 func (h Host) links(all []Program) plan.Step {
 	const key = "links"
-	script := "stat -c '%F@%N' --"
-	for _, p := range all {
-		script += " " + remote.Quote(p.Link)
-	}
+	var links []string
 	var owns []plan.Made
 	for _, p := range all {
+		links = append(links, p.Link)
 		owns = append(owns, plan.Made{Kind: "link", Name: p.Link, Target: p.Path, Former: plan.Former{Absent: true}})
 	}
 	return plan.Step{
 		ID: h.id("links"), Host: h.Host.Name, Title: "names of programs", Owns: owns,
-		Look: []plan.Look{{Key: key, Script: script + " 2>&1 || :"}},
+		Look: []plan.Look{{Key: key, Script: "stat -c '%F@%N' -- " + remote.Quote(links...) + " 2>&1 || :"}},
 		Check: func(_ context.Context, env plan.Env) (*plan.Change, error) {
 			seen, err := env.Saw(key)
 			if err != nil {
@@ -183,13 +181,13 @@ grep -sF "\"kind\":\"link\",\"name\":\"$1\"," ` + plan.OwnedDir + `/owned.json |
 			continue
 		}
 		if state == "file" {
-			script += "spare " + remote.Quote(p.Link) + " " + remote.Quote(KeptLink(p.Link)) + "\n"
+			script += "spare " + remote.Quote(p.Link, KeptLink(p.Link)) + "\n"
 		}
 		builds := path.Dir(path.Dir(p.Path))
 		if path.Dir(path.Dir(state)) == builds {
-			script += "point " + remote.Quote(path.Base(path.Dir(state))) + " " + remote.Quote(builds+"/"+previous) + "\n"
+			script += "point " + remote.Quote(path.Base(path.Dir(state)), builds+"/"+previous) + "\n"
 		}
-		script += "point " + remote.Quote(p.Path) + " " + remote.Quote(p.Link) + "\n"
+		script += "point " + remote.Quote(p.Path, p.Link) + "\n"
 	}
 	return script
 }
@@ -210,7 +208,7 @@ done
 `
 	for _, p := range all {
 		build := path.Dir(p.Path)
-		look += "old " + remote.Quote(path.Dir(build)) + " " + remote.Quote(path.Base(build)) + " " + remote.Quote(p.Link) + "\n"
+		look += "old " + remote.Quote(path.Dir(build), path.Base(build), p.Link) + "\n"
 	}
 	const key = "old programs"
 	return plan.Step{

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"hactl/internal/remote"
+	"hactl/internal/sys"
 )
 
 // File is a small file that must be on a host with this content, mode and owner.
@@ -142,7 +143,7 @@ func (f File) check(a Answer) (*Change, error) {
 		return nil, remote.Hint(fmt.Errorf("%s is a %s, expected a regular file", f.Path, remote.Clean(meta[2])),
 			"move it away by hand; hactl replaces only regular files")
 	}
-	if len(lines) < 2 || !sha256Form.MatchString(lines[1]) {
+	if len(lines) < 2 || !sys.SHA256Form.MatchString(lines[1]) {
 		return nil, fmt.Errorf("look at %s: unreadable answer", f.Path)
 	}
 	mode, owner := fmt.Sprintf("%o", f.Mode.Perm()), ownerPair(f.Owner)
@@ -186,8 +187,6 @@ func (f File) change(op Op, what, before, pin string, was Former) *Change {
 	}
 	return c
 }
-
-var sha256Form = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
 func ownerPair(o string) string {
 	if strings.Contains(o, ":") {

@@ -116,21 +116,21 @@ func splitAnswers(out []byte, mark string, looks []Look, seen map[string]Answer)
 // about_process of internal/sys/host.sh give the looks their part. Those set variables and
 // do not print, since $(...) is one more process.
 func prelude(looks []Look) string {
-	var files, units string
+	s := "N='\n'\n"
+	var files, units []string
 	for _, l := range looks {
 		if l.File != "" {
-			files += " " + remote.Quote(l.File)
+			files = append(files, l.File)
 		}
 		if l.Unit != "" {
-			units += " " + remote.Quote(l.Unit)
+			units = append(units, l.Unit)
 		}
 	}
-	s := "N='\n'\n"
-	if files != "" {
-		s += "look_at_files" + files + "\n"
+	if files != nil {
+		s += "look_at_files " + remote.Quote(files...) + "\n"
 	}
-	if units != "" {
-		s += "look_at_units" + units + "\n"
+	if units != nil {
+		s += "look_at_units " + remote.Quote(units...) + "\n"
 	}
 	return s
 }

@@ -212,7 +212,7 @@ func (s Service) leftover(p map[string]string) *Change {
 
 func (s Service) stop(ctx context.Context, env Env, _ *Change) error {
 	script := "u=" + remote.Quote(s.Unit) + `
-systemctl stop -- "$u" || [ $? = 5 ] || exit 1
+stop_unit "$u" || exit 1
 systemctl --root=/ disable --quiet -- "$u" 2>/dev/null
 systemctl reset-failed -- "$u" 2>/dev/null; systemctl daemon-reload`
 	_, err := env.Host.Run(ctx, remote.Cmd{Script: script, Title: "stop " + s.Unit, Timeout: s.Wait + 90*time.Second})
@@ -262,7 +262,7 @@ func (s Service) apply(ctx context.Context, env Env, c *Change) error {
 	if s.NoBlock {
 		block, begun = "--no-block ", " && "+s.begun()
 		if verb == "restart" { // the process that runs may have the wanted HACTL_CONFIG, too
-			was = `was=$(systemctl show -p MainPID --value -- "$u")
+			was = `was=$(main_process "$u")
 `
 		}
 	}
@@ -271,8 +271,8 @@ func (s Service) apply(ctx context.Context, env Env, c *Change) error {
 	// the unit is enabled: a unit that was not named yet is read from the disk as
 	// it is. NeedDaemonReload alone would not do: it says no of a new drop-in folder.
 	script := "u=" + remote.Quote(s.Unit) + `
-[ "$(systemctl show -p LoadState --value -- "$u")" != masked ] || systemctl unmask --quiet -- "$u"
-systemctl is-enabled --quiet -- "$u" || ` + EnableUnit + ` "$u" || exit
+[ "$(property_of LoadState "$u")" != masked ] || systemctl unmask --quiet -- "$u"
+is_enabled "$u" || ` + EnableUnit + ` "$u" || exit
 ` + s.reload() + `
 systemctl reset-failed -- "$u" 2>/dev/null
 ` + was + `systemctl ` + block + verb + ` -- "$u"` + begun
@@ -304,24 +304,21 @@ case $s in *" UnitFileState enabled "*) ;; *) ` + reload + ` ;; esac`
 // than $was. On a busy host a queued start may not have been looked at yet, or a
 // process is still systemd's own, about to become the unit's.
 func (s Service) begun() string {
-	return fmt.Sprintf(`{ i=0; until p=$(systemctl show -p MainPID --value -- %[1]s) && [ "${p:-0}" -gt 0 ] && [ "$p" != "${was:-0}" ] &&
-tr '\0' '\n' <"/proc/$p/environ" 2>/dev/null | grep -qx %[2]s; do
-i=$((i+1)); [ $i -lt %[3]s ] || { echo "the process did not start within %[4]s s" >&2; exit 1; }; sleep 0.1; done; }`,
-		remote.Quote(s.Unit), remote.Quote(ConfigEnv+"="+s.Config), wait.Times(int(s.Wait/(100*time.Millisecond))), wait.Times(int(s.Wait/time.Second)))
+	return fmt.Sprintf(`{ begun() { has_process %[1]s && [ "$p" != "${was:-0}" ] && tr '\0' '\n' <"/proc/$p/environ" 2>/dev/null | grep -qx %[2]s; }
+wait_until %[3]d "the process did not start" begun; }`, remote.Quote(s.Unit), remote.Quote(ConfigEnv+"="+s.Config), int(s.Wait/time.Second))
 }
 
 // ready waits until the unit is active. One of Type=simple is that before its
 // program has begun, and has to stay it for a second, as one process.
 func (s Service) ready(ctx context.Context, env Env) error {
 	script := "u=" + remote.Quote(s.Unit) + fmt.Sprintf(`
-pid() { systemctl show -p MainPID --value -- "$u"; }
-i=0; while [ $i -lt %s ]; do
-if systemctl is-active --quiet -- "$u"; then
-[ "$(systemctl show -p Type --value -- "$u")" = simple ] || exit 0
-p=$(pid); sleep 1; i=$((i+10))
-if [ "$p" = "$(pid)" ] && systemctl is-active --quiet -- "$u"; then exit 0; fi
-fi
-i=$((i+1)); sleep 0.1; done; exit 1`, wait.Times(int(s.Wait/(100*time.Millisecond))))
+steady() {
+is_running "$u" || return
+[ "$(property_of Type "$u")" = simple ] || return 0
+p=$(main_process "$u"); sleep 1; T=$((T-10))
+[ "$p" = "$(main_process "$u")" ] && is_running "$u"
+}
+wait_until %d "" steady 2>/dev/null`, int(s.Wait/time.Second))
 	_, err := env.Host.Run(ctx, remote.Cmd{Script: script, Title: "wait for " + s.Unit, Timeout: s.Wait + 10*time.Second})
 	if err != nil {
 		return s.explain(ctx, env, &wait.OverError{Bound: wait.Bound(ctx, s.Wait), Err: err, Text: fmt.Sprintf("%s not active within %s", s.Unit, wait.Bound(ctx, s.Wait))})

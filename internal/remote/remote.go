@@ -151,5 +151,5 @@ func HintOf(err error) string {
 	return ""
 }
 
-// Quote quotes s for a POSIX shell: see [sys.Quote].
-func Quote(s string) string { return sys.Quote(s) }
+// Quote quotes words for a POSIX shell: see [sys.Quote].
+func Quote(words ...string) string { return sys.Quote(words...) }

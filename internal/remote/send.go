@@ -9,10 +9,11 @@ import (
 	"io"
 	"os"
 	"path"
-	"regexp"
 	"strings"
 	"sync"
 	"time"
+
+	"hactl/internal/sys"
 )
 
 // ErrHash says that what arrived is not what was to be sent.
@@ -28,8 +29,6 @@ const (
 	progressEvery = 200 * time.Millisecond
 )
 
-var sha256Hex = regexp.MustCompile(`^[0-9a-f]{64}$`)
-
 // Send implements [Host]. It takes one round trip when the host has the file,
 // two when not. An upload that was cut leaves only a file .hactl-upload.* beside
 // the path, which the next Send of that path removes.
@@ -37,7 +36,7 @@ func (c *Conn) Send(ctx context.Context, u Upload) (bool, error) {
 	if err := checkPath(u.Path, u.Owner); err != nil {
 		return false, err
 	}
-	if !sha256Hex.MatchString(u.SHA256) {
+	if !sys.SHA256Form.MatchString(u.SHA256) {
 		return false, fmt.Errorf("send %s: %q is not a SHA-256 in lower-case hex", u.Local, u.SHA256)
 	}
 	f, err := os.Open(u.Local)

@@ -111,11 +111,11 @@ func (h Host) packages() plan.Step {
 	var own []string
 	for _, m := range h.Made {
 		if m.Kind == "package" && m.Former.Absent {
-			own = append(own, remote.Quote(m.Name))
+			own = append(own, m.Name)
 		}
 	}
 	noted := plan.OwnedDir + "/" + host.FormerPackages
-	find := "there() { " + sys.PackagesOf(h.PkgManager) + "_have " + strings.Join(own, " ") + "; }\n"
+	find := "there() { " + sys.PackagesOf(h.PkgManager) + "_have " + remote.Quote(own...) + "; }\n"
 	run := `export DEBIAN_FRONTEND=noninteractive LC_ALL=C
 would() { apt-get -s "$@" | awk '$1 == "Remv" || $1 == "Purg" { print $2 }' | sort -u; }
 list=$(there)

@@ -19,21 +19,19 @@ type Question[T any] struct {
 	Parse func(answer string) (T, error)
 }
 
-// Quote quotes s for a POSIX shell. It is the one place where hactl does so.
-func Quote(s string) string {
-	if s != "" && strings.IndexFunc(s, func(r rune) bool {
-		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("_@%+=:,./-", r))
-	}) < 0 {
-		return s
-	}
-	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
-}
+// plainWord is one that means the same to a shell without quotes.
+var plainWord = regexp.MustCompile(`^[A-Za-z0-9_@%+=:,./-]+$`)
 
-func quoted(words []string) (out string) {
-	for _, w := range words {
-		out += " " + Quote(w)
+// Quote quotes words for a POSIX shell and puts spaces between them. It is the one place
+// where hactl does so.
+func Quote(words ...string) string {
+	out := make([]string, len(words))
+	for i, w := range words {
+		if out[i] = w; !plainWord.MatchString(w) {
+			out[i] = "'" + strings.ReplaceAll(w, "'", `'\''`) + "'"
+		}
 	}
-	return out
+	return strings.Join(out, " ")
 }
 
 // errUnreadable is of an answer that no host gives which has done what it was told.
@@ -89,7 +87,7 @@ var SHA256Form = regexp.MustCompile(`^[0-9a-f]{64}$`)
 func Hashes(paths ...string) Question[map[string]string] {
 	script := ""
 	if len(paths) > 0 {
-		script = "for f in" + quoted(paths) + `; do if is_there "$f"; then hash_of "$f" || exit 1; else echo absent; fi; done`
+		script = "for f in " + Quote(paths...) + `; do if is_there "$f"; then hash_of "$f" || exit 1; else echo absent; fi; done`
 	}
 	return Question[map[string]string]{
 		Title: fmt.Sprintf("hash %d files", len(paths)), Script: script,

@@ -24,7 +24,7 @@ func (u Unit) Runs() bool { return u.Active == "active" }
 func Units(names ...string) Question[map[string]Unit] {
 	return Question[map[string]Unit]{
 		Title:  "look at " + strings.Join(names, ", "),
-		Script: "show_units" + quoted(names),
+		Script: "show_units " + Quote(names...),
 		Parse: func(answer string) (map[string]Unit, error) {
 			out := map[string]Unit{}
 			for block := range strings.SplitSeq(answer, "\n\n") {
