@@ -64,7 +64,7 @@ func newInitWorld(t *testing.T, ran func(w *initWorld, phases []string)) *initWo
 	w := &initWorld{Cluster: clusterOf(t, inventorytest.Three(t), true), code: map[string]int{}}
 	w.First, w.AwaitImages = w.Inv.Masters()[0].Name, "until images; do sleep 1; done\n"
 	second := w.Inv.Masters()[1].Name
-	w.host = remote.NewFake(second, func(c remote.Call) (*remote.Result, error) {
+	w.host = remote.NewFake("m2", func(c remote.Call) (*remote.Result, error) {
 		switch {
 		case c.Kind == "dial":
 			return nil, nil
@@ -186,35 +186,42 @@ func TestAnotherMasterComesUpWithoutTheFirst(t *testing.T) {
 // The wait for images gives the session free between its questions, and what comes
 // after it is done once.
 func TestImagesAreAskedForAgain(t *testing.T) {
-	for name, c := range map[string]struct {
-		importing int
-		patience  time.Duration
-		last      string
-	}{
-		"they come":     {2, 0, "images "},
-		"they never do": {1 << 30, 300 * time.Millisecond, ""},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			w := newInitWorld(t, func(w *initWorld, phases []string) {
-				for _, m := range w.Inv.Masters()[:2] {
-					w.set(w.apiAddress(m), http.StatusOK)
-				}
-			})
-			w.importing, w.patience = c.importing, c.patience
-			for _, m := range w.Inv.Masters()[:2] {
-				w.set(w.apiAddress(m), http.StatusOK)
-			}
-			w.secondDoes(t,
-				"preflight certs kubeconfig",
-				"master-1 answers OK",
-				"kubelet-start control-plane/apiserver",
-				"master-2 answers OK",
-				"images are not there yet",
-				c.last+"control-plane/controller-manager control-plane/scheduler wait-control-plane mark-control-plane",
-			)
-		})
+	w := newInitWorld(t, func(w *initWorld, phases []string) {
+		for _, m := range w.Inv.Masters()[:2] {
+			w.set(w.apiAddress(m), http.StatusOK)
+		}
+	})
+	w.importing = 2
+	for _, m := range w.Inv.Masters()[:2] {
+		w.set(w.apiAddress(m), http.StatusOK)
 	}
+	w.secondDoes(t,
+		"preflight certs kubeconfig",
+		"master-1 answers OK",
+		"kubelet-start control-plane/apiserver",
+		"master-2 answers OK",
+		"images are not there yet",
+		"images control-plane/controller-manager control-plane/scheduler wait-control-plane mark-control-plane",
+	)
+}
+
+func TestImagesThatNeverComeAreWaitedForOnlySoLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		asked, ran := 0, ""
+		h := remote.NewFake("m2", func(c remote.Call) (*remote.Result, error) {
+			if c.Cmd.Script != "phases" {
+				asked++
+				return &remote.Result{Exit: remote.NotYet}, &remote.ExitError{Host: "m2", Exit: remote.NotYet}
+			}
+			ran += c.Cmd.Script
+			return &remote.Result{}, nil
+		})
+		start := time.Now()
+		err := Cluster{AwaitImages: "images\n"}.runWithImages(t.Context(), plan.Env{Host: h}, "phases")
+		if waited := time.Since(start); err != nil || ran != "phases" || asked < 2 || waited < imagesWait || waited > imagesWait+time.Minute {
+			t.Errorf("%v: %q ran after %s, and the images were asked for %d times", err, ran, waited, asked)
+		}
+	})
 }
 
 // Each wait of init is a row of the critical path.
