@@ -5,6 +5,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+
+	"hactl/internal/plan"
+	"hactl/internal/remote"
+	"hactl/internal/sys"
 )
 
 // dnfTable is what dnf --assumeno prints. A long name stands alone on its row.
@@ -50,6 +54,36 @@ func TestDnfRemovesWhatHactlInstalledAndNoMore(t *testing.T) {
 		}
 		if string(out) != c.want {
 			t.Errorf("%s:\n%s\nwant:\n%s", name, out, c.want)
+		}
+	}
+}
+
+// A host that had all packages before hactl came: an empty list must not stand for all that
+// are installed.
+func TestHostThatHadItsPackagesKeepsThem(t *testing.T) {
+	dir := t.TempDir()
+	for f, text := range map[string]string{
+		"dpkg-query": "#!/bin/sh\nshift 2; [ $# -gt 0 ] || echo 'base-files installed'\n",
+		"rpm":        "#!/bin/sh\necho base-files\n",
+		"apt-get":    "#!/bin/sh\necho \"apt-get $*\"\n",
+		"dnf":        "#!/bin/sh\necho \"dnf $*\"\n",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, f), []byte(text), 0o755); err != nil { //nolint:gosec // it is run
+			t.Fatal(err)
+		}
+	}
+	for _, manager := range []string{"apt", "dnf"} {
+		st := Host{Name: "h", PkgManager: manager}.packages()
+		f := remote.NewFake("h", nil)
+		if err := st.Apply(t.Context(), plan.Env{Host: f}, &plan.Change{}); err != nil {
+			t.Fatal(err)
+		}
+		for script, want := range map[string]string{sys.With(st.Look[0].Script): "ok\n", f.Calls()[0].Cmd.Script: ""} {
+			cmd := exec.CommandContext(t.Context(), "sh", "-c", script)
+			cmd.Env = []string{"PATH=" + dir + ":/usr/bin:/bin"}
+			if out, err := cmd.CombinedOutput(); err != nil || string(out) != want {
+				t.Errorf("%s: %q, %v, want %q", manager, out, err, want)
+			}
 		}
 	}
 }

@@ -221,7 +221,7 @@ func TestLogOfAMemberIsAFileOfItsLog(t *testing.T) {
 
 func TestPackagesAreThoseOfThePackageManager(t *testing.T) {
 	t.Parallel()
-	dpkg := program(t, "dpkg-query", `case $2 in -f=*) shift 2; for p; do case $p in curl) echo "curl installed" ;; old) echo "old config-files" ;; esac; done; exit 1 ;; esac; echo curl`)
+	dpkg := program(t, "dpkg-query", `case $2 in -f=*) shift 2; for p; do case $p in curl) echo "curl installed" ;; old) echo "old config-files" ;; esac; done; [ $# -gt 0 ] || echo "base-files installed"; exit 1 ;; esac; echo curl`)
 	rpm := program(t, "rpm", `case $* in "-qa --qf %{NAME}\n") echo curl-minimal ;; "-q --quiet curl-minimal" | "-q --quiet --whatprovides curl") ;; *) exit 1 ;; esac`)
 	for manager, want := range map[string]string{
 		"apt": "have: curl\nlack: old socat\nlist: curl",
@@ -231,6 +231,10 @@ func TestPackagesAreThoseOfThePackageManager(t *testing.T) {
 		out, err := run(t, "echo have: $("+m+"_have curl curl-minimal old); echo \"lack:$("+m+"_lack curl old socat)\"; echo list: $("+m+"_list)", map[string]string{"apt": dpkg, "dnf": rpm}[manager])
 		if err != nil || out != want {
 			t.Errorf("%s: %q, %v, want %q", manager, out, err, want)
+		}
+		// A list that is empty must not stand for all packages.
+		if out, err := run(t, m+"_have; "+m+"_lack", map[string]string{"apt": dpkg, "dnf": rpm}[manager]); err != nil || out != "" {
+			t.Errorf("%s: of no names: %q, %v", manager, out, err)
 		}
 	}
 }

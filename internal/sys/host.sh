@@ -138,8 +138,9 @@ swap_units() {
 apt_list() { dpkg-query -W -f '${Package}\n'; }
 dnf_list() { rpm -qa --qf '%{NAME}\n'; }
 
-# apt_have and dnf_have NAME... print those that are installed. They set p.
-apt_have() { dpkg-query -W -f='${Package} ${db:Status-Status}\n' "$@" 2>/dev/null | sed -n 's/ installed$//p'; }
+# apt_have and dnf_have NAME... print those that are installed, of no names none: dpkg-query
+# would print all. They set p.
+apt_have() { [ $# = 0 ] || dpkg-query -W -f='${Package} ${db:Status-Status}\n' "$@" 2>/dev/null | sed -n 's/ installed$//p'; }
 dnf_have() { for p; do ! rpm -q --quiet "$p" || echo "$p"; done; }
 
 # apt_lack and dnf_lack NAME... print " NAME" for each that is not installed. What another
