@@ -48,7 +48,7 @@ func (q *queue) open() error {
 // inTurn makes a test one that runs beside others, in its turn.
 func inTurn(t *testing.T) {
 	t.Helper()
-	rank := slices.Index(slices.Concat(core, extended), t.Name())
+	rank := slices.Index(everyScenario, t.Name())
 	if rank < 0 {
 		t.Fatal("it is not in the lists of e2e/tiers_test.go")
 	}
