@@ -173,7 +173,7 @@ func TestFileChangesAreMadeUndone(t *testing.T) {
 
 func TestServiceChangesAreMadeUndone(t *testing.T) {
 	t.Parallel()
-	for op, want := range map[Op]string{Restart: "daemon-reload, restart -- x.service", Start: "stop -- x.service", Update: ""} {
+	for op, want := range map[Op]string{Restart: "daemon-reload, restart -- x.service", Reload: "daemon-reload, reload -- x.service", Start: "stop -- x.service", Update: ""} {
 		t.Run(string(op), func(t *testing.T) {
 			t.Parallel()
 			h := withSystemctl(t, logSystemctl)
