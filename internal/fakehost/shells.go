@@ -1,7 +1,7 @@
 // Package fakehost plays hosts for tests. A [Host] runs scripts with a real shell on a disk of
 // its own, and what a host has beyond files is played by the programs of the folder programs,
-// which keep files: systemd (the one systemctl of all tests), apt, containerd, kubeadm,
-// kubectl, users, addresses, rules.
+// which keep files: systemd, apt, containerd, kubeadm, kubectl, users, addresses, rules. The
+// tests of internal/plan have a systemctl of their own, whose units are live processes.
 //
 // A real shell takes busybox-static and a user namespace. A package that uses it has a
 // TestMain, which calls [Main].
