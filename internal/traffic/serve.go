@@ -83,15 +83,31 @@ func (p Probe) Try(ctx context.Context, q Question) Answer {
 	errs := make([]error, len(q.Peers))
 	var wg sync.WaitGroup
 	for i, peer := range q.Peers {
-		wg.Go(func() { errs[i] = p.meet(ctx, peer) })
+		wg.Go(func() { errs[i] = untilAnswered(ctx, func() error { return p.meet(ctx, peer) }) })
 	}
-	wg.Go(func() { a.API = text(ctx, p.api(ctx, q.CA)) })
-	wg.Go(func() { a.DNS = text(ctx, p.name(ctx, q.Name)) })
+	wg.Go(func() { a.API = text(ctx, untilAnswered(ctx, func() error { return p.api(ctx, q.CA) })) })
+	wg.Go(func() { a.DNS = text(ctx, untilAnswered(ctx, func() error { return p.name(ctx, q.Name) })) })
 	wg.Wait()
 	for i, peer := range q.Peers {
 		a.Peers[peer.Node] = text(ctx, errs[i])
 	}
 	return a
+}
+
+// untilAnswered tries again while no answer comes: what refuses connections may begin to
+// serve at this moment. A wrong answer stays wrong.
+func untilAnswered(ctx context.Context, try func() error) error {
+	for {
+		err := try()
+		if op, dns := (*net.OpError)(nil), (*net.DNSError)(nil); !errors.As(err, &op) && !errors.As(err, &dns) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
 }
 
 // meet asks another probe who it is.
@@ -153,22 +169,13 @@ func (p Probe) name(ctx context.Context, name string) error {
 	if resolve == nil {
 		resolve = (&net.Resolver{PreferGo: true}).LookupHost
 	}
-	for {
-		once, cancel := wait.Within(ctx, "an answer of the DNS", 700*time.Millisecond)
-		found, err := resolve(once, name)
-		cancel()
-		if err == nil && !slices.Contains(found, host) {
-			return fmt.Errorf("%s is %s, not %s", name, strings.Join(found, ", "), host)
-		}
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return err
-		case <-time.After(50 * time.Millisecond):
-		}
+	once, cancel := wait.Within(ctx, "an answer of the DNS", 700*time.Millisecond)
+	defer cancel()
+	found, err := resolve(once, name)
+	if err == nil && !slices.Contains(found, host) {
+		return fmt.Errorf("%s is %s, not %s", name, strings.Join(found, ", "), host)
 	}
+	return err
 }
 
 // text is the last part of an error: who asked what is known.

@@ -10,14 +10,20 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"errors"
+	"io"
 	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
+	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"hactl/internal/wait"
 )
 
 // peer is a probe with this name at an address of loopback; its port.
@@ -91,6 +97,70 @@ func otherCA(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+}
+
+// While a host is being made, kube-proxy refuses until it knows the service.
+func TestProbeWaitsForWhatBeginsToServe(t *testing.T) {
+	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := closed.Addr().String()
+	_ = closed.Close()
+	var asked atomic.Int32
+	resolve := func(context.Context, string) ([]string, error) {
+		if asked.Add(1) < 3 {
+			return nil, &net.DNSError{Err: "no such host"}
+		}
+		return []string{"127.0.0.1"}, nil
+	}
+	srv := httptest.NewUnstartedServer(http.NotFoundHandler())
+	srv.StartTLS()
+	defer srv.Close()
+	ca := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: srv.Certificate().Raw}))
+	begins := func(ctx context.Context, name string) ([]string, error) {
+		if asked.Load() == 1 { // the API was refused by now, or is not asked yet
+			l, err := net.Listen("tcp", addr)
+			if err != nil {
+				t.Error(err)
+			}
+			go accept(t.Context(), l, func(c net.Conn) { pass(c, srv.Listener.Addr().String()) })
+		}
+		return resolve(ctx, name)
+	}
+	got := Probe{Node: "me", Service: addr, Resolve: begins}.Try(t.Context(), Question{CA: ca, Name: "kubernetes.", Slow: wait.Most})
+	if got.API != "" || got.DNS != "" || asked.Load() != 3 {
+		t.Errorf("%+v, asked %d times", got, asked.Load())
+	}
+}
+
+// pass connects a client with a server.
+func pass(c net.Conn, addr string) {
+	up, err := net.Dial("tcp", addr)
+	if err != nil {
+		return
+	}
+	defer func() { _ = up.Close() }()
+	go func() { _, _ = io.Copy(up, c) }()
+	_, _ = io.Copy(c, up)
+}
+
+func TestWrongAnswerIsNotAskedForAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		refused := &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}
+		for _, c := range []struct {
+			errs  []error // of the tries, the last of all further ones
+			tries int
+		}{{[]error{nil}, 1}, {[]error{errors.New("another answers")}, 1}, {[]error{refused, refused, nil}, 3}, {[]error{refused, &net.DNSError{}, errors.New("another answers")}, 3}, {[]error{refused}, 20}} {
+			ctx, cancel := context.WithTimeout(t.Context(), 980*time.Millisecond)
+			defer cancel()
+			tries := 0
+			err := untilAnswered(ctx, func() error { tries++; return c.errs[min(tries, len(c.errs))-1] })
+			if want := c.errs[len(c.errs)-1]; !errors.Is(err, want) || tries != c.tries {
+				t.Errorf("%v after %d tries", err, tries)
+			}
+		}
+	})
 }
 
 // Packets that are too large for a link on the way are lost without a word: a
