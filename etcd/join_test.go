@@ -26,7 +26,7 @@ func TestMain(m *testing.M) { os.Exit(fakehost.Main(m)) }
 type machine struct {
 	*tunnel
 	f    *fakeEtcd
-	disk *fakehost.Open
+	disk *fakehost.FolderHost
 	did  []string // what was asked, but looks
 	die  int      // the call before which hactl dies, from 1 on; 0: none
 	n    int
@@ -140,7 +140,7 @@ func newJoinWorld(t *testing.T) *joinWorld {
 	}
 	w.f.third = w.f.members[2]
 	w.p = &Plan{Inv: inv, PKI: w.m, Program: "/opt/hactl/etcd/v3.6.16-01/etcd"}
-	w.h = &machine{tunnel: w.f.third.host, f: w.f, disk: fakehost.NewOpen(t, "m3")}
+	w.h = &machine{tunnel: w.f.third.host, f: w.f, disk: fakehost.NewFolderHost(t, "m3")}
 	w.f.before = w.h.lives
 	unit, config, err := w.p.unit(inv.Masters()[2])
 	if err != nil {

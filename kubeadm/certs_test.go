@@ -36,13 +36,13 @@ func TestMain(m *testing.M) { os.Exit(fakehost.Main(m)) }
 
 // disk is a master whose scripts really run; kubeadm is a script of the test's own.
 type disk struct {
-	*fakehost.Open
+	*fakehost.FolderHost
 	until time.Time // of what the test's kubeadm makes
 }
 
 func newDisk(t *testing.T) *disk {
 	t.Helper()
-	d := &disk{Open: fakehost.NewOpen(t, "host"), until: time.Now().Add(365 * 24 * time.Hour)}
+	d := &disk{FolderHost: fakehost.NewFolderHost(t, "host"), until: time.Now().Add(365 * 24 * time.Hour)}
 	for _, s := range []string{servingDir, kubeDir + "/manifests", "/var/lib/kubelet/pki"} {
 		if err := os.MkdirAll(d.On(s), 0o755); err != nil {
 			t.Fatal(err)

@@ -14,10 +14,10 @@ import (
 	"hactl/internal/testneeds"
 )
 
-// Open is a host whose disk is a folder that its test reads and writes too, also while a
+// FolderHost is a host whose disk is a folder that its test reads and writes too, also while a
 // script runs: for scripts that wait for what the test does. A [Host] is for all others.
 // It runs scripts and writes files; a test that needs more wraps it.
-type Open struct {
+type FolderHost struct {
 	t    *testing.T
 	name string
 	root string
@@ -25,8 +25,8 @@ type Open struct {
 	f    *folder
 }
 
-// NewOpen is a host with the disk of a machine that was just installed.
-func NewOpen(t *testing.T, name string) *Open {
+// NewFolderHost is a host with the disk of a machine that was just installed.
+func NewFolderHost(t *testing.T, name string) *FolderHost {
 	t.Helper()
 	s := Real(t)
 	f, err := s.add()
@@ -40,21 +40,21 @@ func NewOpen(t *testing.T, name string) *Open {
 		f.stop()
 		_ = os.RemoveAll(f.path)
 	})
-	return &Open{t: t, name: name, root: f.path, f: f}
+	return &FolderHost{t: t, name: name, root: f.path, f: f}
 }
 
 // On is where a path of the host is on this machine.
-func (h *Open) On(path string) string { return h.root + path }
+func (h *FolderHost) On(path string) string { return h.root + path }
 
 // Write writes a file, and the folders above it.
-func (h *Open) Write(path, content string, mode os.FileMode) {
+func (h *FolderHost) Write(path, content string, mode os.FileMode) {
 	h.t.Helper()
 	if err := h.write(path, []byte(content), mode); err != nil {
 		h.t.Fatal(err)
 	}
 }
 
-func (h *Open) write(path string, content []byte, mode os.FileMode) error {
+func (h *FolderHost) write(path string, content []byte, mode os.FileMode) error {
 	if err := os.MkdirAll(filepath.Dir(h.On(path)), 0o755); err != nil {
 		return err
 	}
@@ -65,13 +65,13 @@ func (h *Open) write(path string, content []byte, mode os.FileMode) error {
 }
 
 // Program makes a program of the host, which goes before one of this package.
-func (h *Open) Program(name, script string) {
+func (h *FolderHost) Program(name, script string) {
 	h.t.Helper()
 	h.Write("/usr/local/sbin/"+name, "#!/bin/sh\n"+script+"\n", 0o755)
 }
 
 // Borrow makes a program of this machine one of the host, with the libraries that it needs.
-func (h *Open) Borrow(name string) {
+func (h *FolderHost) Borrow(name string) {
 	h.t.Helper()
 	path := testneeds.Path(h.t, name)
 	libraries, err := exec.CommandContext(h.t.Context(), testneeds.Path(h.t, "ldd"), path).Output() // #nosec G204 -- a program that the test names
@@ -95,7 +95,7 @@ func (h *Open) Borrow(name string) {
 
 // Unit makes a unit of the host that is active: start is what a further start does. With
 // active false it does not run.
-func (h *Open) Unit(name, text, start string, active bool) {
+func (h *FolderHost) Unit(name, text, start string, active bool) {
 	h.t.Helper()
 	h.Write("/etc/systemd/system/"+name, text, 0o644)
 	h.Write("/state/units/"+name+".start", start+"\n", 0o644)
@@ -105,22 +105,22 @@ func (h *Open) Unit(name, text, start string, active bool) {
 }
 
 // Content is that of a file, "" where there is none.
-func (h *Open) Content(path string) string {
+func (h *FolderHost) Content(path string) string {
 	b, _ := os.ReadFile(h.On(path))
 	return string(b)
 }
 
 // Has reports whether something is at the path.
-func (h *Open) Has(path string) bool {
+func (h *FolderHost) Has(path string) bool {
 	_, err := os.Lstat(h.On(path))
 	return err == nil
 }
 
 // Name is the name that it was made with.
-func (h *Open) Name() string { return h.name }
+func (h *FolderHost) Name() string { return h.name }
 
 // Run runs a script, as [remote.Host] says.
-func (h *Open) Run(ctx context.Context, c remote.Cmd) (*remote.Result, error) {
+func (h *FolderHost) Run(ctx context.Context, c remote.Cmd) (*remote.Result, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	out, err := h.f.runOnly(ctx, sys.With(c.Script), c.Stdin)
@@ -131,7 +131,7 @@ func (h *Open) Run(ctx context.Context, c remote.Cmd) (*remote.Result, error) {
 }
 
 // Put writes files, as [remote.Host] says.
-func (h *Open) Put(_ context.Context, files ...remote.File) error {
+func (h *FolderHost) Put(_ context.Context, files ...remote.File) error {
 	for _, f := range files {
 		if err := h.write(f.Path, f.Content, f.Mode); err != nil {
 			return err
@@ -147,7 +147,7 @@ func (h *Open) Put(_ context.Context, files ...remote.File) error {
 }
 
 // Out is what a script prints; the test ends when it fails.
-func (h *Open) Out(script string) string {
+func (h *FolderHost) Out(script string) string {
 	h.t.Helper()
 	res, err := h.Run(h.t.Context(), remote.Cmd{Script: script})
 	if err != nil {

@@ -18,13 +18,13 @@ func TestMain(m *testing.M) { os.Exit(fakehost.Main(m)) }
 
 // machine is a host on which nothing of others is.
 type machine struct {
-	*fakehost.Open
+	*fakehost.FolderHost
 	t *testing.T
 }
 
 func newMachine(t *testing.T) *machine {
 	t.Helper()
-	m := &machine{fakehost.NewOpen(t, "h"), t}
+	m := &machine{fakehost.NewFolderHost(t, "h"), t}
 	m.file("/proc/1/comm", "systemd\n")
 	m.link("/proc/1/ns/pid", "pid:[1]")
 	for program, text := range map[string]string{"dpkg-query": "exit 1", "nft": "exit 0", "apt-get": "exit 0", "ip": "exit 1"} {

@@ -19,7 +19,7 @@ func TestUnitThatMadeSwapIsGivenBack(t *testing.T) {
 		"enabled":   {"enabled", ""},
 		"generated": {"generated", ""},
 	} {
-		h := fakehost.NewOpen(t, "h")
+		h := fakehost.NewFolderHost(t, "h")
 		h.Unit(unit, "[Swap]\n", "echo start >>/started", false)
 		h.Write("/state/units/"+unit+".enabled", was+"\n", 0o644)
 		look, run := unmask(unit, true)
