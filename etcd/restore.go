@@ -177,7 +177,7 @@ case $(property_of ActiveState etcd.service) in active|activating) echo ok;; *) 
 		Run: `set -e
 rm -f ` + fenceFile + `
 rmdir ` + path.Dir(fenceFile) + ` 2>/dev/null || :
-` + plan.EnableUnit + ` etcd.service
+enable_unit etcd.service
 systemctl daemon-reload; systemctl reset-failed etcd.service 2>/dev/null || :
 systemctl start --no-block etcd.service
 wait_until 30 "etcd did not start" has_process etcd.service`,

@@ -69,7 +69,7 @@ case $s in *ActiveState=active*) ;; *) echo "it does not run"; exit 0;; esac
 case $(property_of TimersCalendar ` + timerUnit + `) in *` + remote.Quote("OnCalendar="+calendar+" ;") + `*) echo ok;; *) echo "it has another schedule";; esac`,
 		Summary: "start the timer of snapshots", Made: func(string) []plan.Made { return ours },
 		Acts: func(string) []string { return []string{"start"} },
-		Run:  plan.EnableUnit + " " + timerUnit + " && systemctl daemon-reload && systemctl restart " + timerUnit,
+		Run:  "enable_unit " + timerUnit + " && systemctl daemon-reload && systemctl restart " + timerUnit,
 	}.Step()
 }
 

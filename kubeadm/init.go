@@ -146,7 +146,7 @@ func (c Cluster) init(ctx context.Context, env plan.Env, h *inventory.Host, from
 	// kubeadm has systemd reload its units before it starts the kubelet.
 	script := `set -e
 mkdir -p ` + kubeDir + `/manifests
-` + removePartial + `` + plan.EnableUnit + ` kubelet.service
+` + removePartial + `enable_unit kubelet.service
 `
 	if first {
 		env.Part("files and kubelet")

@@ -186,7 +186,7 @@ func (c Cluster) Join(h *inventory.Host, master func() remote.Host) plan.Step {
 		}
 		_, err = env.Host.Run(ctx, remote.Cmd{
 			Title: "kubeadm join", Timeout: 8 * time.Minute, Output: func(l string) { env.Say("%s", l) },
-			Script: c.SearchPath + plan.EnableUnit + ` kubelet.service &&
+			Script: c.SearchPath + `enable_unit kubelet.service &&
 rm -f ` + kubeDir + `/kubelet.conf ` + kubeDir + `/bootstrap-kubelet.conf ` + pkiDir + `/ca.crt &&
 kubeadm join --config ` + joinFile + ` && sync ` + kubeDir + `/kubelet.conf ` + pkiDir + `/ca.crt /var/lib/kubelet/*.[ey]* ` + kubeDir + ` ` + pkiDir + ` && rm -f ` + joinFile,
 		})

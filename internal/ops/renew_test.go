@@ -488,8 +488,8 @@ func (w *renewWorld) look(name, script string) plan.Answer {
 	is := func(st plan.Step) bool {
 		return strings.TrimSuffix(st.Look[0].Script, "\n") == strings.TrimSuffix(script, "\n")
 	}
-	if first, _, _ := strings.Cut(script, "\n"); strings.Contains(script, "about_file ") {
-		f, there := h.files[strings.TrimPrefix(first, "f=")]
+	if strings.HasPrefix(script, "show_file ") {
+		f, there := h.files[strings.Fields(script)[1]]
 		if !there {
 			return plan.Answer{Out: "absent"}
 		}

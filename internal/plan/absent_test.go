@@ -3,11 +3,11 @@ package plan
 import (
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"hactl/internal/fakehost"
 	"hactl/internal/remote"
 )
 
@@ -87,38 +87,34 @@ func TestAbsentServiceNeitherRunsNorStartsWithTheHost(t *testing.T) {
 		"loaded inactive generated": false,
 	} {
 		f := strings.Fields(state)
-		c, err := s.check(Answer{Out: "LoadState=" + f[0] + "\nActiveState=" + f[1] + "\nUnitFileState=" + strings.Trim(f[2], "-")})
+		c, err := answered(s.Step(), Answer{Out: "LoadState=" + f[0] + "\nActiveState=" + f[1] + "\nUnitFileState=" + strings.Trim(f[2], "-")})
 		if err != nil || (c != nil) != due || due && (c.Op != Delete || c.Made[0].Former.Value != strings.TrimSpace(strings.Trim(f[2], "-")+" "+f[1])) {
 			t.Errorf("%s: %+v, %v", state, c, err)
 		}
 	}
-	if c, err := s.check(Answer{Exit: 1}); c != nil || err == nil {
+	if c, err := answered(s.Step(), Answer{Exit: 1}); c != nil || err == nil {
 		t.Errorf("could not look: %+v, %v", c, err)
 	}
 }
 
-// logSystemctl notes what it is told to do.
-const logSystemctl = "#!/bin/sh\necho \"$*\" >>\"$DIR/log\"\n"
-
-func (h *shellHost) log(t *testing.T) []string {
+// runningUnit is a host on which x.service starts with the host and runs, as process 7.
+func runningUnit(t *testing.T) *fakehost.Host {
 	t.Helper()
-	b, err := os.ReadFile(filepath.Join(h.dir, "log"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return strings.Split(strings.TrimSpace(string(b)), "\n")
+	return fakehost.New(t, "m1", fakehost.File("etc/systemd/system/x.service", "[Service]\nEnvironment=HACTL_CONFIG=abc\n"), fakehost.File("state/units/x.service.enabled", ""),
+		fakehost.File("state/units/x.service.pid", "7\n"), fakehost.File("proc/7/comm", "x\n"), fakehost.File("proc/7/environ", "HACTL_CONFIG=abc\x00"))
 }
 
-func TestAbsentServiceIsStoppedAndThenDisabled(t *testing.T) {
+func TestAbsentServiceIsStoppedAndDisabled(t *testing.T) {
 	t.Parallel()
-	h := withSystemctl(t, logSystemctl)
+	h := runningUnit(t)
 	s := Service{ID: "s", Host: "m1", Unit: "x.service", Absent: true}.Step()
-	if err := s.Apply(t.Context(), Env{Host: h}, &Change{Op: Delete}); err != nil || s.Ready != nil {
-		t.Fatal(err)
+	if c := upOne(t, s, h); c == nil || c.Op != Delete || s.Ready != nil {
+		t.Fatalf("%+v", c)
 	}
-	want := []string{"stop -- x.service", "--root=/ disable --quiet -- x.service", "reset-failed -- x.service", "daemon-reload"}
-	if got := h.log(t); !slices.Equal(got, want) {
-		t.Errorf("%q", got)
+	for _, left := range []string{"state/units/x.service.enabled", "state/units/x.service.pid"} {
+		if h.Disk().Has(left) {
+			t.Errorf("%s is still there", left)
+		}
 	}
 }
 
@@ -173,25 +169,18 @@ func TestFileChangesAreMadeUndone(t *testing.T) {
 
 func TestServiceChangesAreMadeUndone(t *testing.T) {
 	t.Parallel()
-	for op, want := range map[Op]string{Restart: "daemon-reload, restart -- x.service", Reload: "daemon-reload, reload -- x.service", Start: "stop -- x.service", Update: ""} {
+	for op, want := range map[Op]string{Restart: "101\n", Reload: "7\n", Start: "", Update: "7\n"} {
 		t.Run(string(op), func(t *testing.T) {
 			t.Parallel()
-			h := withSystemctl(t, logSystemctl)
-			h.write(t, "log", "")
-			s := Service{ID: "s", Host: "m1", Unit: "x.service", Config: "abc", NoBlock: true, Wait: time.Second}
+			h := runningUnit(t)
+			s := Service{ID: "s", Host: "m1", Unit: "x.service", Config: "another", NoBlock: true, Wait: time.Second}
 			c := &Change{Op: op}
 			s.revertible(c)
 			if err := c.Revert(t.Context(), Env{Host: h}); err != nil {
 				t.Fatal(err)
 			}
-			got := strings.Join(h.log(t), ", ")
-			for w := range strings.SplitSeq(want, ", ") {
-				if !strings.Contains(got, w) {
-					t.Errorf("did %q, wanted %q", got, w)
-				}
-			}
-			if want == "" && got != "" {
-				t.Errorf("did %q", got)
+			if got := h.Content("state/units/x.service.pid"); got != want {
+				t.Errorf("its process is %q, wanted %q", got, want)
 			}
 		})
 	}

@@ -2,9 +2,9 @@ package plan
 
 import (
 	"context"
-	"strings"
 
 	"hactl/internal/remote"
+	"hactl/internal/sys"
 )
 
 // Executable is a program of this machine that must be on a host.
@@ -20,32 +20,16 @@ type Executable struct {
 
 // Step returns the step that keeps the program there, 0755 and root's.
 func (x Executable) Step() Step {
-	key := "executable " + x.Path
+	there := sys.ProgramAt(x.Path)
 	return Step{
 		ID: x.ID, Host: x.Host, Lane: x.Lane, Title: x.Path, Quick: true, Owns: x.owns(),
-		Look: []Look{{Key: key, Script: `f=` + remote.Quote(x.Path) + `
-if is_there "$f"; then
-s=$(hash_of "$f") || exit 1; [ -x "$f" ] || s="$s, not executable"; echo "$s"
-else echo absent; fi`}},
+		Look: []Look{LookFor(there)},
 		Check: func(_ context.Context, env Env) (*Change, error) {
-			a, err := env.Saw(key)
+			p, err := Answered(env, there)
 			if err != nil {
 				return nil, err
 			}
-			switch {
-			case a.Exit != 0 || a.Out == "":
-				return nil, a.Failed(x.Path)
-			case a.Out == "absent" && x.Absent, a.Out == x.SHA256 && !x.Absent:
-				return nil, nil
-			case a.Out == "absent":
-				c := x.change(Create, "install "+x.Path, a.Out)
-				// One program more does no harm, and may be in use.
-				c.Revert = func(context.Context, Env) error { return nil }
-				return c, nil
-			case x.Absent:
-				return x.change(Delete, "remove "+x.Path, remote.Clean(a.Out)), nil
-			}
-			return x.change(Update, "replace "+x.Path, remote.Clean(a.Out)), nil
+			return x.check(p), nil
 		},
 		Apply: func(ctx context.Context, env Env, _ *Change) error {
 			if x.Absent {
@@ -64,14 +48,25 @@ func (x Executable) owns() []Made {
 	return []Made{{Kind: "file", Name: x.Path, SHA256: x.SHA256, Former: Former{Absent: true}}}
 }
 
-func (x Executable) change(op Op, what, seen string) *Change {
-	was := Former{Absent: seen == "absent"}
-	if !was.Absent {
-		was.SHA256, _, _ = strings.Cut(seen, ",")
+func (x Executable) check(p sys.Program) *Change {
+	switch {
+	case p == sys.Program{} && x.Absent, p == sys.Program{SHA256: x.SHA256, Executable: true} && !x.Absent:
+		return nil
+	case p == sys.Program{}:
+		c := x.change(Create, "install "+x.Path, "absent", Former{Absent: true})
+		// One program more does no harm, and may be in use.
+		c.Revert = func(context.Context, Env) error { return nil }
+		return c
+	case x.Absent:
+		return x.change(Delete, "remove "+x.Path, p.SHA256, Former{SHA256: p.SHA256})
 	}
+	return x.change(Update, "replace "+x.Path, p.SHA256, Former{SHA256: p.SHA256})
+}
+
+func (x Executable) change(op Op, what, pin string, was Former) *Change {
 	m := Made{Kind: "file", Name: x.Path, SHA256: x.SHA256, Former: was}
 	if x.Absent {
 		m.SHA256 = ""
 	}
-	return &Change{Op: op, Summary: what, Pin: seen, Made: []Made{m}}
+	return &Change{Op: op, Summary: what, Pin: pin, Made: []Made{m}}
 }

@@ -3,11 +3,9 @@ package plan
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/base64"
 	"encoding/hex"
 	"fmt"
 	"io/fs"
-	"regexp"
 	"strconv"
 	"strings"
 
@@ -40,13 +38,13 @@ func (f File) Step() Step {
 	f.fill()
 	st := Step{
 		ID: f.ID, Host: f.Host, Lane: f.Lane, Title: f.Path, Quick: true,
-		Look: []Look{f.look()},
+		Look: []Look{LookFor(f.question())},
 		Check: func(_ context.Context, env Env) (*Change, error) {
-			a, err := env.Saw(f.key())
+			e, err := Answered(env, f.question())
 			if err != nil {
 				return nil, err
 			}
-			return f.check(a)
+			return f.check(e)
 		},
 		File: &remote.File{Path: f.Path, Content: f.Content, Mode: f.Mode, Owner: f.Owner},
 		Owns: []Made{{Kind: "file", Name: f.Path, SHA256: f.sum(), Former: Former{Absent: true}}},
@@ -81,13 +79,18 @@ func (f *File) fill() {
 	}
 }
 
-// key tells the two looks at a path apart, which show a content when it differs
-// from what is wanted.
-func (f File) key() string {
-	if f.Absent {
-		return "no file " + f.Path
+// question asks what is at the path. The content comes along when it differs and may be
+// shown; a file that must not be there shows any.
+func (f File) question() sys.Question[sys.Entry] {
+	switch {
+	case f.Absent:
+		q := sys.EntryAt(f.Path, "", maxDiff)
+		q.Title += " for what it holds" // another step may want a file there
+		return q
+	case f.Secret:
+		return sys.EntryAt(f.Path, f.sum(), -1)
 	}
-	return "file " + f.Path
+	return sys.EntryAt(f.Path, f.sum(), maxDiff)
 }
 
 func (f File) sum() string { return hexSum(f.Content) }
@@ -97,78 +100,30 @@ func hexSum(content []byte) string {
 	return hex.EncodeToString(s[:])
 }
 
-// look prints "absent", or mode, owner, type and hash, and the content only when
-// it differs and may be shown. Where there is no telling it fails, which check
-// takes for "could not look".
-func (f File) look() Look {
-	if f.Absent { // any content is shown
-		f.Content = nil
-	}
-	show := `[ "$h" = ` + f.sum() + ` ] || [ "$(stat -c %s -- "$f")" -gt ` + fmt.Sprint(maxDiff) + ` ] || base64 <"$f"`
-	if f.Secret {
-		show = ":"
-	}
-	if plain.MatchString(f.Path) {
-		return Look{Key: f.key(), File: f.Path, Script: `f=` + f.Path + `
-about_file "$f" || { [ $? = 1 ] || exit 1; echo absent; exit 0; }
-printf '%s\n' "$s"; [ -z "$h" ] || { printf '%s\n' "$h"; ` + show + `; }`}
-	}
-	return Look{Key: f.key(), Script: `f=` + remote.Quote(f.Path) + `
-if s=$(stat -c '%a %U:%G %F' -- "$f" 2>&1); then
-case $s in *' regular'*) ;; *) printf '%s\n' "$s"; exit 0;; esac
-h=$(sha256sum <"$f") || exit 1; h=${h%% *}; printf '%s\n%s\n' "$s" "$h"; ` + show + `
-else says_absent "$s" && echo absent; fi`}
-}
-
-// plain is a path that stat and sha256sum print as it is.
-var plain = regexp.MustCompile(`^[A-Za-z0-9/._+-]{1,200}$`)
-
-func (f File) check(a Answer) (*Change, error) {
-	lines := strings.SplitN(a.Out, "\n", 3)
+func (f File) check(e sys.Entry) (*Change, error) {
 	switch {
-	case a.Exit == 0 && a.Out == "absent" && f.Absent:
+	case e.Type == "" && f.Absent:
 		return nil, nil
-	case a.Exit == 0 && a.Out == "absent":
+	case e.Type == "":
 		c := f.change(Create, "write "+f.Path, "", "absent", Former{Absent: true})
 		c.Revert = func(ctx context.Context, env Env) error { return remove(ctx, env, f.Path) }
 		return c, nil
-	case a.Exit != 0 || a.Out == "":
-		return nil, a.Failed(f.Path)
-	}
-	meta := strings.SplitN(lines[0], " ", 3)
-	if len(meta) != 3 {
-		return nil, fmt.Errorf("look at %s: unreadable answer", f.Path)
-	}
-	if !strings.HasPrefix(meta[2], "regular") {
-		return nil, remote.Hint(fmt.Errorf("%s is a %s, expected a regular file", f.Path, remote.Clean(meta[2])),
+	case !e.Regular():
+		return nil, remote.Hint(fmt.Errorf("%s is a %s, expected a regular file", f.Path, remote.Clean(e.Type)),
 			"move it away by hand; hactl replaces only regular files")
 	}
-	if len(lines) < 2 || !sys.SHA256Form.MatchString(lines[1]) {
-		return nil, fmt.Errorf("look at %s: unreadable answer", f.Path)
+	was := Former{SHA256: e.SHA256, Mode: remote.Clean(e.Mode), Owner: remote.Clean(e.Owner)}
+	switch mode, owner := fmt.Sprintf("%o", f.Mode.Perm()), ownerPair(f.Owner); {
+	case f.Absent:
+		return f.change(Delete, "remove "+f.Path, string(e.Content), e.SHA256, was), nil
+	case e.SHA256 != f.sum() && f.Keep != "":
+		return nil, remote.Hint(fmt.Errorf("%s holds something else (sha256 %.12s…) and is never replaced", f.Path, e.SHA256), "%s", f.Keep)
+	case e.SHA256 != f.sum():
+		return f.change(Update, "rewrite "+f.Path, string(e.Content), e.SHA256, was), nil
+	case e.Mode != mode || e.Owner != owner:
+		return f.change(Update, fmt.Sprintf("set %s to %s %s (is %s %s)", f.Path, mode, owner, was.Mode, was.Owner), string(f.Content), e.SHA256, was), nil
 	}
-	mode, owner := fmt.Sprintf("%o", f.Mode.Perm()), ownerPair(f.Owner)
-	was := Former{SHA256: lines[1], Mode: remote.Clean(meta[0]), Owner: remote.Clean(meta[1])}
-	if !f.Absent && lines[1] == f.sum() {
-		if meta[0] == mode && meta[1] == owner {
-			return nil, nil
-		}
-		return f.change(Update, fmt.Sprintf("set %s to %s %s (is %s %s)", f.Path, mode, owner, was.Mode, was.Owner), string(f.Content), lines[1], was), nil
-	}
-	if f.Keep != "" && !f.Absent {
-		return nil, remote.Hint(fmt.Errorf("%s holds something else (sha256 %.12s…) and is never replaced", f.Path, lines[1]), "%s", f.Keep)
-	}
-	before := ""
-	if len(lines) == 3 {
-		b, err := base64.StdEncoding.DecodeString(strings.ReplaceAll(lines[2], "\n", ""))
-		if err != nil {
-			return nil, fmt.Errorf("look at %s: unreadable content: %w", f.Path, err)
-		}
-		before = string(b)
-	}
-	if f.Absent {
-		return f.change(Delete, "remove "+f.Path, before, lines[1], was), nil
-	}
-	return f.change(Update, "rewrite "+f.Path, before, lines[1], was), nil
+	return nil, nil
 }
 
 func (f File) change(op Op, what, before, pin string, was Former) *Change {

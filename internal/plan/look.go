@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"hactl/internal/remote"
+	"hactl/internal/sys"
 )
 
 // answer is the shell function that runs the function look in a process of its own
@@ -68,11 +69,12 @@ func lookOnce(ctx context.Context, h remote.Host, looks []Look, seen map[string]
 	}
 	mark := "hactl-" + hex.EncodeToString(nonce[:])
 	var asks strings.Builder
-	asks.WriteString(prelude(looks))
+	var files, units []string
 	for i, l := range looks {
+		files, units = append(files, l.File), append(units, l.Unit)
 		fmt.Fprintf(&asks, "look() {\n%s\n}\nanswer %d\n", l.Script, i)
 	}
-	script := fmt.Sprintf("LC_ALL=C; export LC_ALL; exec 9>&1\n"+answer, mark) + asks.String()
+	script := fmt.Sprintf("LC_ALL=C; export LC_ALL; exec 9>&1\n"+answer, mark) + sys.Before(files, units) + asks.String()
 	res, err := h.Run(ctx, remote.Cmd{Script: script, Title: "look"})
 	if err != nil {
 		return fmt.Errorf("look at the host: %w", err)
@@ -110,27 +112,4 @@ func splitAnswers(out []byte, mark string, looks []Look, seen map[string]Answer)
 		seen[l.Key] = a
 	}
 	return nil
-}
-
-// prelude looks at all files and units of the batch; about_file, about_unit and
-// about_process of internal/sys/host.sh give the looks their part. Those set variables and
-// do not print, since $(...) is one more process.
-func prelude(looks []Look) string {
-	s := "N='\n'\n"
-	var files, units []string
-	for _, l := range looks {
-		if l.File != "" {
-			files = append(files, l.File)
-		}
-		if l.Unit != "" {
-			units = append(units, l.Unit)
-		}
-	}
-	if files != nil {
-		s += "look_at_files " + remote.Quote(files...) + "\n"
-	}
-	if units != nil {
-		s += "look_at_units " + remote.Quote(units...) + "\n"
-	}
-	return s
 }

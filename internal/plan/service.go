@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"hactl/internal/remote"
+	"hactl/internal/sys"
 	"hactl/internal/wait"
 )
 
@@ -57,13 +58,13 @@ func (s Service) Step() Step {
 	}
 	st := Step{
 		ID: s.ID, Host: s.Host, Lane: s.Lane, Title: s.Unit, Guard: s.Guard,
-		Look: []Look{{Key: s.key(), Script: s.lookScript(), Unit: s.Unit}},
+		Look: []Look{LookFor(s.question())},
 		Check: func(_ context.Context, env Env) (*Change, error) {
-			a, err := env.Saw(s.key())
+			seen, err := Answered(env, s.question())
 			if err != nil {
 				return nil, err
 			}
-			return s.check(a)
+			return s.check(seen), nil
 		},
 		Apply: s.apply,
 	}
@@ -86,42 +87,23 @@ func (s Service) Step() Step {
 	return st
 }
 
-func (s Service) key() string { return "service " + s.Unit }
-
-// lookScript reads the environment of the main process.
-//
-// NeedDaemonReload=yes has two meanings since systemd 255: the files of this unit
-// differ from what systemd has loaded, or units were enabled or disabled on this
-// host and systemd has not read them anew since. The second is the same for all
-// units, init.scope included, which has no file; it says nothing of this unit.
-// That one is asked for before and after the unit, since it comes and goes.
-func (s Service) lookScript() string {
-	u := remote.Quote(s.Unit)
-	return `about_process ` + u + ` || exit 1
-echo "$s"
-case $s in *NeedDaemonReload=yes*) case $(systemctl show -p NeedDaemonReload --value -- init.scope ` + u + ` init.scope | tr -d '\n') in
-noyesno|'') ;; *) echo NeedDaemonReload=all ;; esac;; esac
-case $N$e$N in *"${N}` + ConfigEnv + `="*) e=$N$e; e=${e##*"${N}` + ConfigEnv + `="}; echo "` + ConfigEnv + `=${e%%"$N"*}";; esac
-` + s.readStarted() + `exit 0`
-}
-
 // startedDir holds a file for each unit: what sha256sum printed of its Reads when
 // it was started last. It is gone with a reboot, as the processes are.
 const startedDir = "/run/hactl-started/"
 
-func (s Service) readStarted() string {
+// question asks for the unit and for what its main process was started with.
+func (s Service) question() sys.Question[sys.Service] {
 	if len(s.Reads) == 0 {
-		return ""
+		return sys.ServiceOf(s.Unit, ConfigEnv, "")
 	}
-	return `[ ! -r ` + startedDir + remote.Quote(s.Unit) + ` ] || while read -r h f; do echo "started $f=$h"; done <` + startedDir + remote.Quote(s.Unit) + "\n"
+	return sys.ServiceOf(s.Unit, ConfigEnv, startedDir+s.Unit)
 }
 
-// startedWithOther is a file that the process was started with another content
-// of, as far as p, the answer to a look, tells, and whether a reload is enough; empty:
-// there is none.
-func (s Service) startedWithOther(p map[string]string) (path string, reload bool) {
+// startedWithOther is a file that the process was started with another content of, as far as
+// was seen, and whether a reload is enough; empty: there is none.
+func (s Service) startedWithOther(seen sys.Service) (path string, reload bool) {
 	for _, f := range slices.Sorted(maps.Keys(s.Reads)) {
-		if sum := sha256.Sum256(s.Reads[f]); p["started "+f] == hex.EncodeToString(sum[:]) {
+		if seen.Started[f] == hexSum(s.Reads[f]) {
 			continue
 		}
 		if !slices.Contains(s.Reloaded, f) {
@@ -132,58 +114,47 @@ func (s Service) startedWithOther(p map[string]string) (path string, reload bool
 	return path, path != ""
 }
 
-func (s Service) check(a Answer) (*Change, error) {
-	if a.Exit != 0 {
-		return nil, a.Failed(s.Unit)
-	}
-	p := map[string]string{}
-	for line := range strings.Lines(a.Out) {
-		k, v, _ := strings.Cut(strings.TrimSpace(line), "=")
-		p[k] = v
-	}
-	if p["ActiveState"] == "" || p["LoadState"] == "" || p["UnitFileState"] == "" && p["LoadState"] == "loaded" {
-		return nil, fmt.Errorf("look at %s: unreadable answer", s.Unit)
-	}
-	c := s.due(p)
+func (s Service) check(seen sys.Service) *Change {
+	c := s.due(seen)
 	if c == nil {
-		return nil, nil
+		return nil
 	}
-	was := Former{Absent: p["LoadState"] == "not-found", Value: strings.TrimSpace(p["UnitFileState"] + " " + p["ActiveState"])}
-	if p[ConfigEnv] != "" { // an older hactl started it
+	was := Former{Absent: seen.Load == "not-found", Value: strings.TrimSpace(seen.Enabled + " " + seen.Active)}
+	if seen.Config != "" { // an older hactl started it
 		was = Former{Absent: true}
 	}
 	c.Made = []Made{{Kind: "unit", Name: s.Unit, Former: was}}
 	s.revertible(c)
-	return c, nil
+	return c
 }
 
-// due is what the unit needs, from its properties; nil when it is as it has to be.
-func (s Service) due(p map[string]string) *Change {
-	running := p["ActiveState"] == "active" || s.NoBlock && p["ActiveState"] == "activating" && p["MainPID"] != "0"
-	other, reload := s.startedWithOther(p)
+// due is what the unit needs; nil when it is as it has to be.
+func (s Service) due(seen sys.Service) *Change {
+	running := seen.Runs() || s.NoBlock && seen.Active == "activating" && seen.Process != 0
+	other, reload := s.startedWithOther(seen)
 	switch {
 	case s.Absent:
-		return s.leftover(p)
-	case p["LoadState"] == "not-found" && running:
+		return s.leftover(seen.Unit)
+	case seen.Load == "not-found" && running:
 		return s.restart("its unit is gone")
-	case p["LoadState"] == "not-found":
+	case seen.Load == "not-found":
 		return s.start("enable and start " + s.Unit)
-	case p["ActiveState"] == "activating" && !running: // systemd may be faster
+	case seen.Active == "activating" && !running: // systemd may be faster
 		c := s.restart("")
 		c.Op, c.Summary = Start, fmt.Sprintf("start or restart %s (is activating)", s.Unit)
 		return c
 	case !running:
-		return s.start(fmt.Sprintf("start %s (is %s)", s.Unit, p["ActiveState"]))
-	case s.Config != "" && p[ConfigEnv] != s.Config:
+		return s.start(fmt.Sprintf("start %s (is %s)", s.Unit, seen.Active))
+	case s.Config != "" && seen.Config != s.Config:
 		return s.restart("the running process has another configuration")
 	case other != "" && !reload:
 		return s.restart("its process was started with another " + other)
-	case p["NeedDaemonReload"] == "yes":
+	case seen.Reload:
 		return s.restart("its unit changed after the process was started")
 	case reload:
 		return &Change{Op: Reload, Summary: fmt.Sprintf("reload %s: its process has another %s", s.Unit, other), Acts: []string{"enable", "start", "reload"}}
-	case p["UnitFileState"] != "enabled":
-		return &Change{Op: Update, Summary: fmt.Sprintf("enable %s (is %s)", s.Unit, p["UnitFileState"]), Acts: []string{"enable"}}
+	case seen.Enabled != "enabled":
+		return &Change{Op: Update, Summary: fmt.Sprintf("enable %s (is %s)", s.Unit, seen.Enabled), Acts: []string{"enable"}}
 	}
 	return nil
 }
@@ -201,13 +172,13 @@ func (s Service) restart(why string) *Change {
 }
 
 // leftover is what there is of a unit that must not be there.
-func (s Service) leftover(p map[string]string) *Change {
-	stopped := p["ActiveState"] == "inactive" || p["ActiveState"] == "failed"
-	starts := strings.HasPrefix(p["UnitFileState"], "enabled") || strings.HasPrefix(p["UnitFileState"], "linked")
+func (s Service) leftover(u sys.Unit) *Change {
+	stopped := u.Active == "inactive" || u.Active == "failed"
+	starts := strings.HasPrefix(u.Enabled, "enabled") || strings.HasPrefix(u.Enabled, "linked")
 	if stopped && !starts {
 		return nil
 	}
-	return &Change{Op: Delete, Summary: fmt.Sprintf("stop and disable %s (is %s)", s.Unit, strings.TrimSpace(p["ActiveState"]+" "+p["UnitFileState"])), Acts: []string{"stop", "disable"}}
+	return &Change{Op: Delete, Summary: fmt.Sprintf("stop and disable %s (is %s)", s.Unit, strings.TrimSpace(u.Active+" "+u.Enabled)), Acts: []string{"stop", "disable"}}
 }
 
 func (s Service) stop(ctx context.Context, env Env, _ *Change) error {
@@ -258,24 +229,14 @@ func (s Service) apply(ctx context.Context, env Env, c *Change) error {
 		verb = "reload"
 	case Create, Delete, Start, Restart, Do:
 	}
-	block, begun, was := "", "", ""
-	if s.NoBlock {
-		block, begun = "--no-block ", " && "+s.begun()
-		if verb == "restart" { // the process that runs may have the wanted HACTL_CONFIG, too
-			was = `was=$(main_process "$u")
-`
-		}
+	anew := "systemctl daemon-reload"
+	if s.Config != "" {
+		anew = `reload_for "$u" ` + remote.Quote(s.assignment())
 	}
-	// A reload runs every generator: a fifth of a second on one core. It is done
-	// without where systemd, asked now, has the wanted configuration and knows that
-	// the unit is enabled: a unit that was not named yet is read from the disk as
-	// it is. NeedDaemonReload alone would not do: it says no of a new drop-in folder.
 	script := "u=" + remote.Quote(s.Unit) + `
-[ "$(property_of LoadState "$u")" != masked ] || systemctl unmask --quiet -- "$u"
-is_enabled "$u" || ` + EnableUnit + ` "$u" || exit
-` + s.reload() + `
+enable_unit "$u" && ` + anew + ` || exit
 systemctl reset-failed -- "$u" 2>/dev/null
-` + was + `systemctl ` + block + verb + ` -- "$u"` + begun
+` + s.act(verb)
 	_, err := env.Host.Run(ctx, remote.Cmd{Script: script, Title: verb + " " + s.Unit, Timeout: s.Wait + 30*time.Second})
 	if err != nil {
 		return s.explain(ctx, env, err)
@@ -283,42 +244,25 @@ systemctl reset-failed -- "$u" 2>/dev/null
 	return nil
 }
 
-// EnableUnit begins a command that enables a unit by its files alone. When systemd
-// is asked to, as with enable --no-reload, it says NeedDaemonReload=yes of every
-// unit from then on (since version 255).
-const EnableUnit = "systemctl --root=/ enable --quiet --"
-
-// reload makes systemd read the unit $u, unless it has.
-func (s Service) reload() string {
-	const reload = "systemctl daemon-reload || exit"
-	if s.Config == "" {
-		return reload
+// act is the line that starts, restarts or reloads the unit $u.
+func (s Service) act(verb string) string {
+	if !s.NoBlock {
+		return "systemctl " + verb + ` -- "$u"`
 	}
-	return `s=" $(systemctl show -p Environment -p NeedDaemonReload -p UnitFileState -- "$u" | tr '\n=' '  ') "
-case $s in *` + remote.Quote(" "+ConfigEnv+" "+s.Config+" ") + `*) ;; *) s= ;; esac
-case $s in *" NeedDaemonReload no "*) ;; *) s= ;; esac
-case $s in *" UnitFileState enabled "*) ;; *) ` + reload + ` ;; esac`
+	was := "0"
+	if verb == "restart" { // the process that runs may have the wanted HACTL_CONFIG, too
+		was = `$(main_process "$u")`
+	}
+	return fmt.Sprintf(`was=%s; systemctl --no-block %s -- "$u" && wait_until %d "the process did not start" has_begun "$u" "$was" %s`,
+		was, verb, int(s.Wait/time.Second), remote.Quote(s.assignment()))
 }
 
-// begun waits until the wanted process is there, however far it is, and is another
-// than $was. On a busy host a queued start may not have been looked at yet, or a
-// process is still systemd's own, about to become the unit's.
-func (s Service) begun() string {
-	return fmt.Sprintf(`{ begun() { has_process %[1]s && [ "$p" != "${was:-0}" ] && tr '\0' '\n' <"/proc/$p/environ" 2>/dev/null | grep -qx %[2]s; }
-wait_until %[3]d "the process did not start" begun; }`, remote.Quote(s.Unit), remote.Quote(ConfigEnv+"="+s.Config), int(s.Wait/time.Second))
-}
+// assignment is what a process of the wanted configuration has in its environment.
+func (s Service) assignment() string { return ConfigEnv + "=" + s.Config }
 
-// ready waits until the unit is active. One of Type=simple is that before its
-// program has begun, and has to stay it for a second, as one process.
+// ready waits until the unit is active, for good: see is_steady.
 func (s Service) ready(ctx context.Context, env Env) error {
-	script := "u=" + remote.Quote(s.Unit) + fmt.Sprintf(`
-steady() {
-is_running "$u" || return
-[ "$(property_of Type "$u")" = simple ] || return 0
-p=$(main_process "$u"); sleep 1; T=$((T-10))
-[ "$p" = "$(main_process "$u")" ] && is_running "$u"
-}
-wait_until %d "" steady 2>/dev/null`, int(s.Wait/time.Second))
+	script := fmt.Sprintf("wait_until %d '' is_steady %s 2>/dev/null", int(s.Wait/time.Second), remote.Quote(s.Unit))
 	_, err := env.Host.Run(ctx, remote.Cmd{Script: script, Title: "wait for " + s.Unit, Timeout: s.Wait + 10*time.Second})
 	if err != nil {
 		return s.explain(ctx, env, &wait.OverError{Bound: wait.Bound(ctx, s.Wait), Err: err, Text: fmt.Sprintf("%s not active within %s", s.Unit, wait.Bound(ctx, s.Wait))})

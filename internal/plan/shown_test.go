@@ -143,7 +143,7 @@ func TestServiceDoesWhatWasShownOrLess(t *testing.T) {
 				state := unitStates[was]
 				st := s.Step()
 				st.Look, st.Ready = nil, nil
-				st.Check = func(context.Context, Env) (*Change, error) { return s.check(Answer{Out: state}) }
+				st.Check = func(context.Context, Env) (*Change, error) { return answered(s.Step(), Answer{Out: state}) }
 				st.Apply = func(context.Context, Env, *Change) error { state = unitStates["in sync"]; return nil }
 				did, err := turned(t, st, remote.NewFake("m1", nil), func() { state = unitStates[is] })
 				switch rest[:1] {

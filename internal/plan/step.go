@@ -54,12 +54,9 @@ type Step struct {
 // Look is one read-only question to a host: a POSIX shell snippet. The same key
 // asked by several steps is asked once.
 type Look struct {
-	Key    string
-	Script string
-	// File and Unit are what the script asks about with about_file, about_unit or
-	// about_process: all files and all units of a batch are looked at by one process,
-	// not by one each. Empty when it asks about none.
-	File, Unit string
+	Key        string
+	Script     string
+	File, Unit string // see [sys.Question]
 }
 
 // Answer is what a Look printed. Exit is its exit code.
@@ -106,7 +103,9 @@ func (e Env) Saw(key string) (Answer, error) {
 }
 
 // LookFor is the look that asks the question.
-func LookFor[T any](q sys.Question[T]) Look { return Look{Key: q.Title, Script: q.Script} }
+func LookFor[T any](q sys.Question[T]) Look {
+	return Look{Key: q.Title, Script: q.Script, File: q.File, Unit: q.Unit}
+}
 
 // Answered reads the answer to a look of [LookFor].
 func Answered[T any](e Env, q sys.Question[T]) (answer T, err error) {

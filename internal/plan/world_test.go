@@ -13,8 +13,11 @@ import (
 	"sync"
 	"testing"
 
+	"hactl/internal/fakehost"
 	"hactl/internal/remote"
 )
+
+func TestMain(m *testing.M) { os.Exit(fakehost.Main(m)) }
 
 // shell is a host that really runs the scripts, as the user of the test, on
 // this machine's files: tests hand it paths in a temporary folder.

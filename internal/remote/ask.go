@@ -13,7 +13,7 @@ import (
 func Ask[T any](ctx context.Context, h Host, q sys.Question[T], timeout time.Duration) (answer T, err error) {
 	var res Result
 	if q.Script != "" {
-		r, err := h.Run(ctx, Cmd{Title: q.Title, Script: q.Script, Timeout: timeout})
+		r, err := h.Run(ctx, Cmd{Title: q.Title, Script: q.Alone(), Timeout: timeout})
 		if err != nil {
 			return answer, err
 		}

@@ -64,6 +64,19 @@ about_file() {
     return 2
 }
 
+# show_file PATH SHA256 BYTES prints "absent", or what about_file tells; below it, in base64, the
+# content of a file with another hash and at most that many bytes.
+show_file() {
+    about_file "$1" || { [ $? = 1 ] || exit 1; echo absent; return; }
+    printf '%s\n' "$s"; [ -z "$h" ] || { echo "$h"; [ "$h" = "$2" ] || [ "$(stat -c %s -- "$1")" -gt "$3" ] || base64 <"$1"; }
+}
+
+# show_program PATH prints "absent", or the hash and whether it can be executed.
+show_program() {
+    is_there "$1" || { echo absent; return; }
+    hash_of "$1" && if [ -x "$1" ]; then echo executable; else echo not; fi
+}
+
 # --- Units ---
 
 # show_units UNIT... prints their properties.
@@ -102,6 +115,21 @@ about_process() {
     done
 }
 
+# show_service UNIT VARIABLE FILE prints a unit's properties, and of its process the variable
+# and the lines of the file, as HASH NAME. NeedDaemonReload=yes has two meanings since systemd
+# 255: the files of this unit differ from what systemd has loaded, or units were enabled or
+# disabled on this host and systemd has not read them anew since. The second is the same for
+# all units, init.scope included, which has no file; it says nothing of this unit. That one is
+# asked for before and after the unit, since it comes and goes.
+show_service() {
+    about_process "$1" || exit 1
+    echo "$s"
+    case $s in *NeedDaemonReload=yes*) case $(systemctl show -p NeedDaemonReload --value -- init.scope "$1" init.scope | tr -d '\n') in
+    noyesno | '') ;; *) echo NeedDaemonReload=all ;; esac ;; esac
+    case $N$e$N in *"$N$2="*) e=$N$e; e=${e##*"$N$2="}; echo "$2=${e%%"$N"*}" ;; esac
+    [ ! -r "$3" ] || while read -r h f; do echo "started $f=$h"; done <"$3"
+}
+
 # property_of PROPERTY UNIT prints one property of a unit.
 property_of() { systemctl show -p "$1" --value -- "$2"; }
 
@@ -120,6 +148,40 @@ is_enabled() { systemctl is-enabled --quiet -- "$1" 2>/dev/null; }
 
 # enablement_of UNIT prints whether it starts with the host: enabled, disabled, masked, ...
 enablement_of() { systemctl is-enabled -- "$1" 2>/dev/null; }
+
+# enable_unit UNIT lets it start with the host, by its files alone. When systemd is asked to,
+# as with enable --no-reload, it says NeedDaemonReload=yes of every unit from then on (since
+# version 255).
+enable_unit() {
+    [ "$(property_of LoadState "$1")" != masked ] || systemctl unmask --quiet -- "$1"
+    is_enabled "$1" || systemctl --root=/ enable --quiet -- "$1"
+}
+
+# reload_for UNIT ASSIGNMENT makes systemd read its units anew, unless it has that assignment
+# for the environment of the unit. A reload runs every generator: a fifth of a second on one
+# core. It is done without where systemd, asked now, has the assignment and knows that the
+# unit is enabled: a unit that was not named yet is read from the disk as it is.
+# NeedDaemonReload alone would not do: it says no of a new drop-in folder. It sets s.
+reload_for() {
+    s=" $(systemctl show -p Environment -p NeedDaemonReload -p UnitFileState -- "$1" | tr '\n=' '  ') "
+    case $s in *" ${2%%=*} ${2#*=} "*) ;; *) s= ;; esac
+    case $s in *" NeedDaemonReload no "*) ;; *) s= ;; esac
+    case $s in *" UnitFileState enabled "*) ;; *) systemctl daemon-reload ;; esac
+}
+
+# has_begun UNIT PID ASSIGNMENT is true when the unit has another main process than that, with
+# the assignment in its environment. Until then a queued start may not have been looked at, or
+# a process is still systemd's own, about to become the unit's. It sets p.
+has_begun() { has_process "$1" && [ "$p" != "$2" ] && tr '\0' '\n' <"/proc/$p/environ" 2>/dev/null | grep -qxF -- "$3"; }
+
+# is_steady UNIT is true when it is active. One of Type=simple is that before its program has
+# begun: it has to stay it for a second, as one process. For wait_until; it sets p and T.
+is_steady() {
+    is_running "$1" || return
+    [ "$(property_of Type "$1")" = simple ] || return 0
+    p=$(main_process "$1"); sleep 1; T=$((T-10))
+    [ "$p" = "$(main_process "$1")" ] && is_running "$1"
+}
 
 # stop_unit UNIT stops it. One that systemd does not know is stopped.
 stop_unit() { systemctl stop -- "$1" || [ $? = 5 ]; }

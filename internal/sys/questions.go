@@ -4,9 +4,8 @@ import (
 	"fmt"
 	"net/netip"
 	"regexp"
-	"strconv"
+	"slices"
 	"strings"
-	"time"
 )
 
 // Question is what a host is asked: a script, and how its answer is read. A component asks
@@ -15,8 +14,32 @@ import (
 type Question[T any] struct {
 	Title  string // names it in errors, in logs, and among the looks of a host: "look at the boot"
 	Script string // exits with another code than 0 when it could not look
+	// File and Unit are what the script asks about with about_file or about_unit; empty when
+	// it asks about none. See [Before].
+	File, Unit string
 	// Parse reads what the script printed. An answer that it cannot read is an error.
 	Parse func(answer string) (T, error)
+}
+
+// Alone is the whole script of a question that is asked by itself.
+func (q Question[T]) Alone() string { return Before([]string{q.File}, []string{q.Unit}) + q.Script }
+
+// Before is what goes before scripts that ask about these files and units: one program looks
+// at all files and one at all units, and the scripts take their part of what it said. Empty
+// names do not count.
+func Before(files, units []string) (script string) {
+	for _, all := range []struct {
+		call  string
+		names []string
+	}{{"look_at_files ", files}, {"look_at_units ", units}} {
+		if names := slices.DeleteFunc(slices.Clone(all.names), func(n string) bool { return n == "" }); len(names) > 0 {
+			script += all.call + Quote(names...) + "\n"
+		}
+	}
+	if script != "" {
+		script = "N='\n'\n" + script
+	}
+	return script
 }
 
 // plainWord is one that means the same to a shell without quotes.
@@ -50,7 +73,7 @@ func And[A, B any](title string, a Question[A], b Question[B]) Question[Pair[A, 
 	const ends = "\n----\n"
 	return Question[Pair[A, B]]{
 		Title:  title,
-		Script: "( " + a.Script + "\n) && echo ---- && ( " + b.Script + "\n) && echo ----",
+		Script: "( " + a.Alone() + "\n) && echo ---- && ( " + b.Alone() + "\n) && echo ----",
 		Parse: func(answer string) (p Pair[A, B], err error) {
 			first, rest, found := strings.Cut("\n"+answer+"\n", ends)
 			second, _, complete := strings.Cut("\n"+rest, ends)
@@ -76,64 +99,6 @@ func HasAddress(a netip.Addr) Question[bool] {
 				return false, errUnreadable(answer)
 			}
 			return answer == "yes", nil
-		},
-	}
-}
-
-// SHA256Form is a SHA-256 in lower-case hex.
-var SHA256Form = regexp.MustCompile(`^[0-9a-f]{64}$`)
-
-// Hashes asks for the SHA-256, in lower-case hex, of those of the paths that are there.
-func Hashes(paths ...string) Question[map[string]string] {
-	script := ""
-	if len(paths) > 0 {
-		script = "for f in " + Quote(paths...) + `; do if is_there "$f"; then hash_of "$f" || exit 1; else echo absent; fi; done`
-	}
-	return Question[map[string]string]{
-		Title: fmt.Sprintf("hash %d files", len(paths)), Script: script,
-		Parse: func(answer string) (map[string]string, error) {
-			lines := strings.Fields(answer)
-			if len(lines) != len(paths) {
-				return nil, errUnreadable(answer)
-			}
-			out := map[string]string{}
-			for i, sum := range lines {
-				switch {
-				case SHA256Form.MatchString(sum):
-					out[paths[i]] = sum
-				case sum != "absent":
-					return nil, errUnreadable(answer)
-				}
-			}
-			return out, nil
-		},
-	}
-}
-
-// File is a regular file of a host.
-type File struct {
-	Bytes    int64
-	SHA256   string // lower-case hex
-	Modified time.Time
-}
-
-// FileAt asks for the file at the path, which has to be there.
-func FileAt(path string) Question[File] {
-	p := Quote(path)
-	return Question[File]{
-		Title:  "look at " + path,
-		Script: "[ -f " + p + " ] || { echo 'there is no such file' >&2; exit 1; }; stat -Lc '%s %Y' -- " + p + " && hash_of " + p,
-		Parse: func(answer string) (f File, err error) {
-			words := strings.Fields(answer)
-			if len(words) != 3 || !SHA256Form.MatchString(words[2]) {
-				return f, errUnreadable(answer)
-			}
-			size, err1 := strconv.ParseUint(words[0], 10, 63)
-			at, err2 := strconv.ParseInt(words[1], 10, 64)
-			if err1 != nil || err2 != nil {
-				return f, errUnreadable(answer)
-			}
-			return File{Bytes: int64(size), SHA256: words[2], Modified: time.Unix(at, 0).UTC()}, nil //nolint:gosec // 63 bits
 		},
 	}
 }

@@ -13,7 +13,7 @@ import (
 // ask puts a question to this machine; first are folders of other programs.
 func ask[T any](t *testing.T, q Question[T], first ...string) (T, error) {
 	t.Helper()
-	out, err := run(t, q.Script, first...)
+	out, err := run(t, q.Alone(), first...)
 	if err != nil {
 		var none T
 		return none, fmt.Errorf("%s: %w: %s", q.Title, err, out)
@@ -67,6 +67,9 @@ func TestBrokenAnswersAreErrors(t *testing.T) {
 		"status":   {func(s string) (any, error) { return StatusOf("x").Parse(s) }, []string{"", "StatusText=x", "ActiveState="}},
 		"hashes":   {func(s string) (any, error) { return hashes.Parse(s) }, []string{"", sum, sum + "\n" + sum[1:], sum + "\n" + strings.ToUpper(sum), sum + "\nabsent\n" + sum}},
 		"file":     {func(s string) (any, error) { return FileAt("/a").Parse(s) }, []string{"", "1 2", "1 2 " + sum[1:], "-1 2 " + sum, "x 2 " + sum, "1 x " + sum, "9999999999999999999 2 " + sum}},
+		"entry":    {func(s string) (any, error) { return EntryAt("/a", "", 1).Parse(s) }, []string{"", "644", "644 root:root", "644 root:root ", "644 root:root regular file", "644 root:root regular file\n" + sum[1:], "644 root:root regular file\n" + sum + "\n!answer!"}},
+		"program":  {func(s string) (any, error) { return ProgramAt("/a").Parse(s) }, []string{"", sum, sum + "\nmaybe", sum[1:] + "\nexecutable", "absent\nexecutable"}},
+		"service":  {func(s string) (any, error) { return ServiceOf("x.service", "V", "").Parse(s) }, []string{"", "Failed to connect to bus", strings.Replace(etcdRuns, "ActiveState=active\n", "", 1), strings.Replace(etcdRuns, "enabled", "", 1), strings.Replace(etcdRuns, "=7", "=x", 1)}},
 		"both":     {func(s string) (any, error) { return both.Parse(s) }, []string{"", "yes\n----\n", "yes\n" + etcdRuns + "\n" + noTimer + "----\n", "yes\n----\n" + etcdRuns + "\n" + noTimer, "\n----\n" + etcdRuns + "\n" + noTimer + "----\n"}},
 	} {
 		for _, answer := range c.bad {

@@ -12,8 +12,8 @@ type Unit struct {
 	Active  string // "active", "activating", "inactive", "failed", ...
 	Enabled string // "enabled", "disabled", "masked", ...; "" where it has no file
 	Process int    // its main process, 0: there is none
-	// Reload says that the files of the unit have changed since systemd read them, or
-	// those of any unit; see plan.Service.
+	// Reload says that the files of the unit have changed since systemd read them, or, but
+	// for an answer to [ServiceOf], those of any unit.
 	Reload bool
 }
 
@@ -39,6 +39,34 @@ func Units(names ...string) Question[map[string]Unit] {
 				}
 			}
 			return out, nil
+		},
+	}
+}
+
+// Service is a unit with what its main process was started with.
+type Service struct {
+	Unit
+	Config  string            // the value of a variable of its environment; empty: it has none
+	Started map[string]string // SHA-256 by path, in lower-case hex, as a file of the host has it
+}
+
+// ServiceOf asks for a service, for a variable in its environment and for the file that its
+// start writes, whose lines are HASH PATH. An empty name asks for no such file.
+func ServiceOf(unit, variable, file string) Question[Service] {
+	return Question[Service]{
+		Title: "look at the service " + unit, Unit: unit, Script: "show_service " + Quote(unit, variable, file),
+		Parse: func(answer string) (s Service, err error) {
+			p := properties(answer)
+			if s.Unit, err = unitOf(p); err != nil {
+				return s, err
+			}
+			s.Config, s.Started = p[variable], map[string]string{}
+			for name, value := range p {
+				if path, found := strings.CutPrefix(name, "started "); found {
+					s.Started[path] = value
+				}
+			}
+			return s, nil
 		},
 	}
 }
@@ -90,8 +118,8 @@ func unitOf(p map[string]string) (u Unit, err error) {
 	u = Unit{Load: p["LoadState"], Active: p["ActiveState"], Enabled: p["UnitFileState"], Reload: p["NeedDaemonReload"] == "yes"}
 	_, told := p["UnitFileState"]
 	unreadable := u.Load == "" || u.Active == "" || !told || u.Load == "loaded" && u.Enabled == ""
-	if strings.HasSuffix(p["Id"], ".service") { // no other kind has one
-		u.Process, err = strconv.Atoi(p["MainPID"])
+	if pid, told := p["MainPID"]; told || strings.HasSuffix(p["Id"], ".service") { // no other kind has one
+		u.Process, err = strconv.Atoi(pid)
 	}
 	if unreadable || err != nil || u.Process < 0 {
 		return Unit{}, errUnreadable(fmt.Sprint(p))
