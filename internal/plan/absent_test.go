@@ -118,6 +118,16 @@ func TestAbsentServiceIsStoppedAndDisabled(t *testing.T) {
 	}
 }
 
+func TestMaskedServiceIsUnmaskedEnabledAndStarted(t *testing.T) {
+	t.Parallel()
+	h := runningUnit(t)
+	h.Remove("state/units/x.service.pid")
+	h.Add(fakehost.File("state/units/x.service.enabled", "masked\n"))
+	if c := upOne(t, Service{ID: "s", Host: "m1", Unit: "x.service", Config: "abc"}.Step(), h); c == nil || c.Op != Start {
+		t.Errorf("%+v", c)
+	}
+}
+
 func TestFileChangesAreMadeUndone(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
