@@ -43,7 +43,7 @@ var allowed = map[string]struct{ imports, because string }{
 	"internal/cage":                {"internal/remote internal/sys", "runs programs on a host, apart from its cluster; knows no component"},
 	"internal/backup/backuptest":   {"", "snapshots for tests"},
 	"internal/backup":              {"", "files on this machine; knows no host and no store"},
-	"internal/others":              {"internal/remote", "a table of kinds and a script; who asks is elsewhere"},
+	"internal/others":              {"internal/remote internal/sys", "a table of kinds and a script; who asks is elsewhere"},
 	"internal/reset":               {"internal/host internal/plan internal/remote internal/sys", "takes back what the record of a host says"},
 	"internal/preflight":           {"internal/facts internal/others internal/plan internal/remote inventory", "looks before any component is there"},
 	"pki":                          {"internal/remote inventory", "keys and certificates, no component"},

@@ -279,11 +279,8 @@ func TestCertificateThatCannotBeReadIsUnknownAndNoKeyIsSent(t *testing.T) {
 		})
 	}
 	// Neither is a host without the programs.
-	if _, err := (&renewal{}).check(plan.Answer{Out: "has pki/apiserver.crt", Exit: 0}, time.Now()); err == nil {
+	if _, err := howSigned.Parse("has pki/apiserver.crt"); err == nil {
 		t.Error("a file that was not read is fine")
-	}
-	if _, err := (&renewal{}).check(plan.Answer{Exit: 127}, time.Now()); err == nil {
-		t.Error("a look that failed is fine")
 	}
 }
 
@@ -500,15 +497,18 @@ func TestKubeletThatDidNotRenewItsCertificateGetsOne(t *testing.T) {
 			}
 			cert = string(pair.CertPEM)
 		}
-		why, err := kubeletDue(plan.Answer{Out: cert}, c.asked, time.Now())
-		if err != nil || (why != "") != c.due {
+		seen, err := howKubeletSigned.Parse(cert)
+		if why := seen.due(c.asked, time.Now()); err != nil || (why != "") != c.due {
 			t.Errorf("%s: %q, %v", name, why, err)
 		}
 	}
-	if why, err := kubeletDue(plan.Answer{}, true, time.Now()); why != "" || err != nil {
-		t.Errorf("a host that has not joined: %q, %v", why, err)
+	if seen, err := howKubeletSigned.Parse(""); seen.due(true, time.Now()) != "" || err != nil {
+		t.Errorf("a host that has not joined: %+v, %v", seen, err)
 	}
-	if _, err := kubeletDue(plan.Answer{Out: "text"}, false, time.Now()); remote.HintOf(err) == "" {
+	if seen, err := howKubeletSigned.Parse("cut"); seen.due(false, time.Now()) == "" || err != nil {
+		t.Errorf("a renewal that was cut off: %+v, %v", seen, err)
+	}
+	if _, err := howKubeletSigned.Parse("text"); remote.HintOf(err) == "" {
 		t.Errorf("unreadable: %v", err)
 	}
 }
@@ -538,11 +538,12 @@ func TestKubeadmsCertificatesLiveLongerThanTheMargin(t *testing.T) {
 func TestRenewalIsPlannedBehindKubeconfigsThatAreMadeAnew(t *testing.T) {
 	t.Parallel()
 	r := &renewal{}
-	then, err := r.check(plan.Answer{Out: remade}, time.Now())
-	if err != nil || then == nil || !then.Then || !slices.Equal(then.Acts, r.change("later").Acts) {
+	seen, err := howSigned.Parse("remade")
+	if then := r.check(seen, time.Now()); err != nil || then == nil || !then.Then || !slices.Equal(then.Acts, r.change("later").Acts) {
 		t.Errorf("%+v, %v", then, err)
 	}
-	if c, err := r.check(plan.Answer{}, time.Now()); err != nil || c != nil {
+	seen, err = howSigned.Parse("")
+	if c := r.check(seen, time.Now()); err != nil || c != nil {
 		t.Errorf("a host on which nothing runs: %+v, %v", c, err)
 	}
 }

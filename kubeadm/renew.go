@@ -2,6 +2,7 @@ package kubeadm
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"slices"
@@ -12,6 +13,7 @@ import (
 
 	"hactl/internal/plan"
 	"hactl/internal/remote"
+	"hactl/internal/sys"
 	"hactl/internal/wait"
 	"hactl/inventory"
 	"hactl/pki"
@@ -59,9 +61,29 @@ for p in $(pids_of "${n#*:}"); do [ ! -e "/proc/$p/root$f" ] || cmp -s "/proc/$p
 done
 `
 
-// remade is what a master says on which the controller manager or the scheduler runs,
-// and whose kubeconfigs are about to be made anew by an earlier step.
-const remade = "remade"
+// signed is what a master says of the certificates that kubeadm made.
+type signed struct {
+	cut    bool     // a renewal of them was cut off
+	remade bool     // an earlier step makes the kubeconfigs anew, and processes run
+	stale  []string // programs that run with an earlier kubeconfig
+	certs  []Certificate
+}
+
+var howSigned = sys.Question[signed]{
+	Title: "look at the certificates of kubeadm",
+	Script: `[ -e ` + markerFile + ` ] || { none_runs kube-controller kube-scheduler || echo remade; exit 0; }
+[ ! -e ` + renewingFile + ` ] || { echo cut; exit 0; }
+` + staleLook + readCertificates(renewable...),
+	Parse: func(answer string) (s signed, err error) {
+		s.cut, s.remade = answer == "cut", answer == "remade"
+		if s.cut || s.remade {
+			return s, nil
+		}
+		s.stale, answer = takeStale(answer)
+		s.certs, err = parseCertificates(answer)
+		return s, err
+	},
+}
 
 // restartStale has the kubelet start again what staleLook names. Only a kubeconfig
 // with the pair inside, as kubeadm makes it, takes a restart.
@@ -87,22 +109,19 @@ for name in $( ( ` + staleLook + `) | sed -n 's/^stale //p' | sort -u); do again
 // proven by the certificate that it serves. The controller manager and the scheduler
 // restart once, when their kubeconfigs first refer to files.
 func (c Cluster) Renewal(h *inventory.Host, also func(Group) bool) plan.Step {
-	const key = "certificates of kubeadm"
 	renewal := &renewal{c: c, h: h, also: also}
 	if c.PKI != nil {
 		renewal.elsewhere = len(c.PKI.FrontProxyCA.KeyPEM) == 0
 	}
 	return plan.Step{
 		ID: id(h, "certificates"), Host: h.Name, Title: "certificates of kubeadm",
-		Look: []plan.Look{{Key: key, Script: `[ -e ` + markerFile + ` ] || { none_runs kube-controller kube-scheduler || echo ` + remade + `; exit 0; }
-[ ! -e ` + renewingFile + ` ] || { echo renewing; exit 0; }
-` + staleLook + readCertificates(renewable...)}},
+		Look: []plan.Look{plan.LookFor(howSigned)},
 		Check: func(_ context.Context, env plan.Env) (*plan.Change, error) {
-			a, err := env.Saw(key)
+			seen, err := plan.Answered(env, howSigned)
 			if err != nil {
 				return nil, err
 			}
-			return renewal.check(a, time.Now())
+			return renewal.check(seen, time.Now()), nil
 		},
 		Apply: func(ctx context.Context, env plan.Env, _ *plan.Change) error { return renewal.apply(ctx, env) },
 		Ready: renewal.ready,
@@ -130,22 +149,14 @@ func (r *renewal) ours(certs []Certificate) []Certificate {
 
 func (r *renewal) wants(file string) bool { return !r.done && r.also != nil && r.also(groupOf(file)) }
 
-func (r *renewal) check(a plan.Answer, now time.Time) (*plan.Change, error) {
-	if a.Exit != 0 {
-		return nil, a.Failed("certificates")
+func (r *renewal) check(seen signed, now time.Time) *plan.Change {
+	switch {
+	case seen.cut:
+		return r.change("a renewal was cut off")
+	case seen.remade:
+		return plan.Then(plan.Update, "renew certificates, where a process runs with an earlier kubeconfig", "renew")
 	}
-	if a.Out == "renewing" {
-		return r.change("a renewal was cut off"), nil
-	}
-	if a.Out == remade {
-		return plan.Then(plan.Update, "renew certificates, where a process runs with an earlier kubeconfig", "renew"), nil
-	}
-	stale, out := takeStale(a.Out)
-	certs, err := parseCertificates(out)
-	if err != nil {
-		return nil, err
-	}
-	certs = r.ours(certs)
+	certs := r.ours(seen.certs)
 	var why []string
 	if d := due(certs, now); d != "" {
 		why = append(why, d)
@@ -159,13 +170,13 @@ func (r *renewal) check(a plan.Answer, now time.Time) (*plan.Change, error) {
 	if len(asked) > 0 {
 		why = append(why, "asked for: "+strings.Join(asked, ", "))
 	}
-	if len(stale) > 0 {
-		why = append(why, strings.Join(stale, " and ")+" runs with an earlier kubeconfig")
+	if len(seen.stale) > 0 {
+		why = append(why, strings.Join(seen.stale, " and ")+" runs with an earlier kubeconfig")
 	}
 	if len(why) == 0 {
-		return nil, nil
+		return nil
 	}
-	return r.change(strings.Join(why, "; ")), nil
+	return r.change(strings.Join(why, "; "))
 }
 
 // change is the same act whichever are due: more of them may be by the step's turn.
@@ -334,27 +345,44 @@ func (r *renewal) ready(ctx context.Context, env plan.Env) error {
 // was started with it.
 const kubeletRenewing = kubeletDir + "/hactl-renewing"
 
-// kubeletLook prints the kubelet's own certificate, once it has one.
-const kubeletLook = `[ ! -e ` + kubeletRenewing + ` ] || echo renewing
-[ ! -e ` + kubeletPair + ` ] || sed -n '/^-----BEGIN CERTIFICATE-/,/^-----END CERTIFICATE-/p' ` + kubeletPair
+// kubeletSigned is what a host says of its kubelet's own certificate.
+type kubeletSigned struct {
+	cut  bool              // a renewal was cut off
+	cert *x509.Certificate // nil: it has none, and did not join
+}
+
+var howKubeletSigned = sys.Question[kubeletSigned]{
+	Title: "look at the kubelet's certificate",
+	Script: `[ ! -e ` + kubeletRenewing + ` ] || { echo cut; exit 0; }
+[ ! -e ` + kubeletPair + ` ] || sed -n '/^-----BEGIN CERTIFICATE-/,/^-----END CERTIFICATE-/p' ` + kubeletPair,
+	Parse: func(answer string) (kubeletSigned, error) {
+		if answer == "" || answer == "cut" {
+			return kubeletSigned{cut: answer == "cut"}, nil
+		}
+		certs, err := pki.ParseCertificates([]byte(answer))
+		if err != nil {
+			return kubeletSigned{}, remote.Hint(fmt.Errorf("read %s: %w", kubeletPair, err), "hactl certs renew --only kubelet signs another one")
+		}
+		return kubeletSigned{cert: certs[0]}, nil
+	},
+}
 
 // KubeletRenewal returns the step that signs a kubelet's own client certificate, by
 // which it is a node. A kubelet renews it at 70 to 90 % of its life by itself: this is
 // for one that did not, whose time is over, or that was asked for. It restarts.
 func (c Cluster) KubeletRenewal(h *inventory.Host, also func(Group) bool) plan.Step {
-	const key = "certificate of the kubelet"
 	done := false
 	return plan.Step{
-		ID: id(h, "kubelet-certificate"), Host: h.Name, Title: key,
-		Look: []plan.Look{{Key: key, Script: kubeletLook}},
+		ID: id(h, "kubelet-certificate"), Host: h.Name, Title: "certificate of the kubelet",
+		Look: []plan.Look{plan.LookFor(howKubeletSigned)},
 		Check: func(_ context.Context, env plan.Env) (*plan.Change, error) {
-			a, err := env.Saw(key)
+			seen, err := plan.Answered(env, howKubeletSigned)
 			if err != nil {
 				return nil, err
 			}
-			why, err := kubeletDue(a, also != nil && !done && also(Kubelet), time.Now())
-			if why == "" || err != nil {
-				return nil, err
+			why := seen.due(also != nil && !done && also(Kubelet), time.Now())
+			if why == "" {
+				return nil, nil
 			}
 			return &plan.Change{Op: plan.Restart, Summary: "renew the kubelet's certificate: " + why, Acts: []string{"renew"}}, nil
 		},
@@ -365,30 +393,24 @@ func (c Cluster) KubeletRenewal(h *inventory.Host, also func(Group) bool) plan.S
 	}
 }
 
-func kubeletDue(a plan.Answer, asked bool, now time.Time) (string, error) {
-	if a.Exit != 0 {
-		return "", a.Failed("the kubelet's certificate")
+// due is why the kubelet's certificate has to be signed anew, "" when it has not.
+func (k kubeletSigned) due(asked bool, now time.Time) string {
+	if k.cut {
+		return "a renewal was cut off"
 	}
-	if a.Out == "" {
-		return "", nil // not joined
+	if k.cert == nil {
+		return ""
 	}
-	if strings.HasPrefix(a.Out, "renewing") {
-		return "a renewal was cut off", nil
-	}
-	certs, err := pki.ParseCertificates([]byte(a.Out))
-	if err != nil {
-		return "", remote.Hint(fmt.Errorf("read %s: %w", kubeletPair, err), "hactl certs renew --only kubelet signs another one")
-	}
-	left, life := certs[0].NotAfter.Sub(now), certs[0].NotAfter.Sub(certs[0].NotBefore)
+	left, life := k.cert.NotAfter.Sub(now), k.cert.NotAfter.Sub(k.cert.NotBefore)
 	switch {
 	case left <= 0:
-		return "it expired on " + certs[0].NotAfter.Format(time.DateOnly), nil
+		return "it expired on " + k.cert.NotAfter.Format(time.DateOnly)
 	case left < life/10:
-		return "it ends on " + certs[0].NotAfter.Format(time.DateOnly) + ", and the kubelet did not renew it", nil
+		return "it ends on " + k.cert.NotAfter.Format(time.DateOnly) + ", and the kubelet did not renew it"
 	case asked:
-		return "asked for", nil
+		return "asked for"
 	}
-	return "", nil
+	return ""
 }
 
 // renewKubelet puts a new pair beside the old one, as the kubelet does, and turns the

@@ -18,35 +18,27 @@ func (h Host) OthersStep() []plan.Step {
 	if h.Facts.Record.Cluster != "" {
 		return nil
 	}
-	const key = "others"
-	look := func(a plan.Answer) (allowed []others.Thing, err error) {
-		found, err := others.Parse(a.Out)
-		if a.Exit != 0 || err != nil {
-			return nil, a.Failed("what belongs to others")
+	question := AskOthers(h.Inv, h.Host).Question()
+	look := func(env plan.Env) (allowed []others.Thing, err error) {
+		found, err := plan.Answered(env, question)
+		if err != nil {
+			return nil, err
 		}
 		allowed, refused := found.Split(h.TakeOver)
 		return allowed, others.Refusal(refused)
 	}
 	return []plan.Step{{
 		ID: h.id("others"), Host: h.Host.Name, Title: "what belongs to others",
-		Look: []plan.Look{{Key: key, Script: AskOthers(h.Inv, h.Host).Script()}},
+		Look: []plan.Look{plan.LookFor(question)},
 		Check: func(_ context.Context, env plan.Env) (*plan.Change, error) {
-			a, err := env.Saw(key)
-			if err != nil {
-				return nil, err
-			}
-			allowed, err := look(a)
+			allowed, err := look(env)
 			if words := clearable(allowed); err == nil && len(words) > 0 {
 				return &plan.Change{Op: plan.Do, Summary: "make room, as permitted: " + strings.Join(words, ", "), Acts: words}, nil
 			}
 			return nil, err
 		},
 		Apply: func(ctx context.Context, env plan.Env, _ *plan.Change) error {
-			a, err := env.Saw(key)
-			if err != nil {
-				return err
-			}
-			allowed, err := look(a)
+			allowed, err := look(env)
 			if err != nil {
 				return err
 			}

@@ -497,10 +497,12 @@ func (w *renewWorld) look(name, script string) plan.Answer {
 	}
 	switch {
 	case is(k.KubeletRenewal(m, nil)):
-		mark := map[bool]string{true: "renewing\n"}[h.has(kubeletMark)]
-		return plan.Answer{Out: mark + string(h.files[path.Dir(kubeletLink)+"/"+h.link].Content)}
+		if h.has(kubeletMark) {
+			return plan.Answer{Out: "cut"}
+		}
+		return plan.Answer{Out: string(h.files[path.Dir(kubeletLink)+"/"+h.link].Content)}
 	case is(k.Renewal(m, nil)) && h.has(renewingMark):
-		return plan.Answer{Out: "renewing"}
+		return plan.Answer{Out: "cut"}
 	case is(k.Renewal(m, nil)):
 		out := ""
 		for component := range h.stale() {

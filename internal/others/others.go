@@ -16,6 +16,7 @@ import (
 	"strings"
 
 	"hactl/internal/remote"
+	"hactl/internal/sys"
 )
 
 //go:embed others.sh
@@ -100,6 +101,11 @@ func (a Ask) Script() string {
 		remote.Quote(a.DataDir), remote.Quote(a.CNI), remote.Quote(strings.Join(a.Packages, " ")), script)
 }
 
+// Question is the question to a host.
+func (a Ask) Question() sys.Question[*Found] {
+	return sys.Question[*Found]{Title: "look for what belongs to others", Script: a.Script(), Parse: Parse}
+}
+
 // maxThings bounds what a host may answer.
 const maxThings = 1000
 
@@ -108,25 +114,25 @@ func Parse(out string) (*Found, error) {
 	f := &Found{Holders: map[int]string{}}
 	lines := strings.Split(strings.TrimSpace(out), "\n")
 	if len(lines) > maxThings || lines[len(lines)-1] != "end" {
-		return nil, errors.New("look for what belongs to others: the host's answer ends early, or has too many lines")
+		return nil, errors.New("the host's answer ends early, or has too many lines")
 	}
 	for _, line := range lines[:len(lines)-1] {
 		words := strings.SplitN(line+"\t", "\t", 3) // a detail that is empty may have lost its tab
 		if len(words) != 3 || !nameForm.MatchString(words[1]) {
-			return nil, fmt.Errorf("look for what belongs to others: %.80q makes no sense", line)
+			return nil, fmt.Errorf("%.80q makes no sense", line)
 		}
 		name, detail := words[1], strings.TrimSpace(remote.Clean(words[2]))
 		if words[0] == "holder" {
 			pid := 0
 			if _, err := fmt.Sscan(name, &pid); err != nil {
-				return nil, fmt.Errorf("look for what belongs to others: %.80q is no process", name)
+				return nil, fmt.Errorf("%.80q is no process", name)
 			}
 			f.Holders[pid] = detail
 			continue
 		}
 		i := slices.IndexFunc(Kinds, func(k Kind) bool { return k.ID == words[0] })
 		if i < 0 {
-			return nil, fmt.Errorf("look for what belongs to others: there is no kind %.80q", words[0])
+			return nil, fmt.Errorf("there is no kind %.80q", words[0])
 		}
 		f.Things = append(f.Things, Thing{&Kinds[i], name, detail})
 	}
