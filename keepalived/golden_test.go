@@ -10,11 +10,14 @@ import (
 	"time"
 
 	"hactl/internal/facts"
+	"hactl/internal/fakehost"
 	"hactl/internal/goldentest"
 	"hactl/internal/plan"
 	"hactl/inventory"
 	"hactl/inventory/inventorytest"
 )
+
+func TestMain(m *testing.M) { os.Exit(fakehost.Main(m)) }
 
 func vipOf(t *testing.T, inv *inventory.Inventory, prober bool) VIP {
 	t.Helper()
@@ -197,5 +200,28 @@ func TestInterfaceIsConfiguredOrFound(t *testing.T) {
 	h.Interface, v.Inv.VIP.Interface, v.Facts = "", "", nil
 	if _, err := v.Interface(h); err == nil || !strings.Contains(err.Error(), "hosts[].interface") {
 		t.Errorf("%v", err)
+	}
+}
+
+// keepalived goes by the prober's file until it asks the script: the prober is stopped after that.
+func TestProberIsStoppedOnceTheScriptIsAsked(t *testing.T) {
+	all := steps(t, vipOf(t, inventorytest.One(t), false), 0)
+	last := all[len(all)-1]
+	if last.ID != "keepalived/master-1/prober-off" || all[len(all)-2].ID != "keepalived/master-1/service" {
+		t.Fatalf("the last steps are %s and %s", all[len(all)-2].ID, last.ID)
+	}
+	h := fakehost.New(t, "master-1", fakehost.File("etc/systemd/system/hactl-prober.service", "[Service]\n"), fakehost.File("state/units/hactl-prober.service.enabled", ""),
+		fakehost.File("state/units/hactl-prober.service.pid", "7\n"), fakehost.File("proc/7/comm", "hactl-prober\n"), fakehost.File("proc/7/environ", "HACTL_CONFIG=abc\x00"))
+	for _, due := range []bool{true, false} {
+		p, err := plan.Make(t.Context(), []plan.Stage{{Name: "VIP", Steps: []plan.Step{last}}}, plan.Hosts{"master-1": h}, plan.Discard)
+		if err != nil || p.Err() != nil || len(p.Pending()) == 1 != due {
+			t.Fatalf("due %t: %v, %v", due, err, p.Err())
+		}
+		if _, err := p.Apply(t.Context(), plan.Hosts{"master-1": h}, plan.Discard, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if d := h.Disk(); d.Has("state/units/hactl-prober.service.pid") || d.Has("state/units/hactl-prober.service.enabled") {
+		t.Error("it runs, or starts with the host")
 	}
 }

@@ -126,12 +126,7 @@ func (v VIP) Steps(h *inventory.Host) ([]plan.Step, error) {
 	)
 	if !v.UsesProber() {
 		// Once keepalived asks the script: until then it goes by the prober's file.
-		steps = append(steps, plan.Script{
-			ID: id(h, "prober-off"), Host: h.Name, Title: "hactl-prober.service", Lane: Lane,
-			Unit: "hactl-prober.service", Look: `about_unit hactl-prober.service || exit 1
-case $s in *ActiveState=active* | *ActiveState=activating*) echo "it runs" ;; *UnitFileState=enabled*) echo "it starts with the host" ;; *) echo ok ;; esac`,
-			Summary: "stop and disable hactl-prober.service", Run: "systemctl disable --quiet --now hactl-prober.service",
-		}.Step())
+		steps = append(steps, plan.Service{ID: id(h, "prober-off"), Host: h.Name, Unit: "hactl-prober.service", Absent: true, Lane: Lane}.Step())
 	}
 	return steps, nil
 }
