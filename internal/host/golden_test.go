@@ -75,8 +75,9 @@ func TestMissingImagesAreToldByTheirLabel(t *testing.T) {
 		"cut off":          {"registry.k8s.io/pause:3.10.2", true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := len(missingImages([]bundle.Artifact{a}, c.listing)) == 1; got != c.missing {
-				t.Errorf("missing: %t", got)
+			seen, err := Host{Bundle: &bundle.Bundle{}}.imagesThere().Parse(c.listing)
+			if got := len(seen.lacks([]bundle.Artifact{a})) == 1; err != nil || got != c.missing {
+				t.Errorf("missing: %t, %v", got, err)
 			}
 		})
 	}
@@ -92,7 +93,11 @@ func TestArchivesLeftOnTheHostAreFound(t *testing.T) {
 		"other-pause.tar\n":        "",
 	} {
 		var got []string
-		for _, a := range archivesIn(listing, want) {
+		there, err := archives.Parse(listing)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, a := range archivesIn(there, want) {
 			got = append(got, a.Name)
 		}
 		if strings.Join(got, ",") != names {

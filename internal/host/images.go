@@ -19,11 +19,50 @@ import (
 const (
 	fetchTimeout  = 15 * time.Minute
 	importTimeout = 10 * time.Minute
-
-	// containerdStore is where containerd keeps what it has, from its first start on.
-	containerdStore = "/var/lib/containerd/io.containerd.metadata.v1.bolt/meta.db"
-	notRunning      = "containerd-does-not-run" // with such a store
 )
+
+// containerdStore is where containerd keeps what it has, from its first start on.
+const containerdStore = "/var/lib/containerd/io.containerd.metadata.v1.bolt/meta.db"
+
+// imageStore is what containerd has.
+type imageStore struct {
+	unknown bool              // it has a store, and does not run
+	labels  map[string]string // of its images, by their references
+}
+
+// lacks are the images that are not there, or have another archive's label.
+func (s imageStore) lacks(want []bundle.Artifact) (out []bundle.Artifact) {
+	for _, a := range want {
+		if !strings.Contains(s.labels[a.Image], a.ArchiveLabel()) {
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+// imagesThere asks for all images: one listing serves every image.
+func (h Host) imagesThere() sys.Question[imageStore] {
+	return sys.Question[imageStore]{
+		Title: "look at the images of containerd", Unit: "containerd.service", Script: h.searchPath() + `command -v ctr >/dev/null && about_unit containerd.service || exit 0
+case $s in *ActiveState=active*) ;; *) [ ! -s ` + containerdStore + ` ] || echo unknown; exit 0;; esac
+timeout ` + wait.Times(45) + ` ctr -n k8s.io images ls`,
+		Parse: func(answer string) (imageStore, error) {
+			s := imageStore{unknown: answer == "unknown", labels: map[string]string{}}
+			for line := range strings.Lines(answer) { // reference first, labels last
+				if f := strings.Fields(line); len(f) > 1 {
+					s.labels[f[0]] = f[len(f)-1]
+				}
+			}
+			return s, nil
+		},
+	}
+}
+
+// archives asks for the names of the files in archiveDir.
+var archives = sys.Question[[]string]{
+	Title: "look at the archives of images", Script: "! is_there " + archiveDir + " || ls " + archiveDir,
+	Parse: func(answer string) ([]string, error) { return strings.Fields(answer), nil },
+}
 
 // apiserverImages are those without which no apiserver comes up, controlPlaneImages
 // those that a master wants as soon as it is a node.
@@ -85,37 +124,30 @@ func (h Host) images(what, title string, keep func(bundle.Artifact) bool) plan.S
 	slices.SortStableFunc(want, func(a, b bundle.Artifact) int { return cmp.Compare(rank(a), rank(b)) })
 	return plan.Step{
 		ID: h.id(what), Host: h.Host.Name, Title: title, Lane: RuntimeLane,
-		// One listing serves every image; without containerd it is empty. While it does
-		// not run, what it has is not known.
-		Look: []plan.Look{{Key: "images", Unit: "containerd.service", Script: h.searchPath() + `command -v ctr >/dev/null && about_unit containerd.service || exit 0
-case $s in *ActiveState=active*) ;; *) [ ! -s ` + containerdStore + ` ] || echo ` + notRunning + `; exit 0;; esac
-timeout ` + wait.Times(45) + ` ctr -n k8s.io images ls`}, {Key: "archives", Script: "ls " + archiveDir + " 2>/dev/null || :"}},
+		Look: []plan.Look{plan.LookFor(h.imagesThere()), plan.LookFor(archives)},
 		Check: func(_ context.Context, env plan.Env) (*plan.Change, error) {
-			seen, err := env.Saw("images")
+			seen, err := plan.Answered(env, h.imagesThere())
 			if err != nil {
 				return nil, err
-			}
-			if seen.Exit != 0 {
-				return nil, seen.Failed("the images of containerd")
 			}
 			left, err := h.leftArchives(env, want)
 			if err != nil {
 				return nil, err
 			}
-			missing := missingImages(want, seen.Out)
+			missing := seen.lacks(want)
 			c := &plan.Change{Op: plan.Create, Summary: "import " + names(missing), Acts: imports(missing, left)}
 			switch {
 			case len(missing) == 0 && len(left) == 0:
 				return nil, nil
 			case len(missing) == 0:
 				c.Op, c.Summary = plan.Delete, "remove what an import left in "+archiveDir+": "+names(left)
-			case seen.Out == notRunning:
+			case seen.unknown:
 				c.Summary = "import what containerd lacks, once it runs, of " + names(missing)
 			}
 			return c, nil
 		},
 		Apply: func(ctx context.Context, env plan.Env, _ *plan.Change) error {
-			seen, err := env.Saw("images")
+			seen, err := plan.Answered(env, h.imagesThere())
 			if err != nil {
 				return err
 			}
@@ -123,7 +155,7 @@ timeout ` + wait.Times(45) + ` ctr -n k8s.io images ls`}, {Key: "archives", Scri
 			if err != nil {
 				return err
 			}
-			return h.importAll(ctx, env, missingImages(want, seen.Out), left)
+			return h.importAll(ctx, env, seen.lacks(want), left)
 		},
 	}
 }
@@ -156,37 +188,18 @@ func rank(a bundle.Artifact) int {
 	return 2
 }
 
-// missingImages compares with the output of "ctr images ls": one image a line,
-// reference first, labels last.
-func missingImages(want []bundle.Artifact, listing string) []bundle.Artifact {
-	have := map[string]string{}
-	for line := range strings.Lines(listing) {
-		if f := strings.Fields(line); len(f) > 1 {
-			have[f[0]] = f[len(f)-1]
-		}
-	}
-	var out []bundle.Artifact
-	for _, a := range want {
-		if !strings.Contains(have[a.Image], a.ArchiveLabel()) {
-			out = append(out, a)
-		}
-	}
-	return out
-}
-
 // leftArchives are those of wanted images that lie on the host and are not the
 // operator's: to be imported, or left by a run that died after the import.
 func (h Host) leftArchives(env plan.Env, want []bundle.Artifact) ([]bundle.Artifact, error) {
-	seen, err := env.Saw("archives")
+	there, err := plan.Answered(env, archives)
 	if err != nil || h.Inv.Artifacts.Source == "present" {
 		return nil, err
 	}
-	return archivesIn(seen.Out, want), nil
+	return archivesIn(there, want), nil
 }
 
-// archivesIn picks those whose archives a listing of the folder names.
-func archivesIn(listing string, want []bundle.Artifact) []bundle.Artifact {
-	there := strings.Fields(listing)
+// archivesIn picks those whose archives are among the names.
+func archivesIn(there []string, want []bundle.Artifact) []bundle.Artifact {
 	var out []bundle.Artifact
 	for _, a := range want {
 		if slices.Contains(there, path.Base(archivePath(a))) {
@@ -236,11 +249,11 @@ func (h Host) importAll(ctx context.Context, env plan.Env, as, left []bundle.Art
 // archivesThere tells which archives, by name, are on the host as they should
 // be.
 func (h Host) archivesThere(ctx context.Context, env plan.Env, as []bundle.Artifact) (map[string]bool, error) {
-	seen, err := env.Saw("archives")
+	listed, err := plan.Answered(env, archives)
 	if err != nil {
 		return nil, err
 	}
-	found := archivesIn(seen.Out, as)
+	found := archivesIn(listed, as)
 	if len(found) == 0 {
 		return nil, nil
 	}

@@ -17,16 +17,6 @@ import (
 	"hactl/inventory"
 )
 
-// bare is a host without containerd, or any program at all.
-func bare() *remote.Fake {
-	return remote.NewFake("m1", func(c remote.Call) (*remote.Result, error) {
-		sh := exec.Command("/bin/sh", "-c", c.Cmd.Script)
-		sh.Env = []string{"PATH=/nonexistent"}
-		out, err := sh.Output()
-		return &remote.Result{Stdout: out}, err
-	})
-}
-
 // What a host is to have, of a bundle that has everything.
 func TestImagesFollowTheInventory(t *testing.T) {
 	var all []bundle.Artifact
@@ -48,7 +38,7 @@ func TestImagesFollowTheInventory(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			inv := &inventory.Inventory{Network: inventory.Network{Preset: c.preset}, Artifacts: inventory.Artifacts{Demo: c.demo}}
 			h := Host{Inv: inv, Host: &inventory.Host{Name: "m1", Role: inventory.ControlPlane}, Bundle: &bundle.Bundle{Manifest: bundle.Manifest{Artifacts: all}}}
-			p, err := plan.Make(t.Context(), []plan.Stage{{Name: "images", Steps: []plan.Step{h.FirstImages(), h.OtherImages()}}}, plan.Hosts{"m1": bare()}, plan.Discard)
+			p, err := plan.Make(t.Context(), []plan.Stage{{Name: "images", Steps: []plan.Step{h.FirstImages(), h.OtherImages()}}}, plan.Hosts{"m1": fakehost.New(t, "m1")}, plan.Discard)
 			if err != nil || p.Err() != nil {
 				t.Fatal(err, p.Err())
 			}
@@ -100,48 +90,45 @@ func TestImagesBeyondThoseOfThePlanAreNotImported(t *testing.T) {
 	a := bundle.Artifact{Name: "pause", Kind: bundle.Image, File: "images/pause.tar", Version: "v1", Image: "example.invalid/pause:v1", SHA256: strings.Repeat("5", 64)}
 	b := bundle.Artifact{Name: "kube-apiserver", Kind: bundle.Image, File: "images/api.tar", Version: "v1", Image: "example.invalid/api:v1", SHA256: strings.Repeat("6", 64)}
 	h := Host{Inv: &inventory.Inventory{}, Host: &inventory.Host{Name: "m1", Role: inventory.ControlPlane}, Bundle: &bundle.Bundle{Manifest: bundle.Manifest{Artifacts: []bundle.Artifact{a, b}}}}
-	has := func(as ...bundle.Artifact) string {
-		var out strings.Builder
+	// host has the images, or an unknown number while containerd does not run, and pause.tar.
+	host := func(t *testing.T, unknown, archive bool, as ...bundle.Artifact) *fakehost.Host {
+		listing, state := "", "active\n"
 		for _, a := range as {
-			out.WriteString(a.Image + " " + a.ArchiveLabel() + "\n")
+			listing += a.Image + " " + a.ArchiveLabel() + "\n"
 		}
-		return out.String()
+		if unknown {
+			state = "inactive\n"
+		}
+		m := fakehost.New(t, "m1", fakehost.Program("usr/local/sbin/ctr", "cat /state/images"), fakehost.File("state/images", listing),
+			fakehost.File("state/units/containerd.service.active", state), fakehost.File(containerdStore[1:], "x"))
+		if archive {
+			m.Add(fakehost.File("var/lib/hactl/images/pause.tar", ""))
+		}
+		return m
 	}
-	type world struct{ images, archives string }
 	for name, c := range map[string]struct {
-		was, is world
+		was, is *fakehost.Host
 		refused bool
 	}{
-		"containerd has some by now":     {was: world{images: notRunning + "\n"}, is: world{images: has(a)}},
-		"it has all, an archive is left": {was: world{images: notRunning + "\n"}, is: world{images: has(a, b), archives: "pause.tar\n"}},
-		"it lost one":                    {was: world{images: has(a)}, is: world{}, refused: true},
-		"an archive of an image it has":  {was: world{images: has(a)}, is: world{images: has(a), archives: "pause.tar\n"}, refused: true},
+		"containerd has some by now":     {was: host(t, true, false), is: host(t, false, false, a)},
+		"it has all, an archive is left": {was: host(t, true, false), is: host(t, false, true, a, b)},
+		"it lost one":                    {was: host(t, false, false, a), is: host(t, false, false), refused: true},
+		"an archive of an image it has":  {was: host(t, false, false, a), is: host(t, false, true, a), refused: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			now, did := c.was, 0
+			did := 0
 			st := h.FirstImages()
-			st.Apply = func(context.Context, plan.Env, *plan.Change) error { did++; now = world{images: has(a, b)}; return nil }
-			for i, l := range st.Look {
-				st.Look[i] = plan.Look{Key: l.Key, Script: "cat " + l.Key}
+			st.Apply = func(context.Context, plan.Env, *plan.Change) error {
+				did++
+				c.was.SetDisk(host(t, false, false, a, b).Disk())
+				return nil
 			}
-			dir := t.TempDir()
-			host := remote.NewFake("m1", func(c remote.Call) (*remote.Result, error) {
-				for file, text := range map[string]string{"images": now.images, "archives": now.archives} {
-					if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0o600); err != nil {
-						return nil, err
-					}
-				}
-				sh := exec.CommandContext(t.Context(), "/bin/sh", "-c", c.Cmd.Script)
-				sh.Dir = dir
-				out, err := sh.Output()
-				return &remote.Result{Stdout: out}, err
-			})
-			hosts := plan.Hosts{"m1": host}
+			hosts := plan.Hosts{"m1": c.was}
 			p, err := plan.Make(t.Context(), []plan.Stage{{Name: "images", Steps: []plan.Step{st}}}, hosts, plan.Discard)
 			if err != nil || p.Err() != nil || len(p.Pending()) != 1 {
 				t.Fatal(err, p.Err())
 			}
-			now = c.is
+			c.was.SetDisk(c.is.Disk())
 			_, err = p.Apply(t.Context(), hosts, plan.Discard, nil)
 			if errors.Is(err, plan.ErrChanged) != c.refused || (did == 0) != c.refused {
 				t.Errorf("applied %d times, %v", did, err)
