@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"hactl/internal/remote"
+	"hactl/internal/sys"
 	"hactl/internal/wait"
 )
 
@@ -142,7 +144,7 @@ func (v *survey) etcd(ctx context.Context, c *Cluster) {
 func (v *survey) hosts(ctx context.Context, c *Cluster, members []*Member) {
 	for _, m := range members {
 		v.wg.Go(func() {
-			owns, err := m.look(ctx, c.VIP.String())
+			owns, err := m.look(ctx, c.VIP)
 			v.note(err)
 			v.mu.Lock()
 			defer v.mu.Unlock()
@@ -169,41 +171,79 @@ func wrap(what string, err error) error {
 	return fmt.Errorf("%s: %w", what, err)
 }
 
-// look asks a host whether it holds the VIP, whether its units run, and
-// whether an undo of an earlier drill is armed or a cut is in effect.
-func (m *Member) look(ctx context.Context, vip string) (owns bool, err error) {
+// memberSeen is what a host says of itself.
+type memberSeen struct {
+	active []string // units that are active
+	armed  []string // undos of an earlier drill whose timers run
+	cut    bool     // the cut of an earlier drill is in effect
+	owns   bool     // it holds the VIP
+}
+
+// memberQuestion asks a host whether it holds the VIP, which of the units are active, and
+// whether an undo of an earlier drill is armed or a cut is in effect. It starts few programs:
+// they run beside the traffic.
+func memberQuestion(vip netip.Addr, units []string) sys.Question[memberSeen] {
+	return sys.Question[memberSeen]{
+		Title: titleLook,
+		Script: `systemctl list-units --plain --no-legend --state=active ` + sys.Quote(append(units, "hactl-undo-*.timer")...) + ` || exit
+case $(nft list tables 2>/dev/null) in *hactl_drill*) echo cut ;; esac
+! has_address ` + vip.String() + ` || echo owner
+echo end`,
+		Parse: parseMember,
+	}
+}
+
+func parseMember(answer string) (seen memberSeen, err error) {
+	ended := false
+	for line := range strings.Lines(answer) {
+		f := strings.Fields(line)
+		word := strings.TrimSpace(line)
+		switch {
+		case ended:
+			return seen, sys.Unreadable(answer)
+		case word == "cut":
+			seen.cut = true
+		case word == "owner":
+			seen.owns = true
+		case word == "end":
+			ended = true
+		case len(f) < 4 || f[2] != "active": // UNIT LOAD ACTIVE SUB
+			return seen, sys.Unreadable(answer)
+		case strings.HasSuffix(f[0], ".timer"):
+			seen.armed = append(seen.armed, strings.TrimSuffix(f[0], ".timer"))
+		default:
+			seen.active = append(seen.active, f[0])
+		}
+	}
+	if !ended {
+		return seen, sys.Unreadable(answer)
+	}
+	return seen, nil
+}
+
+// look reports whether the host holds the VIP. The error names all that is not as it must be.
+func (m *Member) look(ctx context.Context, vip netip.Addr) (owns bool, err error) {
 	units := []string{kubeletUnit}
 	if m.Master {
 		units = append(units, keepalivedUnit, etcdUnit)
 	}
-	// Few programs: this runs beside the traffic.
-	script := `systemctl list-units --plain --no-legend --state=active ` + strings.Join(units, " ") + ` 'hactl-undo-*.timer' | while read -r u _; do echo "active $u"; done
-case $(nft list tables 2>/dev/null) in *hactl_drill*) echo "cut off" ;; esac
-! has_address ` + remote.Quote(vip) + ` || echo owner`
-	res, err := m.Host.Run(ctx, remote.Cmd{Title: titleLook, Script: script + "\n:", Timeout: 15 * time.Second})
+	seen, err := remote.Ask(ctx, m.Host, memberQuestion(vip, units), 15*time.Second)
 	if err != nil {
 		return false, fmt.Errorf("%s: %w", m.Name, err)
 	}
 	var errs []error
-	for line := range strings.Lines(string(res.Stdout)) {
-		word, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
-		switch word {
-		case "owner":
-			owns = true
-		case "active":
-			if timer, ok := strings.CutSuffix(rest, ".timer"); ok {
-				errs = append(errs, remote.Hint(&armedError{m.Name, timer},
-					"wait until it has fired (systemctl list-timers 'hactl-undo-*' on %s)", m.Name))
-			}
-			units = slices.DeleteFunc(units, func(u string) bool { return u == rest })
-		case "cut":
-			errs = append(errs, fmt.Errorf("%s: still cut off by an earlier drill (nft table hactl_drill)", m.Name))
-		}
+	for _, undo := range seen.armed {
+		errs = append(errs, remote.Hint(&armedError{m.Name, undo}, "wait until it has fired (systemctl list-timers 'hactl-undo-*' on %s)", m.Name))
+	}
+	if seen.cut {
+		errs = append(errs, fmt.Errorf("%s: still cut off by an earlier drill (nft table hactl_drill)", m.Name))
 	}
 	for _, u := range units {
-		errs = append(errs, fmt.Errorf("%s: %s is not there or not active", m.Name, u))
+		if !slices.Contains(seen.active, u) {
+			errs = append(errs, fmt.Errorf("%s: %s is not there or not active", m.Name, u))
+		}
 	}
-	return owns, errors.Join(errs...)
+	return seen.owns, errors.Join(errs...)
 }
 
 // lookAtNodes checks that every node is Ready.

@@ -565,19 +565,19 @@ func (h *simHost) answer(c remote.Cmd) (string, bool) {
 	}
 	switch c.Title {
 	case titleLook:
-		out := "active kubelet.service\nactive keepalived.service\n"
-		if get(s.owners) {
-			out += "owner\n"
-		}
+		out := unitLine("kubelet.service") + unitLine("keepalived.service")
 		if get(s.armed) {
 			s.mu.Lock()
-			out += "active " + cmp.Or(s.unit, "hactl-undo-other") + ".timer\n"
+			out += unitLine(cmp.Or(s.unit, "hactl-undo-other") + ".timer")
 			s.mu.Unlock()
 		}
 		if !get(s.broken) {
-			out += "active etcd.service\n"
+			out += unitLine("etcd.service")
 		}
-		return out, true
+		if get(s.owners) {
+			out += "owner\n"
+		}
+		return out + "end\n", true
 	case titleLoad:
 		return s.processors(), true
 	case titleIdentify:
@@ -615,6 +615,9 @@ func (h *simHost) answer(c remote.Cmd) (string, bool) {
 	s.t.Errorf("unknown command %q", c.Title)
 	return "", false
 }
+
+// unitLine is how systemctl lists a unit that is active.
+func unitLine(unit string) string { return unit + " loaded active running A unit\n" }
 
 func (h *simHost) identity() string {
 	h.sim.mu.Lock()

@@ -4,35 +4,14 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	"hactl/internal/remote"
+	"hactl/internal/sys"
 	"hactl/internal/wait"
 )
-
-// watchScript follows the addresses of a host: every change as the kernel tells
-// it, every half second a sign of life, with the time and whether the VIP is there
-// in the first five seconds and every other one after them: that gives the clock's
-// offset and covers a change before the first line, and its programs run beside
-// the traffic. It ends when nobody reads it any more, and in any case after the
-// given seconds.
-func watchScript(vip string, seconds int) string {
-	return fmt.Sprintf(`export LC_ALL=C TZ=UTC
-timeout %[2]d ip -ts -o monitor address & m=$!
-trap 'kill $m 2>/dev/null' EXIT
-trap 'exit 0' HUP TERM PIPE
-n=0; while [ $n -lt %[3]d ]; do
-if [ $n -lt 10 ] || [ $((n %% 4)) -eq 0 ]; then
-	t=$(date +%%s.%%N); o=0; ! has_address %[1]s || o=1
-	echo "hactl $t $o" || exit 0
-else
-	echo hactl || exit 0
-fi
-n=$((n+1)); sleep 0.5; done`, remote.Quote(vip), seconds, 2*seconds)
-}
 
 // hostClock turns a host's time into time of the run. The offset is the
 // smallest seen between a line's arrival and the time that it carries: the one
@@ -48,6 +27,11 @@ func (h *hostClock) saw(host, arrived time.Time) {
 	}
 }
 
+// followAddress is the script of a watch that ends after the bound.
+func followAddress(vip netip.Addr, bound time.Duration) string {
+	return fmt.Sprintf("follow_address %s %d", vip, int(bound.Seconds())+1)
+}
+
 // watchVIP keeps a watch on m until ctx ends; a lost session is begun again. lost is
 // told each time, with when the host was last heard.
 func watchVIP(ctx context.Context, m *Member, vip netip.Addr, zero time.Time, bound time.Duration, l *holderLog, lost func(heard time.Duration, err error)) {
@@ -56,7 +40,7 @@ func watchVIP(ctx context.Context, m *Member, vip netip.Addr, zero time.Time, bo
 		var mu sync.Mutex
 		clock := &hostClock{} // a host that started anew may have set its own
 		_, err := m.Host.Run(ctx, remote.Cmd{
-			Title: titleWatch, Script: watchScript(vip.String(), int(wait.Bound(ctx, bound).Seconds())+1), Timeout: bound + 10*time.Second,
+			Title: titleWatch, Script: followAddress(vip, wait.Bound(ctx, bound)), Timeout: bound + 10*time.Second,
 			Output: func(line string) {
 				mu.Lock()
 				defer mu.Unlock()
@@ -83,8 +67,8 @@ func watchLine(line string, arrived time.Time, vip netip.Addr, clock *hostClock,
 	f := strings.Fields(line)
 	switch {
 	case len(f) == 3 && f[0] == "hactl":
-		at, ok := unixTime(f[1])
-		if !ok {
+		at, err := sys.ParseTime(f[1])
+		if err != nil {
 			return
 		}
 		clock.saw(at, arrived)
@@ -111,16 +95,6 @@ func mentions(fields []string, vip netip.Addr) bool {
 		}
 	}
 	return false
-}
-
-func unixTime(s string) (time.Time, bool) {
-	sec, frac, ok := strings.Cut(s, ".")
-	if !ok || len(frac) != 9 {
-		return time.Time{}, false
-	}
-	a, err1 := strconv.ParseInt(sec, 10, 64)
-	b, err2 := strconv.ParseInt(frac, 10, 64)
-	return time.Unix(a, b), err1 == nil && err2 == nil
 }
 
 // watchLeader asks every master's member whether it leads until ctx ends. One

@@ -105,7 +105,7 @@ func TestWatchScriptTellsAnAddressComingAndGoing(t *testing.T) {
 	if _, err := sh(t, "command -v ip unshare && unshare -n ip link"); err != nil {
 		testneeds.Missing(t, "ip does not run in a network namespace here: %v", err)
 	}
-	cmd := exec.Command("unshare", "-n", "sh", "-c", "ip link set lo up\n( sleep 0.3; ip addr add 10.9.9.9/32 dev lo; sleep 0.3; ip addr del 10.9.9.9/32 dev lo ) &\n"+sys.With(watchScript("10.9.9.9", 1)))
+	cmd := exec.Command("unshare", "-n", "sh", "-c", "ip link set lo up\n( sleep 0.3; ip addr add 10.9.9.9/32 dev lo; sleep 0.3; ip addr del 10.9.9.9/32 dev lo ) &\n"+sys.With(followAddress(netip.MustParseAddr("10.9.9.9"), 0)))
 	out, err := cmd.Output()
 	if err != nil {
 		t.Fatal(err)

@@ -272,3 +272,22 @@ reboot_required() {
 # has_address ADDRESS is true when an interface has the address, and ends the script when it
 # could not look.
 has_address() { a=$(ip -o address show to "$1") || exit 1; [ -n "$a" ]; }
+
+# follow_address ADDRESS SECONDS tells every change of an address as the kernel does, and every
+# half second "hactl", as a sign of life: in the first five seconds, and every other second
+# after them, with the time and 1 where the address is there, else 0. The time gives the
+# offset of the clock. It is seldom, since its programs run beside what a drill times. The
+# watch ends when its reader has gone, and in any case after the seconds.
+follow_address() {
+    export LC_ALL=C TZ=UTC
+    timeout "$2" ip -ts -o monitor address & m=$!
+    trap 'kill $m 2>/dev/null' EXIT
+    trap 'exit 0' HUP TERM PIPE
+    n=0
+    while [ $n -lt $((2*$2)) ]; do
+        o=
+        [ $n -ge 10 ] && [ $((n%4)) -gt 0 ] || { o=" $(date +%s.%N) 0"; ! has_address "$1" || o=${o%0}1; }
+        echo "hactl$o" || exit 0
+        n=$((n+1)); sleep 0.5
+    done
+}
