@@ -36,7 +36,7 @@ var conditions = []struct {
 	{"swap of zram", "worker-1", `printf '[Service]\nExecStart=true\n[Install]\nWantedBy=multi-user.target\n' >/etc/systemd/system/zramswap.service; systemctl enable --quiet zramswap.service`, "swap", preflight.Warning, "zramswap.service"},
 	{"a proxy for everybody", "worker-1", "printf 'http_proxy=http://proxy.example:3128\nno_proxy=localhost\n' >>/etc/environment", "proxy", preflight.Warning, "no_proxy does not cover"},
 	// The operator's clock is ahead of the hosts': they look ten minutes late.
-	{"clocks ten minutes behind this machine's", "", `printf '#!/bin/sh\n[ "$#" = 1 ] && [ "$1" = +%%s%%N ] || exec /bin/date "$@"\nexec /bin/date -d @$(($(/bin/date +%%s) - 600)).$(/bin/date +%%N) "$@"\n' >/usr/local/sbin/date; chmod 755 /usr/local/sbin/date`, "clock-skew", preflight.Error, "off that of this machine, which makes the certificates"},
+	{"clocks ten minutes behind this machine's", "", `printf '#!/bin/sh\n[ "$#" = 1 ] && { [ "$1" = +%%s%%N ] || [ "$1" = +%%s.%%N ]; } || exec /bin/date "$@"\nexec /bin/date -d @$(($(/bin/date +%%s) - 600)).$(/bin/date +%%N) "$@"\n' >/usr/local/sbin/date; chmod 755 /usr/local/sbin/date`, "clock-skew", preflight.Error, "off that of this machine, which makes the certificates"},
 }
 
 // TestPreflightNamesHostsAsTheyAre: one look at hosts of Debian 13 that have everything at once

@@ -13,6 +13,7 @@ import (
 
 	"hactl/internal/plan"
 	"hactl/internal/remote"
+	"hactl/internal/sys"
 	"hactl/inventory"
 )
 
@@ -53,6 +54,22 @@ func (r *Restore) before() string {
 // mark is the content of restoringFile.
 func (r *Restore) mark() string { return r.Token() + " " + r.SHA256 }
 
+// restoreBegun asks for the two words of restoringFile, which are empty where it is not there.
+var restoreBegun = sys.Question[[2]string]{
+	Title:  "look for a restore that is under way",
+	Script: `if is_there ` + restoringFile + `; then echo "begun $(cat ` + restoringFile + `)"; else echo none; fi`,
+	Parse: func(answer string) (begun [2]string, err error) {
+		f := strings.Fields(remote.Clean(answer))
+		switch {
+		case len(f) == 3 && f[0] == "begun":
+			return [2]string{f[1], f[2]}, nil
+		case len(f) != 1 || f[0] != "none":
+			return begun, remote.Hint(sys.Unreadable(answer), "hactl wrote no such %s: if no restore is under way, remove it", restoringFile)
+		}
+		return begun, nil
+	},
+}
+
 // UnderWay reads from the masters which restore was begun and not completed, as
 // token and SHA-256 of the snapshot, by host.
 func UnderWay(ctx context.Context, masters []*inventory.Host, hosts plan.Hosts) (map[string][2]string, error) {
@@ -61,35 +78,35 @@ func UnderWay(ctx context.Context, masters []*inventory.Host, hosts plan.Hosts) 
 		if hosts[m.Name] == nil {
 			continue
 		}
-		res, err := hosts[m.Name].Run(ctx, remote.Cmd{Title: "look for a restore that is under way", Script: `f=` + restoringFile + `; [ ! -e $f ] || cat $f`})
+		begun, err := remote.Ask(ctx, hosts[m.Name], restoreBegun, 0)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", m.Name, err)
 		}
-		if f := strings.Fields(remote.Clean(string(res.Stdout))); len(f) == 2 {
-			out[m.Name] = [2]string{f[0], f[1]}
+		if begun != [2]string{} {
+			out[m.Name] = begun
 		}
 	}
 	return out, nil
 }
 
-// room is a part of a script that fails where the file system of the data has no room: for the
-// snapshot, for what is made of it, and for the log of writes.
-func (r *Restore) room() string {
-	return fmt.Sprintf(`d=%s; need=%d
-[ ! -d "$d" ] || { free=$(df -Pk -- "$d" | awk 'NR==2 {print $4}'); [ "$free" -gt "$need" ] || { echo "$d has $free KiB free, the restore takes $need" >&2; exit 1; }; }`,
-		remote.Quote(r.Inv.Etcd.DataDir), 3*r.Size/1024+1024)
+// room refuses where the file system of the data has no room: for the snapshot, for what is
+// made of it, and for the log of writes.
+func (r *Restore) room(ctx context.Context, h remote.Host) error {
+	free, err := remote.Ask(ctx, h, sys.FreeAt(r.Inv.Etcd.DataDir), 0)
+	if err != nil {
+		return err
+	}
+	if need := 3*r.Size + 1<<20; free[0].Bytes < need {
+		return &RefusedError{fmt.Errorf("%d MB are free at %s, and the restore takes %d", free[0].Bytes>>20, remote.Clean(free[0].Mount), need>>20)}
+	}
+	return nil
 }
 
 // Room refuses where a master has no room for the restored data, before anything stops.
 func (r *Restore) Room(ctx context.Context, hosts plan.Hosts) error {
 	var errs []error
 	for _, m := range r.Masters {
-		_, err := hosts[m.Name].Run(ctx, remote.Cmd{Title: "look for room", Script: r.room()})
-		var exit *remote.ExitError
-		if errors.As(err, &exit) {
-			err = &RefusedError{err}
-		}
-		if err != nil {
+		if err := r.room(ctx, hosts[m.Name]); err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", m.Name, err))
 		}
 	}
@@ -113,17 +130,21 @@ func (r *Restore) Fence(m *inventory.Host) plan.Step {
 is_stopped etcd.service && echo ok || echo "etcd runs"`,
 		Summary: "stop etcd, and keep it from starting until the restore is over",
 		Run: fmt.Sprintf(`set -e
-%s
 mkdir -p /var/lib/hactl %s
 printf '%%s' %s >%s
-printf '%%s\n' %s >%s.new && mv %s.new %s
+printf '%%s\n' %s >%s.new
+sync %s.new
+mv %s.new %s
 sync %s %s /var/lib/hactl
 systemctl daemon-reload
 stop_unit etcd.service
-`, r.room(), path.Dir(fenceFile), remote.Quote(unit), fenceFile,
-			remote.Quote(r.mark()), restoringFile, restoringFile, restoringFile, fenceFile, restoringFile),
+`, path.Dir(fenceFile), remote.Quote(unit), fenceFile,
+			remote.Quote(r.mark()), restoringFile, restoringFile, restoringFile, restoringFile, fenceFile, restoringFile),
 		Acts: func(string) []string { return []string{"fence"} },
 	}.Step()
+	st.Guard = func(ctx context.Context, env plan.Env) error {
+		return remote.Hint(r.room(ctx, env.Host), "make room on %s, then run the same command again", m.Name)
+	}
 	return st
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"hactl/internal/plan"
 	"hactl/internal/remote"
+	"hactl/internal/sys"
 )
 
 // restored is a master's disk in a folder, on which the scripts of a restore really run.
@@ -178,6 +179,34 @@ func TestRevisionIsRaisedByTheGenerationsInBetween(t *testing.T) {
 		r.PKI.Identity.Generation, r.Of = c.generation, c.of
 		if got := r.bump(); got != c.want {
 			t.Errorf("generation %d from one of %d: %d, want %d", c.generation, c.of, got, c.want)
+		}
+	}
+}
+
+func TestRestoreThatIsUnderWayIsReadFromItsMark(t *testing.T) {
+	file := t.TempDir() + "/restoring"
+	look := func(text string) ([2]string, error) {
+		if text != "" {
+			must(t, os.WriteFile(file, []byte(text), 0o600))
+		}
+		out, err := exec.CommandContext(t.Context(), "sh", "-c", sys.With(strings.ReplaceAll(restoreBegun.Script, restoringFile, file))).Output()
+		must(t, err)
+		return restoreBegun.Parse(string(out))
+	}
+	if got, err := look(""); err != nil || got != [2]string{} {
+		t.Errorf("none: %q, %v", got, err)
+	}
+	if got, err := look("token sum\n"); err != nil || got != [2]string{"token", "sum"} {
+		t.Errorf("%q, %v", got, err)
+	}
+	for _, text := range []string{"\n", "token", "token sum more"} {
+		if got, err := look(text); err == nil || !strings.Contains(remote.HintOf(err), "remove it") {
+			t.Errorf("%q: %q, %v", text, got, err)
+		}
+	}
+	for _, answer := range []string{"", "token sum", "none begun", "begun"} {
+		if got, err := restoreBegun.Parse(answer); err == nil {
+			t.Errorf("%q: %q", answer, got)
 		}
 	}
 }

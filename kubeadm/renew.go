@@ -249,8 +249,8 @@ func (r *renewal) apply(ctx context.Context, env plan.Env) error {
 // completeCut reports whether an earlier run was cut, and has what it left damaged made
 // anew.
 func (r *renewal) completeCut(ctx context.Context, env plan.Env) (bool, error) {
-	res, err := env.Host.Run(ctx, remote.Cmd{Title: "look for a renewal that was cut off", Script: "[ ! -e " + renewingFile + " ] || echo renewing"})
-	if err != nil || len(res.Stdout) == 0 {
+	cut, err := remote.Ask(ctx, env.Host, sys.IsThere(renewingFile), 0)
+	if err != nil || !cut {
 		return false, err
 	}
 	_, err = env.Host.Run(ctx, remote.Cmd{Title: "make what is missing", Script: r.c.SearchPath + makeMissing, Timeout: 5 * time.Minute, Output: func(line string) { env.Say("%s", line) }})

@@ -8,11 +8,11 @@ import (
 	"encoding/base64"
 	"fmt"
 	"path"
-	"strconv"
 	"strings"
 	"time"
 
 	"hactl/internal/remote"
+	"hactl/internal/sys"
 	"hactl/pki"
 )
 
@@ -63,7 +63,7 @@ var folders = []string{"/etc/etcd/pki", "/etc/kubernetes", "/var/lib/kubelet/pki
 // diskScript prints the clock, and then of each file its certificates, of a kubeconfig
 // those in it, and of a key its mode and its public half. No line of a key leaves the host.
 func diskScript() string {
-	return `date +%s.%N
+	return sys.Clock().Script + `
 has=; ! command -v openssl >/dev/null 2>&1 || has=1
 find ` + strings.Join(folders, " ") + ` -type f ! -name '*.old' 2>/dev/null | while IFS= read -r f; do
 case $f in
@@ -105,11 +105,11 @@ type diskParser struct {
 func parseDisk(host, out string, before, after time.Time) (Evidence, error) {
 	p := &diskParser{host: host}
 	clock, rest, _ := strings.Cut(out, "\n")
-	at, err := strconv.ParseFloat(clock, 64)
+	at, err := sys.ParseTime(clock)
 	if err != nil {
-		return p.e, fmt.Errorf("read certificates of %s: unreadable answer", host)
+		return p.e, fmt.Errorf("read certificates of %s: %w", host, err)
 	}
-	p.e.Clocks = map[string]time.Duration{host: ahead(time.Unix(0, int64(at*1e9)), before, after)}
+	p.e.Clocks = map[string]time.Duration{host: sys.Ahead(at, before, after)}
 	for line := range strings.Lines(rest) {
 		p.line(strings.TrimRight(line, "\n"))
 	}
@@ -117,17 +117,6 @@ func parseDisk(host, out string, before, after time.Time) (Evidence, error) {
 		return p.e, fmt.Errorf("read certificates of %s: the answer ends early", host)
 	}
 	return p.e, nil
-}
-
-// ahead is how far a clock is ahead of ours that was read between two of our times.
-func ahead(at, before, after time.Time) time.Duration {
-	switch {
-	case at.Before(before):
-		return at.Sub(before)
-	case at.After(after):
-		return at.Sub(after)
-	}
-	return 0
 }
 
 func (p *diskParser) line(line string) {

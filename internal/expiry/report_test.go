@@ -147,7 +147,7 @@ func TestOneRowForACertificateInAllPlaces(t *testing.T) {
 func TestAnswerOfADiskIsParsed(t *testing.T) {
 	ca := newAuthority(t, "ours", 3000*day)
 	text := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.cert.Raw}))
-	out := fmt.Sprintf("%d.5\ncert /etc/etcd/pki/ca.crt\n%skey 600 AAAA /etc/etcd/pki/server.key\ncert /var/lib/kubelet/pki/kubelet-client-1.pem\n%scert /var/lib/kubelet/pki/kubelet-client-2.pem\n%s"+
+	out := fmt.Sprintf("%d.500000000\ncert /etc/etcd/pki/ca.crt\n%skey 600 AAAA /etc/etcd/pki/server.key\ncert /var/lib/kubelet/pki/kubelet-client-1.pem\n%scert /var/lib/kubelet/pki/kubelet-client-2.pem\n%s"+
 		"conf /etc/kubernetes/admin.conf\ncertificate-authority-data %s\nclient-certificate-data %s\ncert /etc/kubernetes/pki/apiserver.crt\n",
 		now.Unix(), text, text, text, base64.StdEncoding.EncodeToString([]byte(text)), base64.StdEncoding.EncodeToString([]byte("no certificate")))
 	e, err := parseDisk("m1", out+"current /var/lib/kubelet/pki/kubelet-client-2.pem\nend\n", now.Add(-time.Minute), now.Add(-time.Second))

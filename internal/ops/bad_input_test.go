@@ -18,6 +18,7 @@ import (
 	"hactl/internal/backup/backuptest"
 	"hactl/internal/exitcode"
 	"hactl/internal/remote"
+	"hactl/internal/sys/systest"
 	"hactl/inventory"
 	"hactl/inventory/inventorytest"
 	"hactl/pki"
@@ -76,13 +77,17 @@ func (b *badInput) session() *session {
 			b.looked = append(b.looked, c.Cmd.Title)
 			switch c.Cmd.Title {
 			case "read the clock":
-				return &remote.Result{Stdout: fmt.Appendln(nil, time.Now().Add(b.clock).Unix())}, nil
+				return &remote.Result{Stdout: []byte(systest.Clock(time.Now().Add(b.clock)))}, nil
+			case "look for a restore that is under way":
+				return &remote.Result{Stdout: []byte("none\n")}, nil
 			case "look for an etcd member":
 				return &remote.Result{Stdout: []byte("established " + b.established + "\nend\n")}, nil
 			case "look for room":
+				free := int64(1 << 40)
 				if b.full {
-					return &remote.Result{Exit: 1, Stderr: []byte("/var/lib/etcd has 7 KiB free, the restore takes 1072\n")}, nil
+					free = 1 << 20
 				}
+				return &remote.Result{Stdout: []byte(systest.Free(free))}, nil
 			}
 			return &remote.Result{}, nil
 		})
@@ -152,7 +157,7 @@ func TestBadInputIsNamedBeforeAnythingIsTouched(t *testing.T) {
 		"an old copy of the store": {func(b *badInput) error { b.established = b.m.Identity.ID + "-r3"; return b.restore() }, exitcode.Unsafe,
 			"it is an old copy", "the store of the operator who restored"},
 		"no store": {func(b *badInput) error { must(b.t, os.RemoveAll(b.session().store.Dir())); return b.restore() }, exitcode.Error, "no such file", "hactl up"},
-		"no room on a master": {func(b *badInput) error { b.full = true; return b.restore() }, exitcode.Unsafe, "/var/lib/etcd has 7 KiB free",
+		"no room on a master": {func(b *badInput) error { b.full = true; return b.restore() }, exitcode.Unsafe, "1 MB are free at /, and the restore takes",
 			"nothing was changed; make room"},
 		"the clock here is behind": {func(b *badInput) error { b.clock = 48 * time.Hour; return b.sign() }, exitcode.Unsafe,
 			"behind master-1", "nothing was changed; set the clock"},

@@ -5,13 +5,13 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	"hactl/internal/exitcode"
 	"hactl/internal/remote"
+	"hactl/internal/sys"
 )
 
 // clocksApart is how far the clock of a host may be from this machine's where a certificate
@@ -26,25 +26,11 @@ func (s *session) clocksAgree(ctx context.Context) error {
 	apart := map[string]time.Duration{}
 	err := s.eachHost(ctx, func(ctx context.Context, h remote.Host) error {
 		before := time.Now()
-		res, err := h.Run(ctx, remote.Cmd{Title: "read the clock", Script: "date +%s"})
-		if err != nil {
-			return err
-		}
-		after := time.Now()
-		n, err := strconv.ParseInt(strings.TrimSpace(string(res.Stdout)), 10, 64)
-		if err != nil {
-			return fmt.Errorf("read the clock: %w", err)
-		}
-		at, off := time.Unix(n, 0), time.Duration(0)
-		if at.Before(before) {
-			off = before.Sub(at)
-		} else if at.After(after) {
-			off = after.Sub(at)
-		}
+		at, err := remote.Ask(ctx, h, sys.Clock(), 0)
 		mu.Lock()
 		defer mu.Unlock()
-		apart[h.Name()] = off.Truncate(time.Second)
-		return nil
+		apart[h.Name()] = -sys.Ahead(at, before, time.Now()).Truncate(time.Second)
+		return err
 	})
 	if err != nil {
 		return err

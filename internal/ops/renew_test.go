@@ -396,8 +396,8 @@ func (w *renewWorld) call(name string, c remote.Call) (*remote.Result, error) {
 	switch c.Cmd.Title {
 	case "look for the VIP":
 		return say(systest.VIP(w.owner == name))
-	case "look for a renewal that was cut off":
-		return say(map[bool]string{true: "renewing\n"}[h.has(renewingMark)])
+	case "look for " + renewingMark:
+		return say(map[bool]string{true: "yes\n", false: "no\n"}[h.has(renewingMark)])
 	case "begin the renewal":
 		return say(h.certificates())
 	case "read certificates":
@@ -472,7 +472,7 @@ func (h *renewHost) certificates() string {
 // evidence prints what the report of all certificates asks a host.
 func (h *renewHost) evidence() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d.0\n", time.Now().Unix())
+	b.WriteString(systest.Clock(time.Now()))
 	for _, f := range slices.Sorted(maps.Keys(h.files)) {
 		if strings.HasSuffix(f, ".crt") {
 			fmt.Fprintf(&b, "cert %s\n%s", f, h.files[f].Content)

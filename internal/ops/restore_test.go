@@ -19,6 +19,7 @@ import (
 	"hactl/internal/plan"
 	"hactl/internal/plan/plantest"
 	"hactl/internal/remote"
+	"hactl/internal/sys/systest"
 	"hactl/inventory"
 )
 
@@ -184,7 +185,12 @@ func (w *restoreWorld) call(name string, c remote.Call) (*remote.Result, error) 
 	}
 	switch c.Cmd.Title {
 	case "look for a restore that is under way":
-		return &remote.Result{Stdout: []byte(h.mark)}, nil
+		if h.mark == "" {
+			return &remote.Result{Stdout: []byte("none\n")}, nil
+		}
+		return &remote.Result{Stdout: []byte("begun " + h.mark + "\n")}, nil
+	case "look for room":
+		return &remote.Result{Stdout: []byte(systest.Free(1 << 40))}, nil
 	case "look for an etcd member":
 		out := "end\n"
 		if h.established != "" {

@@ -3,7 +3,6 @@ package ops
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -15,6 +14,7 @@ import (
 	"hactl/internal/exitcode"
 	"hactl/internal/plan"
 	"hactl/internal/remote"
+	"hactl/internal/sys/systest"
 	"hactl/inventory"
 	"hactl/inventory/inventorytest"
 	"hactl/pki"
@@ -39,7 +39,7 @@ func untouched(t *testing.T, inv *inventory.Inventory) *session {
 	for i := range inv.Hosts {
 		s.hosts[inv.Hosts[i].Name] = remote.NewFake(inv.Hosts[i].Name, func(c remote.Call) (*remote.Result, error) {
 			if c.Cmd.Title == "read the clock" {
-				return &remote.Result{Stdout: fmt.Appendln(nil, time.Now().Unix())}, nil
+				return &remote.Result{Stdout: []byte(systest.Clock(time.Now()))}, nil
 			}
 			t.Errorf("%s is asked: %s %s", inv.Hosts[i].Name, c.Kind, c.Cmd.Title)
 			return nil, errors.New("not asked")

@@ -1,12 +1,12 @@
 package ops
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -18,6 +18,7 @@ import (
 	"hactl/internal/plan"
 	"hactl/internal/remote"
 	"hactl/internal/state"
+	"hactl/internal/sys"
 	"hactl/inventory"
 	"hactl/kubeadm"
 )
@@ -237,14 +238,14 @@ func (c *cluster) room(ctx context.Context, p *plan.Plan) []error {
 		if need[h.Name()] == 0 {
 			return nil
 		}
-		res, err := h.Run(ctx, remote.Cmd{Title: "look for room on the disks", Script: "df -Pk " + plan.Programs + " /var/lib/containerd /var/lib/hactl", Timeout: 10 * time.Second})
+		free, err := remote.Ask(ctx, h, sys.FreeAt(plan.Programs, "/var/lib/containerd", "/var/lib/hactl"), 10*time.Second)
 		if err != nil {
 			return err
 		}
-		least, where := leastFree(string(res.Stdout))
-		if want := need[h.Name()] + spareRoom; least < want {
+		least := slices.MinFunc(free, func(a, b sys.Free) int { return cmp.Compare(a.Bytes, b.Bytes) })
+		if want := need[h.Name()] + spareRoom; least.Bytes < want {
 			mu.Lock()
-			errs = append(errs, fmt.Errorf("%s: %d MB are free at %s, and programs and images take up to %d", h.Name(), least>>20, where, want>>20))
+			errs = append(errs, fmt.Errorf("%s: %d MB are free at %s, and programs and images take up to %d", h.Name(), least.Bytes>>20, remote.Clean(least.Mount), want>>20))
 			mu.Unlock()
 		}
 		return nil
@@ -253,21 +254,6 @@ func (c *cluster) room(ctx context.Context, p *plan.Plan) []error {
 		errs = append(errs, err)
 	}
 	return errs
-}
-
-// leastFree reads what df -Pk printed: the least of what is free, in bytes, and where.
-func leastFree(out string) (least int64, where string) {
-	for line := range strings.Lines(out) {
-		f := strings.Fields(line)
-		if len(f) < 6 {
-			continue
-		}
-		kb, err := strconv.ParseInt(f[3], 10, 64)
-		if err == nil && (where == "" || kb<<10 < least) {
-			least, where = kb<<10, remote.Clean(f[5])
-		}
-	}
-	return least, where
 }
 
 // budgets are the disruption budgets that would hold a drain up.

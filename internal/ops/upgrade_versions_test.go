@@ -1,11 +1,14 @@
 package ops
 
 import (
+	"strconv"
 	"strings"
 	"testing"
 
+	"hactl/internal/bundle"
 	"hactl/internal/exitcode"
 	"hactl/internal/facts"
+	"hactl/internal/plan"
 	"hactl/internal/remote"
 	"hactl/inventory"
 	"hactl/inventory/inventorytest"
@@ -119,8 +122,24 @@ func TestTargetOfAnUpgrade(t *testing.T) {
 
 func TestRoomIsThatOfTheFullestDisk(t *testing.T) {
 	t.Parallel()
-	out := "Filesystem 1024-blocks Used Available Capacity Mounted on\n/dev/vda1 41000000 1 30000000 1% /\n/dev/vdb1 1000 1 999 1% /var/lib/containerd\n"
-	if least, where := leastFree(out); least != 999<<10 || where != "/var/lib/containerd" {
-		t.Errorf("%d at %s", least, where)
+	inv := inventorytest.One(t)
+	name := inv.Hosts[0].Name
+	says := func(free string) []error {
+		h := remote.NewFake(name, func(c remote.Call) (*remote.Result, error) {
+			return &remote.Result{Stdout: []byte("Avail Mounted on\n40000000000 /\n" + free + " /var/lib/containerd\n40000000000 /\n")}, nil
+		})
+		c := &cluster{session: &session{inv: inv, hosts: plan.Hosts{name: h}}, bundle: &bundle.Bundle{}}
+		c.bundle.Artifacts = []bundle.Artifact{{Name: "pause", Kind: bundle.Image, Size: 100 << 20}, {Name: "etcd", Kind: bundle.Image, Size: 1 << 40}}
+		it := &plan.Item{Step: &plan.Step{ID: "host/master-1/images", Host: name}, Change: &plan.Change{Acts: []string{"import pause"}}}
+		return c.room(t.Context(), &plan.Plan{Stages: []plan.StagePlan{{Items: []*plan.Item{it}}}})
+	}
+	if errs := says(strconv.Itoa(800 << 20)); len(errs) != 0 {
+		t.Errorf("as much as it takes: %v", errs)
+	}
+	if errs := says(strconv.Itoa(799 << 20)); len(errs) != 1 || errs[0].Error() != name+": 799 MB are free at /var/lib/containerd, and programs and images take up to 800" {
+		t.Errorf("less: %v", errs)
+	}
+	if errs := says("-"); len(errs) != 1 || !strings.Contains(errs[0].Error(), "unreadable") {
+		t.Errorf("not known: %v", errs)
 	}
 }

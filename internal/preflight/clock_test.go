@@ -1,13 +1,13 @@
 package preflight
 
 import (
-	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"hactl/internal/facts"
 	"hactl/internal/remote"
+	"hactl/internal/sys/systest"
 )
 
 // A host that was busy once is asked again; a line that is always slow stays one
@@ -32,9 +32,9 @@ func TestRoughClockIsAskedAgain(t *testing.T) {
 					took := c.took[asked]
 					asked++
 					time.Sleep(took / 2)
-					at := time.Now().Add(ahead).UnixNano()
+					at := systest.Clock(time.Now().Add(ahead))
 					time.Sleep(took / 2)
-					return &remote.Result{Stdout: fmt.Appendln(nil, at)}, nil
+					return &remote.Result{Stdout: []byte(at)}, nil
 				})
 				h := host{Facts: &facts.Facts{ClockError: time.Minute}, Probe: &probe{Clock: clock{Offset: ahead, Error: c.first}}}
 				askTime(t.Context(), h, to)
@@ -48,7 +48,7 @@ func TestRoughClockIsAskedAgain(t *testing.T) {
 
 func TestTimeThatIsNoneIsNotBelieved(t *testing.T) {
 	to := remote.NewFake("master-1", func(remote.Call) (*remote.Result, error) {
-		return &remote.Result{Stdout: []byte("1700000000%N\n")}, nil
+		return &remote.Result{Stdout: []byte("1700000000.%N\n")}, nil
 	})
 	h := host{Facts: &facts.Facts{ClockError: time.Minute}, Probe: &probe{Clock: clock{Error: time.Second}}}
 	if askTime(t.Context(), h, to); h.clock() != (clock{Error: time.Second}) {

@@ -3,11 +3,11 @@ package preflight
 import (
 	"context"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"hactl/internal/remote"
+	"hactl/internal/sys"
 )
 
 // shared finds values that more than one host has: a finding for each host but
@@ -105,15 +105,12 @@ func askTime(ctx context.Context, h host, to remote.Host) {
 			return
 		}
 		sent := time.Now()
-		res, err := to.Run(ctx, remote.Cmd{Title: "ask for the time", Timeout: probeTimeout, Script: "date +%s%N"})
+		at, err := remote.Ask(ctx, to, sys.Clock(), probeTimeout)
 		if err != nil {
 			return
 		}
-		received := time.Now()
-		if at, err := strconv.ParseInt(strings.TrimSpace(string(res.Stdout)), 10, 63); err == nil {
-			if k := clockOf(at, at, sent, received); k.Error < h.Probe.Clock.Error {
-				h.Probe.Clock = k
-			}
+		if k := clockOf(at.UnixNano(), at.UnixNano(), sent, time.Now()); k.Error < h.Probe.Clock.Error {
+			h.Probe.Clock = k
 		}
 	}
 }

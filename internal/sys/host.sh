@@ -43,6 +43,15 @@ has_log() {
     printf '%s\n' "$l" | grep -q '\.wal$'
 }
 
+# free_at PATH... prints a heading, and the bytes that are free at each of the paths and where
+# its file system is mounted; of no paths nothing, where df would print all. A path that is not
+# there counts as the nearest folder above it. It sets n, m and p.
+free_at() {
+    n=$#
+    for p; do until is_there "$p" || [ "$p" = / ]; do p=${p%/*} p=${p:-/}; done; set -- "$@" "$p"; done
+    shift $n; [ $# = 0 ] || df -B1 --output=avail,target -- "$@"
+}
+
 # look_at_files PATH... is called once, for what about_file then tells of each. It sets M
 # to what stat and H to what sha256sum says.
 look_at_files() {

@@ -1,7 +1,10 @@
 // Package systest gives the answers of hosts to questions of internal/sys, for tests.
 package systest
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+)
 
 // And is the answer to two questions in one command.
 func And(first, second string) string { return first + "\n----\n" + second + "\n----\n" }
@@ -23,3 +26,9 @@ func Services(pairs ...string) (out string) {
 func VIP(holds bool) string {
 	return And(map[bool]string{true: "yes", false: "no"}[holds], Services("keepalived.service", "active", "hactl-prober.service", "active"))
 }
+
+// Clock is what a host says whose clock shows the time.
+func Clock(at time.Time) string { return fmt.Sprintf("%d.%09d\n", at.Unix(), at.Nanosecond()) }
+
+// Free is what a host says of one path that has that many bytes of room.
+func Free(bytes int64) string { return fmt.Sprintf("Avail Mounted on\n%d /\n", bytes) }
