@@ -9,6 +9,7 @@ import (
 
 	"hactl/internal/plan"
 	"hactl/internal/remote"
+	"hactl/internal/sys"
 	"hactl/internal/wait"
 	"hactl/inventory"
 )
@@ -33,9 +34,9 @@ func (p *Plan) Join(m *inventory.Host, dial dialer) []plan.Step {
 		return steps
 	}
 	st := plan.Step{ID: id(m, "member"), Host: m.Name, Title: "member", Lane: Lane}
-	st.Look = []plan.Look{p.joining()}
+	st.Look = []plan.Look{plan.LookFor(p.joining())}
 	st.Check = func(ctx context.Context, env plan.Env) (*plan.Change, error) {
-		state, remains, err := sawJoining(env)
+		seen, err := plan.Answered(env, p.joining())
 		if err != nil {
 			return nil, err
 		}
@@ -46,13 +47,13 @@ func (p *Plan) Join(m *inventory.Host, dial dialer) []plan.Step {
 		switch {
 		case err != nil:
 			return nil, err
-		case state == "data" || state == "prepared" && listed != nil && !stale:
+		case seen.data || seen.prepared && listed != nil && !stale:
 			return nil, nil
 		case stale:
 			c.Op, c.Summary = plan.Delete, "remove the stale etcd member "+m.Name+" (its host has no data any more) and add it anew as a learner"
 			c.Acts = append(c.Acts, "remove member "+hex(*listed))
 		}
-		if remains {
+		if seen.remains {
 			c.Summary += "; what is left in " + p.memberDir() + " is put aside beside it"
 			c.Acts = append(c.Acts, "put "+p.memberDir()+" aside")
 		}
@@ -65,29 +66,41 @@ func (p *Plan) Join(m *inventory.Host, dial dialer) []plan.Step {
 
 func (p *Plan) memberDir() string { return p.Inv.Etcd.DataDir + "/member" }
 
-// joining asks how far a master without data is: "data" once its member has
-// begun its log, "prepared", or "empty"; then "remains" when there is something
-// of a member all the same.
-func (p *Plan) joining() plan.Look {
-	return plan.Look{Key: "etcd joining", Script: `if has_log ` + remote.Quote(p.Inv.Etcd.DataDir) + `; then echo data; exit; fi
-if grep -qs '^ETCD_INITIAL_CLUSTER_STATE=existing' ` + bootstrapFile + `; then echo prepared; else echo empty; fi
-[ ! -e ` + remote.Quote(p.memberDir()) + ` ] || echo remains`}
+// joining is how far a master without data is.
+type joining struct {
+	data     bool // its member has begun its log
+	prepared bool // it was told to join
+	remains  bool // there is something of a member, and no log
 }
 
-func sawJoining(env plan.Env) (state string, remains bool, err error) {
-	a, err := env.Saw("etcd joining")
-	if err == nil && a.Exit != 0 {
-		err = a.Failed("what is there of an etcd member")
+// joinings are the answers to the question for it.
+var joinings = map[string]joining{
+	"data": {data: true}, "empty clear": {}, "empty remains": {remains: true}, "prepared clear": {prepared: true}, "prepared remains": {prepared: true, remains: true},
+}
+
+func (p *Plan) joining() sys.Question[joining] {
+	return sys.Question[joining]{
+		Title: "look at what is there of an etcd member",
+		Script: `if has_log ` + remote.Quote(p.Inv.Etcd.DataDir) + `; then echo data; exit; fi
+s=empty r=clear
+! grep -qs '^ETCD_INITIAL_CLUSTER_STATE=existing' ` + bootstrapFile + ` || s=prepared
+[ ! -e ` + remote.Quote(p.memberDir()) + ` ] || r=remains
+echo $s $r`,
+		Parse: func(answer string) (joining, error) {
+			j, known := joinings[strings.TrimSpace(answer)]
+			if !known {
+				return j, sys.Unreadable(answer)
+			}
+			return j, nil
+		},
 	}
-	state, rest, _ := strings.Cut(a.Out, "\n")
-	return state, rest == "remains", err
 }
 
 // pendingUntilJoined is then until the host's member has begun its log, nil after
 // that. It is for a step that looks in sync at plan time and no longer will, once
 // the member has been added.
-func pendingUntilJoined(env plan.Env, then *plan.Change) (*plan.Change, error) {
-	if state, _, err := sawJoining(env); err != nil || state == "data" {
+func (p *Plan) pendingUntilJoined(env plan.Env, then *plan.Change) (*plan.Change, error) {
+	if seen, err := plan.Answered(env, p.joining()); err != nil || seen.data {
 		return nil, err
 	}
 	return then, nil
@@ -137,11 +150,11 @@ wait_until 60 ` + remote.Quote("no log in "+p.memberDir()) + ` has_log ` + remot
 	}
 	st := s.Step()
 	check := st.Check
-	st.Look = append(st.Look, p.joining())
+	st.Look = append(st.Look, plan.LookFor(p.joining()))
 	st.Check = func(ctx context.Context, env plan.Env) (*plan.Change, error) {
 		c, err := check(ctx, env)
 		if err == nil && c == nil {
-			c, err = pendingUntilJoined(env, plan.Then(plan.Restart, "restart "+s.Unit+": its member begins anew", plan.RestartActs()...))
+			c, err = p.pendingUntilJoined(env, plan.Then(plan.Restart, "restart "+s.Unit+": its member begins anew", plan.RestartActs()...))
 		}
 		return c, err
 	}
@@ -195,7 +208,6 @@ func (p *Plan) add(ctx context.Context, env plan.Env, m *inventory.Host, dial di
 		return fmt.Errorf("read member list: %w", err)
 	}
 	cluster := ""
-	present := false
 	for _, e := range ms {
 		switch {
 		case !e.of(m):
@@ -204,15 +216,11 @@ func (p *Plan) add(ctx context.Context, env plan.Env, m *inventory.Host, dial di
 			if err := c.Remove(ctx, e.ID); err != nil {
 				return fmt.Errorf("remove stale member %s: %w", m.Name, err)
 			}
-		default:
-			present = true // added by a run that was cut off before it started
 		}
 	}
-	if !present {
-		env.Say("adding %s as a learner", m.Name)
-		if _, err := c.AddLearner(ctx, PeerURL(m)); err != nil {
-			return fmt.Errorf("add learner: %w", err)
-		}
+	env.Say("adding %s as a learner", m.Name)
+	if _, err := c.AddLearner(ctx, PeerURL(m)); err != nil { // one that a cut run has added stays as it is
+		return err
 	}
 	return env.Host.Put(ctx, remote.File{Path: bootstrapFile, Content: p.bootstrapEnv(cluster+m.Name+"="+PeerURL(m), "existing"), Owner: "etcd:etcd"})
 }
@@ -223,9 +231,9 @@ func (p *Plan) Promote(m *inventory.Host, dial dialer) []plan.Step {
 		return nil // it was a voter when its quorum file was written
 	}
 	st := plan.Step{ID: id(m, "voter"), Host: m.Name, Title: "voter", Lane: Lane}
-	st.Look = []plan.Look{p.joining()}
+	st.Look = []plan.Look{plan.LookFor(p.joining())}
 	st.Check = func(ctx context.Context, env plan.Env) (*plan.Change, error) {
-		state, _, err := sawJoining(env)
+		seen, err := plan.Answered(env, p.joining())
 		if err != nil {
 			return nil, err
 		}
@@ -240,7 +248,7 @@ func (p *Plan) Promote(m *inventory.Host, dial dialer) []plan.Step {
 		}
 		for _, e := range ms {
 			// A voter without data is the stale member of a host that was replaced.
-			if e.Name == m.Name && !e.Learner && state == "data" {
+			if e.Name == m.Name && !e.Learner && seen.data {
 				return nil, nil
 			}
 		}

@@ -42,24 +42,41 @@ func TestDataDirectoryThatCannotBeReadIsNotEmpty(t *testing.T) {
 		if d, err := observed(t, dir); err != nil || d.Data != c.data {
 			t.Errorf("with %s: %+v, %v", c.file, d, err)
 		}
-		if out, err := joiningIn(t, dir); err != nil || (out == "data") != c.data || !c.data && out != "empty\nremains" {
-			t.Errorf("with %s: %q, %v", c.file, out, err)
+		if out, err := joiningIn(t, dir); err != nil || out != (joining{data: c.data, remains: !c.data}) {
+			t.Errorf("with %s: %+v, %v", c.file, out, err)
 		}
 	}
 	if d, err := observed(t, dir+"/"+strings.Repeat("n", 300)); err == nil { // ENAMETOOLONG, for root too
 		t.Errorf("what cannot be looked at passes for %+v", d)
 	}
 	if out, err := joiningIn(t, dir+"/"+strings.Repeat("n", 300)); err == nil {
-		t.Errorf("what cannot be looked at passes for %q", out)
+		t.Errorf("what cannot be looked at passes for %+v", out)
 	}
 }
 
-func joiningIn(t *testing.T, dataDir string) (string, error) {
+func joiningIn(t *testing.T, dataDir string) (joining, error) {
 	t.Helper()
 	p := &Plan{Inv: masters(t, 1)}
 	p.Inv.Etcd.DataDir = dataDir
 	out, err := exec.CommandContext(t.Context(), "sh", "-c", "LC_ALL=C; export LC_ALL\n"+sys.With(p.joining().Script)).Output()
-	return strings.TrimSpace(string(out)), err
+	if err != nil {
+		return joining{}, err
+	}
+	return p.joining().Parse(string(out))
+}
+
+func TestJoiningThatIsNotUnderstoodIsNotEmpty(t *testing.T) {
+	p := &Plan{Inv: masters(t, 1)}
+	for answer, want := range joinings {
+		if got, err := p.joining().Parse(answer + "\n"); err != nil || got != want {
+			t.Errorf("%q: %+v, %v", answer, got, err)
+		}
+	}
+	for _, answer := range []string{"", "empty", "prepared", "data remains", "empty remain", "no such file"} {
+		if got, err := p.joining().Parse(answer); err == nil {
+			t.Errorf("%q: %+v", answer, got)
+		}
+	}
 }
 
 func touch(t *testing.T, path, content string) {

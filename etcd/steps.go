@@ -350,13 +350,13 @@ func (p *Plan) Quorum(m *inventory.Host, dial dialer) plan.Step {
 	marker, check := *st.File, st.Check
 	st.File = nil
 	if p.Joins(m) {
-		st.Look = append(st.Look, p.joining())
+		st.Look = append(st.Look, plan.LookFor(p.joining()))
 	}
 	st.Check = func(ctx context.Context, env plan.Env) (*plan.Change, error) {
 		const what = "wait for a quorum of etcd and a first acknowledged write"
 		c, err := check(ctx, env)
 		if err == nil && c == nil && p.Joins(m) { // adding the member takes the file away
-			return pendingUntilJoined(env, plan.Then(plan.Do, what, "note the quorum, absent"))
+			return p.pendingUntilJoined(env, plan.Then(plan.Do, what, "note the quorum, absent"))
 		}
 		if c != nil {
 			c.Op, c.Summary, c.Acts = plan.Do, what, []string{"note the quorum, " + c.Pin}

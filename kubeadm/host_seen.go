@@ -58,17 +58,19 @@ echo "` + seenEnd + `"
 func parseHostSeen(out string) (*HostSeen, error) {
 	before, after, ok := strings.Cut(out, seenEnd+"\n")
 	if !ok {
-		return nil, errors.New("the host's answer ends early")
+		return nil, sys.Unreadable(out)
 	}
 	certs, err := parseCertificates(after)
 	if err != nil {
 		return nil, err
 	}
 	s := &HostSeen{Certificates: certs}
-	if line, is := strings.CutPrefix(before, "traffic "); is {
-		line, _, _ = strings.Cut(line, "\n")
-		s.Traffic, s.TrafficErr = parseTraffic(strings.TrimSpace(line))
+	line, is := strings.CutPrefix(before, "traffic ")
+	if !is {
+		return nil, sys.Unreadable(before)
 	}
+	line, _, _ = strings.Cut(line, "\n")
+	s.Traffic, s.TrafficErr = parseTraffic(strings.TrimSpace(line))
 	unit, err := sys.StatusOf(networkUnit).Parse(before)
 	switch {
 	case err != nil:

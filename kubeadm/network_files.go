@@ -14,6 +14,7 @@ import (
 	"hactl/internal/network"
 	"hactl/internal/plan"
 	"hactl/internal/remote"
+	"hactl/internal/sys"
 	"hactl/inventory"
 	"hactl/templates"
 )
@@ -39,8 +40,7 @@ type SeenSubnets struct {
 
 // LookForSubnets reads the hosts' pod network, one round trip each, all at once.
 func LookForSubnets(ctx context.Context, inv *inventory.Inventory, hosts plan.Hosts) (*SeenSubnets, error) {
-	found := make([]netip.Prefix, len(inv.Hosts))
-	told := make([]map[netip.Addr]netip.Prefix, len(inv.Hosts))
+	found := make([]podSubnets, len(inv.Hosts))
 	g, gctx := errgroup.WithContext(ctx)
 	for i := range inv.Hosts {
 		h := &inv.Hosts[i]
@@ -49,7 +49,7 @@ func LookForSubnets(ctx context.Context, inv *inventory.Inventory, hosts plan.Ho
 		}
 		g.Go(func() error {
 			var err error
-			if found[i], told[i], err = seenSubnets(gctx, hosts[h.Name]); err != nil {
+			if found[i], err = remote.Ask(gctx, hosts[h.Name], askSubnets, 0); err != nil {
 				return fmt.Errorf("%s: look for its pod subnet: %w", h.Name, err)
 			}
 			return nil
@@ -60,7 +60,7 @@ func LookForSubnets(ctx context.Context, inv *inventory.Inventory, hosts plan.Ho
 	}
 	seen := &SeenSubnets{own: map[string]netip.Prefix{}, routes: map[string]map[netip.Addr]netip.Prefix{}}
 	for i := range inv.Hosts {
-		seen.own[inv.Hosts[i].Name], seen.routes[inv.Hosts[i].Name] = found[i], told[i]
+		seen.own[inv.Hosts[i].Name], seen.routes[inv.Hosts[i].Name] = found[i].own, found[i].others
 	}
 	return seen, nil
 }
@@ -111,30 +111,44 @@ func (s *SeenSubnets) Assign(inv *inventory.Inventory, all map[string]*facts.Bri
 	return assign(inv, found, s.former...)
 }
 
-// seenSubnets is the host's own pod subnet, invalid when it has none or one that
-// is not ours (the file step shows the difference), and those to which it has
-// routes, by the other node's address.
-func seenSubnets(ctx context.Context, h remote.Host) (own netip.Prefix, others map[netip.Addr]netip.Prefix, err error) {
-	res, err := h.Run(ctx, remote.Cmd{Title: "look for pod subnets", Script: `sed -n 's/.*"subnet": "\([^"]*\)".*/\1/p' ` + conflist + ` 2>/dev/null
-sed -n 's/.*{"to": "\([^"]*\)", "via": "\([^"]*\)"}.*/\1 \2/p' ` + network.ConfigFile + ` 2>/dev/null
-sed -n 's/^ip .*route replace \([^ ]*\) via \([^ ]*\) .*/\1 \2/p' ` + olderRoutes + ` 2>/dev/null || :`})
-	if err != nil {
-		return own, nil, err
-	}
-	others = map[netip.Addr]netip.Prefix{}
-	for line := range strings.Lines(string(res.Stdout)) {
+// podSubnets is what the files of one host say.
+type podSubnets struct {
+	own    netip.Prefix                // invalid when there is none
+	others map[netip.Addr]netip.Prefix // those to which it has routes, by the other node's address
+}
+
+var askSubnets = sys.Question[podSubnets]{
+	Title: "look for pod subnets",
+	Script: `! is_there ` + conflist + ` || sed -n 's/.*"subnet": "\([^"]*\)".*/\1/p' ` + conflist + ` || exit
+! is_there ` + network.ConfigFile + ` || sed -n 's/.*{"to": "\([^"]*\)", "via": "\([^"]*\)"}.*/\1 \2/p' ` + network.ConfigFile + ` || exit
+! is_there ` + olderRoutes + ` || sed -n 's/^ip .*route replace \([^ ]*\) via \([^ ]*\) .*/\1 \2/p' ` + olderRoutes + ` || exit
+echo end`,
+	Parse: parseSubnets,
+}
+
+func parseSubnets(answer string) (podSubnets, error) {
+	out := podSubnets{others: map[netip.Addr]netip.Prefix{}}
+	body, whole := strings.CutSuffix("\n"+strings.TrimSpace(answer), "\nend")
+	for line := range strings.Lines(strings.TrimPrefix(body, "\n")) {
 		subnet, via, isRoute := strings.Cut(strings.TrimSpace(line), " ")
 		p, err := netip.ParsePrefix(subnet)
-		if err != nil {
-			continue
+		a := netip.Addr{}
+		if isRoute && err == nil {
+			a, err = netip.ParseAddr(via)
 		}
-		if !isRoute {
-			own = p.Masked()
-		} else if a, err := netip.ParseAddr(via); err == nil {
-			others[a] = p.Masked()
+		switch {
+		case err != nil:
+			return podSubnets{}, sys.Unreadable(answer)
+		case isRoute:
+			out.others[a] = p.Masked()
+		default:
+			out.own = p.Masked()
 		}
 	}
-	return own, others, nil
+	if !whole {
+		return podSubnets{}, sys.Unreadable(answer)
+	}
+	return out, nil
 }
 
 func assign(inv *inventory.Inventory, found []netip.Prefix, former ...network.Route) (map[string]netip.Prefix, error) {

@@ -124,8 +124,10 @@ func TestHostSaysWhatItSaw(t *testing.T) {
 			t.Errorf("%s: %+v", name, got)
 		}
 	}
-	if _, err := parseHostSeen("traffic 0 {}\n"); err == nil {
-		t.Error("a cut answer is taken")
+	for _, broken := range []string{"", "traffic 0 {}\n", "traffic 0 {}\nActiveState=active\n", "ActiveState=active\n" + seenEnd + "\n", "traffic 0 {}\n" + seenEnd + "\n"} {
+		if got, err := parseHostSeen(broken); err == nil {
+			t.Errorf("%q gives %+v", broken, got)
+		}
 	}
 }
 

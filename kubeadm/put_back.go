@@ -12,6 +12,7 @@ import (
 
 	"hactl/internal/plan"
 	"hactl/internal/remote"
+	"hactl/internal/sys"
 	"hactl/inventory"
 )
 
@@ -63,11 +64,30 @@ done
 journalctl --no-pager -n 200 -o cat -u kubelet.service | grep kube-apiserver | tail -n 3 | cut -c 1-600
 `
 
-// apiserverExits is a shell script that prints the folder of the newest apiserver's
-// logs, and how often it was started before.
-const apiserverExits = `d=$(ls -dt /var/log/pods/kube-system_kube-apiserver-*/kube-apiserver 2>/dev/null | head -n 1)
+// exits is how often the newest apiserver has ended.
+type exits struct {
+	folder string // of its logs; "" when there are none
+	count  int
+}
+
+var apiserverExits = sys.Question[exits]{
+	Title: "see how often the apiserver ended",
+	Script: `d=$(ls -dt /var/log/pods/kube-system_kube-apiserver-*/kube-apiserver 2>/dev/null | head -n 1)
 f=$([ -z "$d" ] || ls -v "$d" | grep '^[0-9]*\.log$' | tail -n 1)
-echo "$d ${f%.log}"`
+[ -z "$f" ] && echo none || echo "$d ${f%.log}"`,
+	Parse: func(answer string) (e exits, err error) {
+		answer = strings.TrimSpace(answer)
+		folder, n, _ := strings.Cut(answer, " ")
+		count, err := strconv.ParseUint(n, 10, 31)
+		switch {
+		case answer == "none":
+			return e, nil
+		case err != nil || !strings.HasPrefix(folder, "/"):
+			return e, sys.Unreadable(answer)
+		}
+		return exits{folder, int(count)}, nil
+	},
+}
 
 // errEnds is why an apiserver is not waited for any longer.
 var errEnds = errors.New("it ends again and again")
@@ -75,23 +95,18 @@ var errEnds = errors.New("it ends again and again")
 // awaitNewAPI waits for the apiserver of h, which has another manifest. One that ends
 // again and again is given up early.
 func (c Cluster) awaitNewAPI(ctx context.Context, env plan.Env, h *inventory.Host) error {
-	folder, first, looked := "", 0, time.Now()
+	first, looked := exits{}, time.Now()
 	return c.awaitAPIUnless(ctx, env, h, apiserverTimeout, isReady, func(ctx context.Context) error {
 		if time.Since(looked) < cmp.Or(c.patience, exitsEvery) {
 			return nil
 		}
 		looked = time.Now()
-		res, err := env.Host.Run(ctx, remote.Cmd{Title: "see how often the apiserver ended", Script: apiserverExits})
-		if err != nil {
-			return nil //nolint:nilerr // awaitAPI looks whether the host is there
-		}
-		d, n, _ := strings.Cut(strings.TrimSpace(string(res.Stdout)), " ")
-		count, err := strconv.Atoi(n)
+		e, err := remote.Ask(ctx, env.Host, apiserverExits, 0)
 		switch {
-		case err != nil:
-		case d != folder:
-			folder, first = d, count
-		case count >= first+exitsEnough:
+		case err != nil: // awaitAPI looks whether the host is there
+		case e.folder != first.folder:
+			first = e
+		case e.count >= first.count+exitsEnough:
 			return errEnds
 		}
 		return nil

@@ -130,3 +130,17 @@ func TestManifestThatCannotBePutBackIsSaid(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestExitsOfTheApiserverAreThoseOfItsNewestFolder(t *testing.T) {
+	t.Parallel()
+	for answer, want := range map[string]exits{"none\n": {}, "/var/log/pods/a 7\n": {"/var/log/pods/a", 7}} {
+		if got, err := apiserverExits.Parse(answer); err != nil || got != want {
+			t.Errorf("%q: %+v, %v", answer, got, err)
+		}
+	}
+	for _, answer := range []string{"", "/var/log/pods/a", "/var/log/pods/a x", "/var/log/pods/a -1", "ls: error 3", "none 3"} {
+		if got, err := apiserverExits.Parse(answer); err == nil {
+			t.Errorf("%q gives %+v", answer, got)
+		}
+	}
+}

@@ -15,6 +15,7 @@ import (
 	"hactl/internal/plan"
 	"hactl/internal/remote"
 	"hactl/internal/reset"
+	"hactl/internal/sys"
 	"hactl/internal/ui"
 	"hactl/inventory"
 	"hactl/kubeadm"
@@ -121,20 +122,43 @@ func (o ResetOptions) plan(ctx context.Context, s *session) (*plan.Plan, error) 
 
 // look reads what the host knows of its own past.
 func (o ResetOptions) look(ctx context.Context, s *session, h *inventory.Host) (reset.Host, error) {
-	const script = `cd ` + plan.OwnedDir + ` 2>/dev/null || exit 0
-[ ! -e ` + host.FormerFolders + ` ] || echo noted
-for d in /run/containerd/io.containerd.runtime.v2.task/*/*; do case $d in */k8s.io/*|*'*'*) ;; *) echo others; break ;; esac; done
-echo record
-[ ! -e owned.json ] || cat owned.json`
-	res, err := s.hosts[h.Name].Run(ctx, remote.Cmd{Title: "read the record of the host", Script: script})
+	past, err := remote.Ask(ctx, s.hosts[h.Name], askPast, 0)
 	if err != nil {
 		return reset.Host{}, fmt.Errorf("%s: %w", h.Name, err)
 	}
-	says, record, _ := strings.Cut(string(res.Stdout), "record\n")
 	return reset.Host{
-		Name: h.Name, Made: plan.ReadOwned(record), Noted: strings.Contains(says, "noted\n"), Others: strings.Contains(says, "others\n"),
+		Name: h.Name, Made: past.made, Noted: past.noted, Others: past.others,
 		PkgManager: s.facts[h.Name].PkgManager, VIP: s.inv.VIP.Address, EtcdData: s.inv.Etcd.DataDir, Data: o.Data, Packages: o.Packages,
 	}, nil
+}
+
+// past is what a host knows of its own past.
+type past struct {
+	made   []plan.Made
+	noted  bool // what was there before hactl
+	others bool // containerd runs containers that are not Kubernetes'
+}
+
+var askPast = sys.Question[past]{
+	Title: "read the record of the host",
+	Script: `is_there ` + plan.OwnedDir + ` || { echo none; exit; }
+cd ` + plan.OwnedDir + ` || exit
+[ ! -e ` + host.FormerFolders + ` ] || echo noted
+for d in /run/containerd/io.containerd.runtime.v2.task/*/*; do case $d in */k8s.io/*|*'*'*) ;; *) echo others; break ;; esac; done
+echo record
+[ ! -e owned.json ] || cat owned.json || exit
+echo; echo end`,
+	Parse: func(answer string) (p past, err error) {
+		says, record, found := strings.Cut("\n"+answer, "\nrecord\n")
+		record, whole := strings.CutSuffix("\n"+strings.TrimSpace(record), "\nend")
+		switch {
+		case strings.TrimSpace(answer) == "none":
+			return p, nil
+		case !found || !whole:
+			return p, sys.Unreadable(answer)
+		}
+		return past{made: plan.ReadOwned(record), noted: strings.Contains(says, "\nnoted"), others: strings.Contains(says, "\nothers")}, nil
+	},
 }
 
 // adopt completes the records of hosts of an older hactl, which have none: what is there

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"hactl/internal/fakehost"
+	"reflect"
 	"regexp"
 	"strings"
 	"testing"
@@ -122,5 +123,25 @@ func TestResetLeavesWhatIsNotHactls(t *testing.T) {
 	must(t, err)
 	if got := w.stateAfterReset(); got != want {
 		t.Errorf("not as before: %s", difference(want, got))
+	}
+}
+
+func TestPastOfAHostIsReadWhole(t *testing.T) {
+	t.Parallel()
+	const line = `{"kind":"file","name":"/etc/x"}` + "\n"
+	for answer, want := range map[string]past{
+		"none\n":          {},
+		"record\n\nend\n": {},
+		"noted\nothers\nrecord\n" + line + "\nend":  {made: plan.ReadOwned(line), noted: true, others: true},
+		"record\n" + line + `{"kind":"fi` + "\nend": {made: plan.ReadOwned(line)}, // the last line was cut when it was written
+	} {
+		if got, err := askPast.Parse(answer); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%q: %+v, %v", answer, got, err)
+		}
+	}
+	for _, answer := range []string{"", "noted\n", "record\n", "record\n" + line, "end\n", "noted\nend\n", line + "end\n", "record\n" + line + "\nen"} {
+		if got, err := askPast.Parse(answer); err == nil {
+			t.Errorf("%q gives %+v", answer, got)
+		}
 	}
 }
