@@ -19,10 +19,7 @@ import (
 // BinariesLane is the lane of uploads of executables.
 const BinariesLane = "binaries"
 
-// sumsFile is a cache on the host, gone with a reboot: for each binary that was
-// hashed its inode, size and times, and the hash. Hashing 400 MB on every look
-// would be most of the time of a second run; a file that was replaced has
-// another inode or ctime and is hashed again.
+// sumsFile is a cache of hashes on the host, gone with a reboot: see sums_of in host.sh.
 const sumsFile = "/run/hactl-verified"
 
 // Binaries returns one step for each executable of the host's role.
@@ -43,10 +40,10 @@ func (h Host) steps(want []bundle.Artifact) []plan.Step {
 	if len(want) == 0 {
 		return nil
 	}
-	look := plan.Look{Key: "binaries " + want[0].Name, Script: binariesScript(want)}
+	q := askInstalled(want)
 	steps := make([]plan.Step, len(want))
 	for i, a := range want {
-		steps[i] = h.binary(a, look)
+		steps[i] = h.binary(a, q)
 	}
 	return steps
 }
@@ -61,12 +58,19 @@ func (h Host) binaries() (out []bundle.Artifact) {
 	return out
 }
 
-// binariesScript prints a line for each of the files: its hash, or "absent",
-// then " not-executable" where that is so, then its path; and "there NAME" for each
-// name of a program that is a file, not a link to the program. What is not in the
-// cache is hashed by one process: openssl, where it is, uses the processor's
-// instructions for it and takes a tenth of sha256sum's time.
-func binariesScript(want []bundle.Artifact) string {
+// installed is what a host has of programs.
+type installed struct {
+	programs map[string]program // by path; those that are there
+	files    []string           // names of programs that are files, not links to the program
+}
+
+type program struct {
+	SHA256     string
+	Executable bool
+}
+
+// askInstalled asks for the programs, and for what stands at their names.
+func askInstalled(want []bundle.Artifact) sys.Question[installed] {
 	var programs, links []string
 	for _, a := range want {
 		programs = append(programs, at(a))
@@ -74,50 +78,60 @@ func binariesScript(want []bundle.Artifact) string {
 			links = append(links, a.Dest)
 		}
 	}
-	return "N='\n'\nset -- " + remote.Quote(programs...) + `
-S=$(stat -Lc '%i:%s:%Y:%Z@%n' -- "$@" 2>&1)
-C=$(cat ` + sumsFile + ` 2>/dev/null)
-set -f; IFS=$N
-key() {
-for l in $S; do case $l in *"@$1") k=${l%"@$1"}; return;; *"'$1': No such file"*|*"'$1': Not a directory"*) k=; return;; esac; done
-exit 1
-}
-known() { for l in $C; do case $l in "$1 $k "*) h=${l##*" "}; return;; esac; done; return 1; }
-H=$(n=$#
-for f; do key "$f"; [ -z "$k" ] || known "$f" || set -- "$@" "$f"; done
-shift $n
-[ $# = 0 ] || openssl dgst -sha256 -r "$@" 2>/dev/null || sha256sum -- "$@") || exit 1
-for f; do
-key "$f"; [ -n "$k" ] || { echo "absent $f"; continue; }
-if ! known "$f"; then
-h=; for l in $H; do case $l in *"  $f"|*" *$f") h=${l%%" "*};; esac; done
-[ -n "$h" ] || exit 1
-(umask 077; echo "$f $k $h" >>` + sumsFile + `)
-fi
-[ -x "$f" ] || h="$h not-executable"
-echo "$h $f"
-done
-for f in ` + remote.Quote(links...) + `; do [ ! -f "$f" ] || [ -L "$f" ] || echo "there $f"; done
-`
+	return sys.Question[installed]{
+		Title: "look at the programs from " + want[0].Name + " on",
+		Script: "N='\n'\nsums_of " + sumsFile + " " + remote.Quote(programs...) + ` || exit
+for f in ` + remote.Quote(links...) + `; do [ ! -f "$f" ] || [ -L "$f" ] || echo "file $f"; done
+echo end`,
+		Parse: func(answer string) (installed, error) { return parseInstalled(answer, programs, links) },
+	}
 }
 
-func (h Host) binary(a bundle.Artifact, look plan.Look) plan.Step {
+func parseInstalled(answer string, programs, links []string) (installed, error) {
+	out := installed{programs: map[string]program{}}
+	told, ended := 0, false
+	for line := range strings.Lines(answer) {
+		word, rest, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
+		x, path, _ := strings.Cut(rest, " ")
+		switch {
+		case ended:
+			return installed{}, sys.Unreadable(answer)
+		case told < len(programs) && word == "absent" && rest == programs[told]:
+			told++
+		case told < len(programs) && sys.SHA256Form.MatchString(word) && (x == "executable" || x == "not") && path == programs[told]:
+			out.programs[path] = program{word, x == "executable"}
+			told++
+		case told == len(programs) && word == "file" && slices.Contains(links, rest):
+			out.files = append(out.files, rest)
+		case told == len(programs) && word == "end" && rest == "":
+			ended = true
+		default:
+			return installed{}, sys.Unreadable(answer)
+		}
+	}
+	if !ended {
+		return installed{}, sys.Unreadable(answer)
+	}
+	return out, nil
+}
+
+func (h Host) binary(a bundle.Artifact, q sys.Question[installed]) plan.Step {
 	return plan.Step{
 		ID: h.id("binary-" + a.Name), Host: h.Host.Name, Title: a.Name + " " + a.Version, Lane: h.binariesLane(), Quick: true, Owns: h.ownsBinary(a),
-		Look: []plan.Look{look},
+		Look: []plan.Look{plan.LookFor(q)},
 		Check: func(_ context.Context, env plan.Env) (*plan.Change, error) {
-			seen, err := env.Saw(look.Key)
+			seen, err := plan.Answered(env, q)
 			if err != nil {
 				return nil, err
 			}
-			return binaryChange(a, seen)
+			return binaryChange(a, seen), nil
 		},
 		Apply: func(ctx context.Context, env plan.Env, _ *plan.Change) error {
-			seen, err := env.Saw(look.Key)
+			seen, err := plan.Answered(env, q)
 			if err != nil {
 				return err
 			}
-			if strings.Contains(seen.Out+"\n", "there "+a.Dest+"\n") {
+			if slices.Contains(seen.files, a.Dest) {
 				taken, err := takeFrom(ctx, env, a)
 				if taken || err != nil {
 					return err
@@ -141,23 +155,19 @@ func (h Host) binariesLane() string {
 // fetches reports whether the host takes artifacts from a mirror.
 func (h Host) fetches() bool { return h.Inv.Artifacts.Source == "mirror" }
 
-func binaryChange(a bundle.Artifact, seen plan.Answer) (*plan.Change, error) {
-	state := ""
-	for line := range strings.Lines(seen.Out) {
-		if s, found := strings.CutSuffix(strings.TrimSpace(line), " "+at(a)); found && s != "there" {
-			state = s
-		}
-	}
+func binaryChange(a bundle.Artifact, seen installed) *plan.Change {
+	is, there := seen.programs[at(a)]
 	switch {
-	case seen.Exit != 0 || state == "":
-		return nil, seen.Failed(at(a))
-	case state == a.SHA256:
-		return nil, nil
-	case state == "absent":
-		return &plan.Change{Op: plan.Create, Summary: fmt.Sprintf("install %s %s at %s", a.Name, a.Version, at(a)), Pin: "absent", Made: made(a, plan.Former{Absent: true})}, nil
+	case is == program{a.SHA256, true}:
+		return nil
+	case !there:
+		return &plan.Change{Op: plan.Create, Summary: fmt.Sprintf("install %s %s at %s", a.Name, a.Version, at(a)), Pin: "absent", Made: made(a, plan.Former{Absent: true})}
 	}
-	was, _, _ := strings.Cut(remote.Clean(state), " ")
-	return &plan.Change{Op: plan.Update, Summary: fmt.Sprintf("replace %s by %s %s", at(a), a.Name, a.Version), Pin: remote.Clean(state), Made: made(a, plan.Former{SHA256: was})}, nil
+	pin := is.SHA256
+	if !is.Executable {
+		pin += " not-executable"
+	}
+	return &plan.Change{Op: plan.Update, Summary: fmt.Sprintf("replace %s by %s %s", at(a), a.Name, a.Version), Pin: pin, Made: made(a, plan.Former{SHA256: is.SHA256})}
 }
 
 // ownsBinary leaves out a plugin that the operator's image has.

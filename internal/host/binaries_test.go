@@ -7,11 +7,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
 	"hactl/internal/bundle"
 	"hactl/internal/plan"
+	"hactl/internal/sys"
 )
 
 // The look is run by a real shell on files of this machine; its cache of hashes
@@ -36,21 +39,22 @@ func TestBinariesAreToldApart(t *testing.T) {
 		t.Fatal(err)
 	}
 	put(want[5], "d good", 0o755) // a path with a space
-	script := strings.NewReplacer(sumsFile, dir+"/sums", plan.Programs, dir).Replace(binariesScript(want))
+	here := strings.NewReplacer(sumsFile, dir+"/sums", plan.Programs, dir)
+	q := askInstalled(want)
 	look := func() string {
 		var got []string
-		out, err := exec.CommandContext(t.Context(), "sh", "-c", script).CombinedOutput()
+		out, err := exec.CommandContext(t.Context(), "sh", "-c", sys.With(here.Replace(q.Script))).CombinedOutput()
 		if err != nil {
 			t.Fatalf("%v: %s", err, out)
 		}
+		seen, err := q.Parse(strings.ReplaceAll(string(out), dir, plan.Programs))
+		if err != nil {
+			t.Fatal(err)
+		}
 		for _, a := range want {
-			c, err := binaryChange(a, plan.Answer{Out: strings.ReplaceAll(string(out), dir, plan.Programs)})
-			switch {
-			case err != nil:
-				t.Fatal(err)
-			case c == nil:
+			if c := binaryChange(a, seen); c == nil {
 				got = append(got, a.Name+" ok")
-			default:
+			} else {
 				got = append(got, a.Name+" "+string(c.Op))
 			}
 		}
@@ -77,9 +81,35 @@ func TestBinariesAreToldApart(t *testing.T) {
 	if err := os.Symlink(loop, loop); err != nil {
 		t.Fatal(err)
 	}
-	looping := strings.ReplaceAll(binariesScript([]bundle.Artifact{{Name: "loop", Version: "v1", SHA256: sumOf("loop"), Dest: "/usr/bin/loop"}}), plan.Programs, dir)
-	if out, err := exec.CommandContext(t.Context(), "sh", "-c", looping).CombinedOutput(); err == nil {
-		t.Errorf("a file that cannot be looked at: %s", out)
+	looping := here.Replace(askInstalled([]bundle.Artifact{{Name: "loop", Version: "v1", SHA256: sumOf("loop"), Dest: "/usr/bin/loop"}}).Script)
+	if out, err := exec.CommandContext(t.Context(), "sh", "-c", sys.With(looping)).CombinedOutput(); err == nil || !strings.Contains(string(out), "symbolic links") {
+		t.Errorf("a file that cannot be looked at: %v, %s", err, out)
+	}
+}
+
+func TestBrokenAnswersOfProgramsAreErrors(t *testing.T) {
+	t.Parallel()
+	a, b := sumOf("a"), sumOf("b")
+	whole := a + " executable /p/a b\n" + b + " not /p/b\nabsent /p/c\nfile /usr/bin/a\nend\n"
+	programs, links := []string{"/p/a b", "/p/b", "/p/c"}, []string{"/usr/bin/a", "/usr/bin/b"}
+	want := installed{programs: map[string]program{"/p/a b": {a, true}, "/p/b": {b, false}}, files: []string{"/usr/bin/a"}}
+	if got, err := parseInstalled(whole, programs, links); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v, %v", got, err)
+	}
+	lines := strings.SplitAfter(whole, "\n")
+	broken := []string{"", "end\n", whole + "end\n", strings.Replace(whole, a, a[1:], 1), strings.Replace(whole, " not ", " ", 1), strings.Replace(whole, "/bin/a", "/bin/c", 1), strings.ToUpper(whole)}
+	for i := range len(lines) - 1 { // without one line
+		if without := slices.Delete(slices.Clone(lines), i, i+1); !strings.HasPrefix(lines[i], "file") {
+			broken = append(broken, strings.Join(without, ""))
+		}
+	}
+	for i := range len(whole) - 1 { // cut, but for the last end of a line
+		broken = append(broken, whole[:i])
+	}
+	for _, answer := range broken {
+		if got, err := parseInstalled(answer, programs, links); err == nil {
+			t.Errorf("%q gives %+v", answer, got)
+		}
 	}
 }
 

@@ -93,23 +93,20 @@ func (h Host) OtherImages() plan.Step {
 }
 
 // AwaitImages returns a shell script that waits for the controller manager's and the
-// scheduler's images: a kubelet that does not find one leaves the pod alone for a
-// while. If they are not there within two seconds it exits with remote.NotYet: their
-// import may wait for the session that the script has.
+// scheduler's images: a kubelet that does not find one leaves the pod alone for a while.
+// If they are not there within two seconds it exits with remote.NotYet: see await_images in
+// host.sh.
 func AwaitImages(b *bundle.Bundle) string {
-	refs := ""
-	n := 0
+	var refs []string
 	for _, a := range b.Artifacts {
 		if a.Kind == bundle.Image && controlPlaneImages[a.Name] {
-			refs += " -e " + remote.Quote(a.Image)
-			n++
+			refs = append(refs, a.Image)
 		}
 	}
-	if n == 0 {
+	if refs == nil {
 		return ""
 	}
-	return fmt.Sprintf(`i=0; until [ "$(ctr -n k8s.io images ls -q 2>/dev/null | grep -cxF%s)" = %d ]; do i=$((i+1)); [ $i -lt 10 ] || exit %d; sleep 0.2; done
-`, refs, n, remote.NotYet)
+	return fmt.Sprintf("await_images %d %s\n", remote.NotYet, remote.Quote(refs...))
 }
 
 // images returns the step that brings the archives of images that containerd

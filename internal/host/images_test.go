@@ -14,6 +14,7 @@ import (
 	"hactl/internal/fakehost"
 	"hactl/internal/plan"
 	"hactl/internal/remote"
+	"hactl/internal/sys"
 	"hactl/inventory"
 )
 
@@ -164,7 +165,7 @@ printf '%s\n' example.invalid/pause:v1 example.invalid/kube-scheduler:v12 exampl
 	for _, n := range []string{"pause", "kube-controller-manager", "kube-scheduler"} {
 		b.Artifacts = append(b.Artifacts, bundle.Artifact{Name: n, Kind: bundle.Image, Image: "example.invalid/" + n + ":v1"})
 	}
-	sh := exec.CommandContext(t.Context(), "sh", "-ec", AwaitImages(b)+"echo go on")
+	sh := exec.CommandContext(t.Context(), "sh", "-ec", sys.With(AwaitImages(b)+"echo go on"))
 	sh.Env = []string{"PATH=" + dir + ":" + os.Getenv("PATH")}
 	if out, err := sh.CombinedOutput(); err != nil || string(out) != "go on\n" {
 		t.Errorf("%v: %s", err, out)
@@ -173,7 +174,7 @@ printf '%s\n' example.invalid/pause:v1 example.invalid/kube-scheduler:v12 exampl
 		t.Errorf("asked %d times, wanted 4; %v", len(calls), err)
 	}
 	b.Artifacts = append(b.Artifacts[:2], bundle.Artifact{Name: "kube-scheduler", Kind: bundle.Image, Image: "example.invalid/not-imported:v1"})
-	sh = exec.CommandContext(t.Context(), "sh", "-ec", AwaitImages(b)+"echo go on")
+	sh = exec.CommandContext(t.Context(), "sh", "-ec", sys.With(AwaitImages(b)+"echo go on"))
 	sh.Env = []string{"PATH=" + dir + ":" + os.Getenv("PATH")}
 	if out, _ := sh.CombinedOutput(); sh.ProcessState.ExitCode() != remote.NotYet || len(out) > 0 {
 		t.Errorf("exit code %d: %s", sh.ProcessState.ExitCode(), out)

@@ -4,11 +4,13 @@ import (
 	"context"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	"hactl/internal/bundle"
 	"hactl/internal/plan"
 	"hactl/internal/remote"
+	"hactl/internal/sys"
 )
 
 // Program is a program at a path of its own, and the name by which people call it.
@@ -67,25 +69,23 @@ func (h Host) Links(more ...Program) []plan.Step {
 }
 
 func (h Host) links(all []Program) plan.Step {
-	const key = "links"
-	var links []string
 	var owns []plan.Made
 	for _, p := range all {
-		links = append(links, p.Link)
 		owns = append(owns, plan.Made{Kind: "link", Name: p.Link, Target: p.Path, Former: plan.Former{Absent: true}})
 	}
+	q := askNames(all)
 	return plan.Step{
 		ID: h.id("links"), Host: h.Host.Name, Title: "names of programs", Owns: owns,
-		Look: []plan.Look{{Key: key, Script: "stat -c '%F@%N' -- " + remote.Quote(links...) + " 2>&1 || :"}},
+		Look: []plan.Look{plan.LookFor(q)},
 		Check: func(_ context.Context, env plan.Env) (*plan.Change, error) {
-			seen, err := env.Saw(key)
+			seen, err := plan.Answered(env, q)
 			if err != nil {
 				return nil, err
 			}
-			return h.linksChange(all, seen)
+			return h.linksChange(all, seen), nil
 		},
 		Apply: func(ctx context.Context, env plan.Env, _ *plan.Change) error {
-			seen, err := env.Saw(key)
+			seen, err := plan.Answered(env, q)
 			if err != nil {
 				return err
 			}
@@ -95,23 +95,44 @@ func (h Host) links(all []Program) plan.Step {
 	}
 }
 
-// linkState is what stands at a program's name: "absent", "file", or a link's target.
-func linkState(seen plan.Answer, link string) (string, error) {
-	for line := range strings.Lines(seen.Out) {
+// askNames asks what stands at the names of programs: "absent", "file", or a link's target.
+func askNames(all []Program) sys.Question[map[string]string] {
+	var links []string
+	for _, p := range all {
+		links = append(links, p.Link)
+	}
+	return sys.Question[map[string]string]{
+		Title: "look at the names of programs", Script: "stat -c '%F@%N' -- " + remote.Quote(links...) + " 2>&1 || :",
+		Parse: func(answer string) (map[string]string, error) {
+			out := map[string]string{}
+			for _, link := range links {
+				state, found := linkState(answer, link)
+				if !found {
+					return nil, sys.Unreadable(answer)
+				}
+				out[link] = state
+			}
+			return out, nil
+		},
+	}
+}
+
+func linkState(answer, link string) (state string, found bool) {
+	for line := range strings.Lines(answer) {
 		line = strings.TrimSpace(line)
 		kind, name, found := strings.Cut(line, "@")
 		switch {
 		case found && strings.HasPrefix(kind, "regular") && unquoted(name) == link:
-			return "file", nil
+			return "file", true
 		case found && kind == "symbolic link":
-			if from, to, _ := strings.Cut(name, " -> "); unquoted(from) == link {
-				return unquoted(to), nil
+			if from, to, _ := strings.Cut(name, " -> "); unquoted(from) == link && unquoted(to) != "" {
+				return unquoted(to), true
 			}
-		case strings.Contains(line, link) && (strings.Contains(line, "No such file") || strings.Contains(line, "Not a directory")):
-			return "absent", nil
+		case strings.Contains(line, "'"+link+"'") && (strings.Contains(line, "No such file") || strings.Contains(line, "Not a directory")):
+			return "absent", true
 		}
 	}
-	return "", seen.Failed(link)
+	return "", false
 }
 
 func unquoted(name string) string { return strings.Trim(name, "'\"") }
@@ -122,14 +143,11 @@ func (h Host) keeps(state string) bool {
 	return state == "file" && h.Inv.Artifacts.Source == "present"
 }
 
-func (h Host) linksChange(all []Program, seen plan.Answer) (*plan.Change, error) {
+func (h Host) linksChange(all []Program, seen map[string]string) *plan.Change {
 	var names, pins []string
 	var made []plan.Made
 	for _, p := range all {
-		state, err := linkState(seen, p.Link)
-		if err != nil {
-			return nil, err
-		}
+		state := seen[p.Link]
 		if state == p.Path || h.keeps(state) {
 			continue
 		}
@@ -147,24 +165,25 @@ func (h Host) linksChange(all []Program, seen plan.Answer) (*plan.Change, error)
 		made = append(made, m)
 	}
 	if len(names) == 0 {
-		return nil, nil
+		return nil
 	}
 	return &plan.Change{
 		Op: plan.Update, Summary: fmt.Sprintf("let people's %s be those that run here", strings.Join(names, ", ")),
 		Pin: strings.Join(pins, "; "), Made: made,
-	}, nil
+	}
 }
 
 // KeptLink is the name, in the folder former of the record, of the file that was in
 // the place of a link.
 func KeptLink(link string) string { return "link" + strings.ReplaceAll(link, "/", "-") }
 
-// previous is a link beside the builds of a program to the one that ran before.
+// previous is a link beside the builds of a program to the one that ran before; old_builds in
+// host.sh knows it, too.
 const previous = "previous"
 
 // linkScript has each name take its place at once. The build that a name stood for
 // is noted as the previous one, and a file that was not hactl's is kept.
-func (h Host) linkScript(all []Program, seen plan.Answer) string {
+func (h Host) linkScript(all []Program, seen map[string]string) string {
 	script := `set -e
 point() { # TARGET NAME
 d=${2%/*}; [ -d "$d" ] || mkdir -p "$d"; ln -sfn "$1" "$d/.hactl-link"; mv -fT "$d/.hactl-link" "$2"; sync "$d"
@@ -176,8 +195,8 @@ grep -sF "\"kind\":\"link\",\"name\":\"$1\"," ` + plan.OwnedDir + `/owned.json |
 }
 `
 	for _, p := range all {
-		state, err := linkState(seen, p.Link)
-		if err != nil || state == p.Path || h.keeps(state) {
+		state := seen[p.Link]
+		if state == p.Path || h.keeps(state) {
 			continue
 		}
 		if state == "file" {
@@ -195,39 +214,39 @@ grep -sF "\"kind\":\"link\",\"name\":\"$1\"," ` + plan.OwnedDir + `/owned.json |
 // oldPrograms removes builds that are neither the wanted one, nor the previous one,
 // nor one that a process still runs from.
 func (h Host) oldPrograms(all []Program) plan.Step {
-	look := `used() { [ -n "${used+x}" ] || used=$(ls -l /proc/[0-9]*/exe 2>/dev/null); case $used in *" $1/"*) ;; *) return 1 ;; esac; }
-old() { # NAME-FOLDER WANTED LINK
-[ -d "$1" ] || return 0
-b=$(readlink "$3") || b=
-case $b in "$1/$2/"*) b=$(readlink "$1/` + previous + `") || b= ;; "$1/"*) b=${b#"$1/"}; b=${b%%/*} ;; *) b=$(readlink "$1/` + previous + `") || b= ;; esac
-for d in "$1"/*/; do
-d=${d%/}; [ -d "$d" ] && [ ! -L "$d" ] || continue
-case ${d##*/} in "$2" | "$b") ;; *) used "$d" || echo "$d" ;; esac
-done
-}
-`
+	find := ""
 	for _, p := range all {
 		build := path.Dir(p.Path)
-		look += "old " + remote.Quote(path.Dir(build), path.Base(build), p.Link) + "\n"
+		find += "old_builds " + remote.Quote(path.Dir(build), path.Base(build), p.Link) + "\n"
 	}
-	const key = "old programs"
+	q := sys.Question[[]string]{Title: "look at old programs", Script: find + "echo end", Parse: parseOld}
 	return plan.Step{
 		ID: h.id("old-programs"), Host: h.Host.Name, Title: "builds that nothing needs",
-		Look: []plan.Look{{Key: key, Script: look + ":"}},
+		Look: []plan.Look{plan.LookFor(q)},
 		Check: func(_ context.Context, env plan.Env) (*plan.Change, error) {
-			seen, err := env.Saw(key)
-			if err != nil || seen.Out == "" && seen.Exit == 0 {
+			old, err := plan.Answered(env, q)
+			if err != nil || len(old) == 0 {
 				return nil, err
 			}
-			if seen.Exit != 0 {
-				return nil, seen.Failed(plan.Programs)
-			}
 			// Which ones depends on the processes of that moment.
-			return &plan.Change{Op: plan.Delete, Summary: "remove programs that nothing needs: " + strings.Join(strings.Fields(remote.Clean(seen.Out)), ", "), Acts: []string{"remove old programs"}}, nil
+			return &plan.Change{Op: plan.Delete, Summary: "remove programs that nothing needs: " + strings.Join(old, ", "), Acts: []string{"remove old programs"}}, nil
 		},
 		Apply: func(ctx context.Context, env plan.Env, _ *plan.Change) error {
-			_, err := env.Host.Run(ctx, remote.Cmd{Title: "remove old programs", Script: strings.ReplaceAll(look, `|| echo "$d"`, `|| rm -rf -- "$d"`)})
+			_, err := env.Host.Run(ctx, remote.Cmd{Title: "remove old programs", Script: "{\n" + find + `} | while IFS= read -r d; do rm -rf -- "$d" || exit; done`})
 			return err
 		},
 	}
+}
+
+// parseOld reads a folder a line, and "end".
+func parseOld(answer string) ([]string, error) {
+	lines := strings.Split(strings.TrimSuffix(answer, "\n"), "\n")
+	last := len(lines) - 1
+	if lines[last] != "end" || slices.ContainsFunc(lines[:last], func(l string) bool { return !strings.HasPrefix(l, "/") }) {
+		return nil, sys.Unreadable(answer)
+	}
+	for i := range last {
+		lines[i] = remote.Clean(lines[i])
+	}
+	return lines[:last], nil
 }

@@ -2,6 +2,7 @@ package host
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 	"hactl/internal/facts"
 	"hactl/internal/plan"
 	"hactl/internal/remote"
+	"hactl/internal/sys"
 	"hactl/inventory/inventorytest"
 )
 
@@ -28,7 +30,7 @@ func (p programHost) in(text string) string {
 
 func (p programHost) run(script string) string {
 	p.t.Helper()
-	cmd := exec.CommandContext(p.t.Context(), "sh", "-c", p.in(script))
+	cmd := exec.CommandContext(p.t.Context(), "sh", "-c", p.in(sys.With(script)))
 	cmd.Dir, cmd.Env = p.dir, append(os.Environ(), "PATH="+p.dir+"/bin:"+os.Getenv("PATH"))
 	out, err := cmd.CombinedOutput()
 	if err != nil {
@@ -55,19 +57,26 @@ func (h Host) bare() []Program { return h.programs()[:1] }
 // links is what the step of the names would do, and does it.
 func (p programHost) links(h Host) *plan.Change {
 	p.t.Helper()
-	st := h.links(h.bare())
-	seen := plan.Answer{Out: p.run(st.Look[0].Script)}
-	c, err := h.linksChange(h.bare(), seen)
+	q := askNames(h.bare())
+	seen, err := q.Parse(p.run(q.Script))
 	if err != nil {
 		p.t.Fatal(err)
 	}
+	c := h.linksChange(h.bare(), seen)
 	if c != nil {
 		p.run(h.linkScript(h.bare(), seen))
 	}
 	return c
 }
 
-func (p programHost) old(h Host) string { return p.run(h.oldPrograms(h.bare()).Look[0].Script) }
+func (p programHost) old(h Host) string {
+	p.t.Helper()
+	old, err := parseOld(p.run(h.oldPrograms(h.bare()).Look[0].Script))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return strings.Join(old, "\n")
+}
 
 func newProgramHost(t *testing.T) programHost {
 	p := programHost{t.TempDir(), t}
@@ -146,9 +155,32 @@ func TestNamesThatAreTaken(t *testing.T) {
 		t.Errorf("another link: %+v", c)
 	}
 	p.run("rm /usr/bin/kubelet && mkdir /usr/bin/kubelet")
-	seen := plan.Answer{Out: p.run(h.links(h.bare()).Look[0].Script)}
-	if _, err := h.linksChange(h.bare(), seen); err == nil {
-		t.Error("a folder in the place of a name is no error")
+	q := askNames(h.bare())
+	if got, err := q.Parse(p.run(q.Script)); err == nil {
+		t.Errorf("a folder in the place of a name is no error: %v", got)
+	}
+}
+
+func TestBrokenAnswersOfNamesAreErrors(t *testing.T) {
+	t.Parallel()
+	q := askNames([]Program{{Link: "/usr/bin/kubelet"}, {Link: "/usr/bin/kube"}, {Link: "/usr/bin/ctr"}})
+	const link, file, absent = "symbolic link@'/usr/bin/kubelet' -> '/opt/x'\n", "regular file@'/usr/bin/ctr'\n", "stat: cannot statx '/usr/bin/kube': No such file or directory\n"
+	got, err := q.Parse(link + absent + file)
+	if err != nil || !maps.Equal(got, map[string]string{"/usr/bin/kubelet": "/opt/x", "/usr/bin/kube": "absent", "/usr/bin/ctr": "file"}) {
+		t.Errorf("%v, %v", got, err)
+	}
+	for _, answer := range []string{
+		"", link + file, link + absent, absent + file, strings.Replace(link, " -> '/opt/x'", "", 1) + absent + file,
+		link + strings.Replace(absent, "kube'", "kubelet'", 1) + file, link + strings.Replace(absent, "No such file", "Input/output error", 1) + file,
+	} {
+		if got, err := q.Parse(answer); err == nil {
+			t.Errorf("%q gives %v", answer, got)
+		}
+	}
+	for _, answer := range []string{"", "/opt/x\n", "/opt/x\nen", "rm: error\nend\n", "end\n/opt/x\n"} {
+		if got, err := parseOld(answer); err == nil {
+			t.Errorf("%q gives %v", answer, got)
+		}
 	}
 }
 
@@ -161,8 +193,8 @@ func TestProgramThatIsThereByItsNameIsUsed(t *testing.T) {
 		p.without("openssl")
 		a := bundle.Artifact{Name: "kubelet", Version: "v1", SHA256: sumOf("v1.0.1"), Dest: "/usr/bin/kubelet"}
 		p.run("printf %s '" + content + "' >/usr/bin/kubelet")
-		seen := p.run(strings.ReplaceAll(binariesScript([]bundle.Artifact{a}), sumsFile, p.dir+"/sums"))
-		if seen != "absent "+at(a)+"\nthere /usr/bin/kubelet" {
+		seen := p.run(strings.ReplaceAll(askInstalled([]bundle.Artifact{a}).Script, sumsFile, p.dir+"/sums"))
+		if seen != "absent "+at(a)+"\nfile /usr/bin/kubelet\nend" {
 			t.Errorf("%q", seen)
 		}
 		answer := ""

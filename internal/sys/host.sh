@@ -20,6 +20,14 @@ wait_until() {
     until "$@"; do [ $((T-=1)) -gt 0 ] || { echo "$W" >&2; return 1; }; sleep 0.1; done
 }
 
+# await_images EXIT IMAGE... waits until containerd has all of these. It ends the script with
+# that exit code after two seconds, on slow hosts, too: what brings the images may wait for the
+# session that the script has. It sets i, l and x.
+await_images() {
+    x=$1; shift; i=0 l=$(printf '%s\n' "$@")
+    until [ "$(ctr -n k8s.io images ls -q 2>/dev/null | grep -cxF "$l")" = $# ]; do i=$((i+1)); [ $i -lt 10 ] || exit "$x"; sleep 0.2; done
+}
+
 # --- Files ---
 # Only ENOENT and ENOTDIR mean absent; any other error of stat means unknown.
 
@@ -84,6 +92,46 @@ show_file() {
 show_program() {
     is_there "$1" || { echo absent; return; }
     hash_of "$1" && if [ -x "$1" ]; then echo executable; else echo not; fi
+}
+
+# cached_sum FILE sets d to the sum that C has of the file as it is, with s of about_file.
+cached_sum() { for l in $C; do case $l in "$1 $s "*) d=${l##*" "}; return ;; esac; done; return 1; }
+
+# sums_of CACHE FILE... prints of each file "absent", or its SHA-256 and whether it can be
+# executed, and its path behind that. The cache has of each file that was hashed its inode,
+# size and times, and the sum: hashing 400 MB in every look would be most of its time. A file
+# that was replaced has another inode or ctime. One process hashes what the cache lacks; for
+# openssl see hash_of. It sets c, d, x, C and all that about_file needs and sets.
+sums_of() {
+    c=$1; shift; [ $# -gt 0 ] || return 0
+    M=$(stat -Lc '%i:%s:%Y:%Z@%n' -- "$@" 2>&1) H='' C=$(cat "$c" 2>/dev/null)
+    H=$(n=$#
+    for f; do if about_file "$f"; then cached_sum "$f" || set -- "$@" "$f"; else [ $? = 1 ] || exit; fi; done
+    shift $n; [ $# = 0 ] || openssl dgst -sha256 -r "$@" 2>/dev/null || sha256sum -- "$@") || exit
+    for f; do
+        about_file "$f" || { echo "absent $f"; continue; }
+        if ! cached_sum "$f"; then
+            d=; for l in $H; do case $l in *"  $f" | *" *$f") d=${l%%" "*} ;; esac; done
+            [ -n "$d" ] || exit 1
+            (umask 077; echo "$f $s $d" >>"$c")
+        fi
+        x=executable; [ -x "$f" ] || x=not; echo "$d $x $f"
+    done
+}
+
+# old_builds FOLDER WANTED NAME prints the builds in the folder of a program that are neither
+# the wanted one, nor the previous one, nor one that a process still runs from. NAME is the
+# link by which people call the program. It sets b, d and exes.
+old_builds() {
+    [ -d "$1" ] || return 0
+    b=$(readlink "$3") || b=
+    case $b in "$1/$2/"*) b=$(readlink "$1/previous") || b= ;; "$1/"*) b=${b#"$1/"}; b=${b%%/*} ;; *) b=$(readlink "$1/previous") || b= ;; esac
+    for d in "$1"/*/; do
+        d=${d%/}; [ -d "$d" ] && [ ! -L "$d" ] || continue
+        case ${d##*/} in "$2" | "$b") continue ;; esac
+        [ -n "${exes+x}" ] || exes=$(ls -l /proc/[0-9]*/exe 2>/dev/null)
+        case $exes in *" $d/"*) ;; *) echo "$d" ;; esac
+    done
 }
 
 # --- Units ---
