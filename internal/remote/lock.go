@@ -9,8 +9,6 @@ import (
 	"io"
 	"strings"
 	"time"
-
-	"hactl/internal/wait"
 )
 
 const (
@@ -232,40 +230,9 @@ func writerTag(path string) string {
 // grepTag matches the tag and not itself.
 func grepTag(path string) string { return strings.Replace(writerTag(path), "w", "[w]", 1) }
 
-// lockScript holds the lock while its stdin says something now and then. A lock
-// without a name is about to be named or let go, so it looks again. After
-// taking it, it waits for commands of a killed run to end: they get a TERM when
-// their connection goes, and may need a moment. Processes of containers, and of
-// hosts that live in namespaces of this one, are not its own.
+// lockScript holds the lock: see hold_lock in host.sh.
 func lockScript(path, holder string) string {
-	return fmt.Sprintf(`umask 077
-L=%s
-exec 9<>"$L" || exit 73
-n=0
-until flock -n 9; do
-  [ $? -eq 1 ] || exit 74
-  h=$(cat "$L"); n=$((n+1))
-  [ -z "$h" ] && [ $n -lt %s ] || { printf '%%s\n' "$h"; exit %d; }
-  sleep 0.1
-done
-printf '%%s pid=%%s\n' %s "$$" >"$L"
-ns=$(readlink /proc/self/ns/pid)
-busy() {
-  for f in $(grep -ls %s /proc/[0-9]*/cmdline); do
-    d=${f%%/cmdline}
-    read -r c 2>/dev/null <"$d/comm" && [ "$c" = timeout ] && [ "$(readlink "$d/ns/pid")" = "$ns" ] && return 0
-  done
-  return 1
-}
-n=0
-while busy; do
-  n=$((n+1)); [ $n -lt %s ] || { : >"$L"; exit %d; }
-  sleep 0.25
-done
-echo "held $$"
-while [ -n "$(exec 9<&-; timeout %s head -c 1)" ]; do :; done
-: >"$L"
-`, Quote(path), wait.Times(20), exitLocked, Quote(holder), Quote(grepTag(path)), wait.Times(60), exitBusy, wait.Times(lockExpiry))
+	return "hold_lock " + Quote(path, holder, grepTag(path)) + fmt.Sprintf(" %d %d %d", exitLocked, exitBusy, lockExpiry)
 }
 
 // BreakLock ends whoever holds the host's lock and returns the name it left, or
@@ -287,16 +254,4 @@ func breakLock(ctx context.Context, host Host, path string) (string, error) {
 	return strings.Join(strings.Fields(Clean(string(res.Stdout))), " "), nil
 }
 
-func breakScript(path string) string {
-	return fmt.Sprintf(`L=%[1]s
-[ -e "$L" ] || exit 0
-flock -n "$L" true && exit 0
-cat "$L"
-p=$(sed -n 's/.* pid=\([0-9][0-9]*\)$/\1/p' "$L")
-[ -n "$p" ] && [ "$(readlink "/proc/$p/fd/9")" = "$L" ] || { echo "no process with the lock open" >&2; exit 1; }
-kill -TERM "$p"
-flock -w %[2]s "$L" true && exit 0
-[ "$(readlink "/proc/$p/fd/9")" = "$L" ] && kill -KILL "$p"
-flock -w %[2]s "$L" true
-`, Quote(path), wait.Times(3))
-}
+func breakScript(path string) string { return "break_lock " + Quote(path) }

@@ -35,14 +35,11 @@ func TestACommandOnASlowHostMayTakeLongerAndKnowsIt(t *testing.T) {
 	}
 }
 
-func TestSilenceAndTheLockAreStretchedForSlowHosts(t *testing.T) {
+func TestSilenceIsStretchedForSlowHosts(t *testing.T) {
 	t.Parallel()
 	o := Options{}.withDefaults(wait.Slow(t.Context(), 4))
 	if got := o.silence(); got != 4*keepAliveEvery {
 		t.Errorf("a sign of life is asked for every %s", got)
-	}
-	if s := lockScript("/run/x", "me"); !strings.Contains(s, "timeout "+wait.Times(lockExpiry)+" head") {
-		t.Errorf("the lock's expiry is not stretched:\n%s", s)
 	}
 	if keepAliveMissed*keepAliveEvery >= lockExpiry*time.Second {
 		t.Error("the host lets go of the lock before hactl knows that the connection is lost")

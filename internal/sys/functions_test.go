@@ -60,7 +60,7 @@ func TestOnePlaceGivesScriptsTheirFunctions(t *testing.T) {
 
 func TestWaitsOfFunctionsAreStretched(t *testing.T) {
 	t.Parallel()
-	for name, bounds := range map[string]int{"about_process": 2, "wait_until": 1} {
+	for name, bounds := range map[string]int{"about_process": 2, "wait_until": 1, "hold_lock": 3, "break_lock": 2, "await_images": 0} {
 		if got := Functions(name); strings.Count(got, wait.Shell) != bounds {
 			t.Errorf("%s is not stretched by %s:\n%s", name, wait.Shell, got)
 		}

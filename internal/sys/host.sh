@@ -348,3 +348,57 @@ follow_address() {
         n=$((n+1)); sleep 0.5
     done
 }
+
+# --- The lock ---
+# A process holds it with flock on a file, in which it writes its holder and its pid.
+
+# writer_runs PATTERN is true while a command of hactl runs whose label has the pattern, which
+# must not match itself. A command is a timeout of this pid namespace: processes of containers,
+# and of hosts that live in namespaces of this one, are not its own. It sets d, c and n.
+writer_runs() {
+    n=$(readlink /proc/self/ns/pid)
+    for d in $(grep -ls "$1" /proc/[0-9]*/cmdline); do
+        d=${d%/cmdline}
+        read -r c 2>/dev/null <"$d/comm" && [ "$c" = timeout ] && [ "$(readlink "$d/ns/pid")" = "$n" ] && return 0
+    done
+    return 1
+}
+
+# hold_lock FILE HOLDER PATTERN LOCKED BUSY EXPIRY takes the lock, prints "held PID" and holds
+# it until its stdin ends, or says nothing for EXPIRY seconds. LOCKED is the exit code when
+# another process has it, whose holder it prints; one without a holder is about to be named or
+# let go, so it looks again. BUSY is the one when commands with the PATTERN still run: those of
+# a run that was killed get a TERM when their connection goes, and may need a moment.
+hold_lock() {
+    umask 077
+    exec 9<>"$1" || exit 73
+    i=0
+    until flock -n 9; do
+        [ $? -eq 1 ] || exit 74
+        h=$(cat "$1"); i=$((i+1))
+        [ -z "$h" ] && [ $i -lt $((20*${HACTL_SLOW_HOSTS:-1})) ] || { printf '%s\n' "$h"; exit "$4"; }
+        sleep 0.1
+    done
+    printf '%s pid=%s\n' "$2" "$$" >"$1"
+    i=0
+    while writer_runs "$3"; do
+        i=$((i+1)); [ $i -lt $((60*${HACTL_SLOW_HOSTS:-1})) ] || { : >"$1"; exit "$5"; }
+        sleep 0.25
+    done
+    echo "held $$"
+    while [ -n "$(exec 9<&-; timeout $(($6*${HACTL_SLOW_HOSTS:-1})) head -c 1)" ]; do :; done
+    : >"$1"
+}
+
+# break_lock FILE ends whoever holds the lock and prints its holder. Only a process that really
+# has the file open is ended. It sets p.
+break_lock() {
+    [ -e "$1" ] && ! flock -n "$1" true || exit 0
+    cat "$1"
+    p=$(sed -n 's/.* pid=\([0-9][0-9]*\)$/\1/p' "$1")
+    [ -n "$p" ] && [ "$(readlink "/proc/$p/fd/9")" = "$1" ] || { echo "no process with the lock open" >&2; exit 1; }
+    kill -TERM "$p"
+    flock -w $((3*${HACTL_SLOW_HOSTS:-1})) "$1" true && exit 0
+    [ "$(readlink "/proc/$p/fd/9")" = "$1" ] && kill -KILL "$p"
+    flock -w $((3*${HACTL_SLOW_HOSTS:-1})) "$1" true
+}
