@@ -204,7 +204,7 @@ func TestRestoreThatIsUnderWayIsReadFromItsMark(t *testing.T) {
 			t.Errorf("%q: %q, %v", text, got, err)
 		}
 	}
-	for _, answer := range []string{"", "token sum", "none begun", "begun"} {
+	for _, answer := range []string{"", "token sum", "none begun", "begun", "none token sum"} {
 		if got, err := restoreBegun.Parse(answer); err == nil {
 			t.Errorf("%q: %q", answer, got)
 		}

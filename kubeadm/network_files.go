@@ -128,27 +128,20 @@ echo end`,
 
 func parseSubnets(answer string) (podSubnets, error) {
 	out := podSubnets{others: map[netip.Addr]netip.Prefix{}}
-	body, whole := strings.CutSuffix("\n"+strings.TrimSpace(answer), "\nend")
-	for line := range strings.Lines(strings.TrimPrefix(body, "\n")) {
-		subnet, via, isRoute := strings.Cut(strings.TrimSpace(line), " ")
+	lines, err := sys.Lines(answer)
+	for _, line := range lines {
+		subnet, via, isRoute := strings.Cut(line, " ")
 		p, err := netip.ParsePrefix(subnet)
-		a := netip.Addr{}
-		if isRoute && err == nil {
-			a, err = netip.ParseAddr(via)
-		}
-		switch {
-		case err != nil:
-			return podSubnets{}, sys.Unreadable(answer)
-		case isRoute:
-			out.others[a] = p.Masked()
-		default:
+		if !isRoute {
 			out.own = p.Masked()
+		} else if a, err2 := netip.ParseAddr(via); err == nil {
+			out.others[a], err = p.Masked(), err2
+		}
+		if err != nil {
+			return out, sys.Unreadable(answer)
 		}
 	}
-	if !whole {
-		return podSubnets{}, sys.Unreadable(answer)
-	}
-	return out, nil
+	return out, err
 }
 
 func assign(inv *inventory.Inventory, found []netip.Prefix, former ...network.Route) (map[string]netip.Prefix, error) {

@@ -194,19 +194,13 @@ echo end`,
 }
 
 func parseMember(answer string) (seen memberSeen, err error) {
-	ended := false
-	for line := range strings.Lines(answer) {
-		f := strings.Fields(line)
-		word := strings.TrimSpace(line)
-		switch {
-		case ended:
-			return seen, sys.Unreadable(answer)
-		case word == "cut":
+	lines, err := sys.Lines(answer)
+	for _, line := range lines {
+		switch f := strings.Fields(line); {
+		case line == "cut":
 			seen.cut = true
-		case word == "owner":
+		case line == "owner":
 			seen.owns = true
-		case word == "end":
-			ended = true
 		case len(f) < 4 || f[2] != "active": // UNIT LOAD ACTIVE SUB
 			return seen, sys.Unreadable(answer)
 		case strings.HasSuffix(f[0], ".timer"):
@@ -215,10 +209,7 @@ func parseMember(answer string) (seen memberSeen, err error) {
 			seen.active = append(seen.active, f[0])
 		}
 	}
-	if !ended {
-		return seen, sys.Unreadable(answer)
-	}
-	return seen, nil
+	return seen, err
 }
 
 // look reports whether the host holds the VIP. The error names all that is not as it must be.

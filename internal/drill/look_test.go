@@ -38,7 +38,7 @@ printf '%s loaded active %s\n' kubelet.service 'running kubelet: The Node Agent'
 	if got, err := ask(); err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v, %v", got, err)
 	}
-	for _, name := range []string{"ip", "systemctl"} { // without the one, and then without both
+	for _, name := range []string{"systemctl", "ip"} { // without the one, and then without both
 		if err := os.WriteFile(bin+"/"+name, []byte("#!/bin/sh\nexit 1\n"), 0o755); err != nil { //nolint:gosec // it is to run
 			t.Fatal(err)
 		}

@@ -89,28 +89,27 @@ echo end`,
 
 func parseInstalled(answer string, programs, links []string) (installed, error) {
 	out := installed{programs: map[string]program{}}
-	told, ended := 0, false
-	for line := range strings.Lines(answer) {
-		word, rest, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
-		x, path, _ := strings.Cut(rest, " ")
-		switch {
-		case ended:
-			return installed{}, sys.Unreadable(answer)
-		case told < len(programs) && word == "absent" && rest == programs[told]:
-			told++
-		case told < len(programs) && sys.SHA256Form.MatchString(word) && (x == "executable" || x == "not") && path == programs[told]:
-			out.programs[path] = program{word, x == "executable"}
-			told++
-		case told == len(programs) && word == "file" && slices.Contains(links, rest):
-			out.files = append(out.files, rest)
-		case told == len(programs) && word == "end" && rest == "":
-			ended = true
-		default:
-			return installed{}, sys.Unreadable(answer)
-		}
+	lines, err := sys.Lines(answer)
+	if err != nil || len(lines) < len(programs) {
+		return out, sys.Unreadable(answer)
 	}
-	if !ended {
-		return installed{}, sys.Unreadable(answer)
+	for i, path := range programs {
+		if lines[i] == "absent "+path {
+			continue
+		}
+		sum, rest, _ := strings.Cut(lines[i], " ")
+		x, found := strings.CutSuffix(rest, " "+path)
+		if !found || x != "executable" && x != "not" || !sys.SHA256Form.MatchString(sum) {
+			return out, sys.Unreadable(answer)
+		}
+		out.programs[path] = program{sum, x == "executable"}
+	}
+	for _, line := range lines[len(programs):] {
+		name, found := strings.CutPrefix(line, "file ")
+		if !found || !slices.Contains(links, name) {
+			return out, sys.Unreadable(answer)
+		}
+		out.files = append(out.files, name)
 	}
 	return out, nil
 }

@@ -229,7 +229,7 @@ func (h Host) oldPrograms(all []Program) plan.Step {
 				return nil, err
 			}
 			// Which ones depends on the processes of that moment.
-			return &plan.Change{Op: plan.Delete, Summary: "remove programs that nothing needs: " + strings.Join(old, ", "), Acts: []string{"remove old programs"}}, nil
+			return &plan.Change{Op: plan.Delete, Summary: "remove programs that nothing needs: " + remote.Clean(strings.Join(old, ", ")), Acts: []string{"remove old programs"}}, nil
 		},
 		Apply: func(ctx context.Context, env plan.Env, _ *plan.Change) error {
 			_, err := env.Host.Run(ctx, remote.Cmd{Title: "remove old programs", Script: "{\n" + find + `} | while IFS= read -r d; do rm -rf -- "$d" || exit; done`})
@@ -238,15 +238,11 @@ func (h Host) oldPrograms(all []Program) plan.Step {
 	}
 }
 
-// parseOld reads a folder a line, and "end".
+// parseOld reads a folder a line.
 func parseOld(answer string) ([]string, error) {
-	lines := strings.Split(strings.TrimSuffix(answer, "\n"), "\n")
-	last := len(lines) - 1
-	if lines[last] != "end" || slices.ContainsFunc(lines[:last], func(l string) bool { return !strings.HasPrefix(l, "/") }) {
-		return nil, sys.Unreadable(answer)
+	old, err := sys.Lines(answer)
+	if err == nil && slices.ContainsFunc(old, func(d string) bool { return !strings.HasPrefix(d, "/") }) {
+		err = sys.Unreadable(answer)
 	}
-	for i := range last {
-		lines[i] = remote.Clean(lines[i])
-	}
-	return lines[:last], nil
+	return old, err
 }

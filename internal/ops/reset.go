@@ -141,23 +141,20 @@ type past struct {
 
 var askPast = sys.Question[past]{
 	Title: "read the record of the host",
-	Script: `is_there ` + plan.OwnedDir + ` || { echo none; exit; }
+	Script: `is_there ` + plan.OwnedDir + ` || { echo record; echo end; exit; }
 cd ` + plan.OwnedDir + ` || exit
 [ ! -e ` + host.FormerFolders + ` ] || echo noted
 for d in /run/containerd/io.containerd.runtime.v2.task/*/*; do case $d in */k8s.io/*|*'*'*) ;; *) echo others; break ;; esac; done
 echo record
 [ ! -e owned.json ] || cat owned.json || exit
 echo; echo end`,
-	Parse: func(answer string) (p past, err error) {
-		says, record, found := strings.Cut("\n"+answer, "\nrecord\n")
-		record, whole := strings.CutSuffix("\n"+strings.TrimSpace(record), "\nend")
-		switch {
-		case strings.TrimSpace(answer) == "none":
-			return p, nil
-		case !found || !whole:
-			return p, sys.Unreadable(answer)
+	Parse: func(answer string) (past, error) {
+		lines, err := sys.Lines(answer)
+		i := slices.Index(lines, "record")
+		if err != nil || i < 0 {
+			return past{}, sys.Unreadable(answer)
 		}
-		return past{made: plan.ReadOwned(record), noted: strings.Contains(says, "\nnoted"), others: strings.Contains(says, "\nothers")}, nil
+		return past{plan.ReadOwned(strings.Join(lines[i+1:], "\n")), slices.Contains(lines[:i], "noted"), slices.Contains(lines[:i], "others")}, nil
 	},
 }
 

@@ -130,7 +130,7 @@ func TestPastOfAHostIsReadWhole(t *testing.T) {
 	t.Parallel()
 	const line = `{"kind":"file","name":"/etc/x"}` + "\n"
 	for answer, want := range map[string]past{
-		"none\n":          {},
+		"record\nend\n":   {},
 		"record\n\nend\n": {},
 		"noted\nothers\nrecord\n" + line + "\nend":  {made: plan.ReadOwned(line), noted: true, others: true},
 		"record\n" + line + `{"kind":"fi` + "\nend": {made: plan.ReadOwned(line)}, // the last line was cut when it was written
@@ -139,7 +139,7 @@ func TestPastOfAHostIsReadWhole(t *testing.T) {
 			t.Errorf("%q: %+v, %v", answer, got, err)
 		}
 	}
-	for _, answer := range []string{"", "noted\n", "record\n", "record\n" + line, "end\n", "noted\nend\n", line + "end\n", "record\n" + line + "\nen"} {
+	for _, answer := range []string{"", "noted\n", "record\n", "record\n" + line, "end\n", "none\n", "noted\nend\n", line + "end\n", "record\n" + line + "\nen"} {
 		if got, err := askPast.Parse(answer); err == nil {
 			t.Errorf("%q gives %+v", answer, got)
 		}

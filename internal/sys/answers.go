@@ -6,6 +6,17 @@ import "strings"
 // told.
 func Unreadable(answer string) error { return errUnreadable(answer) }
 
+// Lines are those of an answer above its last line, which has to be "end": one that is cut
+// has none.
+func Lines(answer string) ([]string, error) {
+	lines := strings.Split(strings.TrimSuffix(answer, "\n"), "\n")
+	last := len(lines) - 1
+	if lines[last] != "end" {
+		return nil, errUnreadable(answer)
+	}
+	return lines[:last], nil
+}
+
 // yesOrNo reads an answer of one word.
 func yesOrNo(answer string) (bool, error) {
 	answer = strings.TrimSpace(answer)

@@ -238,3 +238,24 @@ func TestPackagesAreThoseOfThePackageManager(t *testing.T) {
 		}
 	}
 }
+
+func TestAddressIsFollowedWithTheTimeNowAndThen(t *testing.T) {
+	t.Parallel()
+	bin := program(t, "ip", `case $* in *monitor*) ;; "-o address show to 192.0.2.1") echo "1: lo    inet 192.0.2.1/32 scope global lo" ;; *) exit 1 ;; esac`)
+	out, err := run(t, "follow_address 192.0.2.1 10", bin, program(t, "sleep", ":"))
+	timed := 0
+	for i, line := range strings.Split(out, "\n") {
+		if line == "hactl" {
+			continue
+		}
+		timed++
+		if at, rest, _ := strings.Cut(strings.TrimPrefix(line, "hactl "), " "); rest != "1" || i >= 10 && i%4 > 0 {
+			t.Errorf("line %d: %q", i, line)
+		} else if _, err := ParseTime(at); err != nil {
+			t.Error(err)
+		}
+	}
+	if n := strings.Count(out, "hactl"); err != nil || n != 20 || timed != 12 {
+		t.Errorf("%d lines, %d with the time, %v", n, timed, err)
+	}
+}
