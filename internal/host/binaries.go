@@ -60,13 +60,8 @@ func (h Host) binaries() (out []bundle.Artifact) {
 
 // installed is what a host has of programs.
 type installed struct {
-	programs map[string]program // by path; those that are there
-	files    []string           // names of programs that are files, not links to the program
-}
-
-type program struct {
-	SHA256     string
-	Executable bool
+	programs map[string]sys.Program // by path; those that are there
+	files    []string               // names of programs that are files, not links to the program
 }
 
 // askInstalled asks for the programs, and for what stands at their names.
@@ -88,7 +83,7 @@ echo end`,
 }
 
 func parseInstalled(answer string, programs, links []string) (installed, error) {
-	out := installed{programs: map[string]program{}}
+	out := installed{programs: map[string]sys.Program{}}
 	lines, err := sys.Lines(answer)
 	if err != nil || len(lines) < len(programs) {
 		return out, sys.Unreadable(answer)
@@ -102,7 +97,7 @@ func parseInstalled(answer string, programs, links []string) (installed, error) 
 		if !found || x != "executable" && x != "not" || !sys.SHA256Form.MatchString(sum) {
 			return out, sys.Unreadable(answer)
 		}
-		out.programs[path] = program{sum, x == "executable"}
+		out.programs[path] = sys.Program{SHA256: sum, Executable: x == "executable"}
 	}
 	for _, line := range lines[len(programs):] {
 		name, found := strings.CutPrefix(line, "file ")
@@ -157,7 +152,7 @@ func (h Host) fetches() bool { return h.Inv.Artifacts.Source == "mirror" }
 func binaryChange(a bundle.Artifact, seen installed) *plan.Change {
 	is, there := seen.programs[at(a)]
 	switch {
-	case is == program{a.SHA256, true}:
+	case is == sys.Program{SHA256: a.SHA256, Executable: true}:
 		return nil
 	case !there:
 		return &plan.Change{Op: plan.Create, Summary: fmt.Sprintf("install %s %s at %s", a.Name, a.Version, at(a)), Pin: "absent", Made: made(a, plan.Former{Absent: true})}

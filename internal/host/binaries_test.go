@@ -92,7 +92,7 @@ func TestBrokenAnswersOfProgramsAreErrors(t *testing.T) {
 	a, b := sumOf("a"), sumOf("b")
 	whole := a + " executable /p/a b\n" + b + " not /p/b\nabsent /p/c\nfile /usr/bin/a\nend\n"
 	programs, links := []string{"/p/a b", "/p/b", "/p/c"}, []string{"/usr/bin/a", "/usr/bin/b"}
-	want := installed{programs: map[string]program{"/p/a b": {a, true}, "/p/b": {b, false}}, files: []string{"/usr/bin/a"}}
+	want := installed{programs: map[string]sys.Program{"/p/a b": {SHA256: a, Executable: true}, "/p/b": {SHA256: b}}, files: []string{"/usr/bin/a"}}
 	if got, err := parseInstalled(whole, programs, links); err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v, %v", got, err)
 	}

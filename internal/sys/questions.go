@@ -93,12 +93,6 @@ func HasAddress(a netip.Addr) Question[bool] {
 	return Question[bool]{
 		Title:  "look for " + a.String(),
 		Script: "if has_address " + Quote(a.String()) + "; then echo yes; else echo no; fi",
-		Parse: func(answer string) (bool, error) {
-			answer = strings.TrimSpace(answer)
-			if answer != "yes" && answer != "no" {
-				return false, errUnreadable(answer)
-			}
-			return answer == "yes", nil
-		},
+		Parse:  yesOrNo,
 	}
 }
