@@ -84,9 +84,9 @@ echo end`
 
 func parseDisk(out string) (Disk, error) {
 	var d Disk
-	complete := false
-	for line := range strings.Lines(out) {
-		key, value, _ := strings.Cut(strings.TrimSpace(line), " ")
+	lines, err := sys.Lines(out)
+	for _, line := range lines {
+		key, value, _ := strings.Cut(line, " ")
 		switch key {
 		case "data":
 			d.Data = true
@@ -96,12 +96,7 @@ func parseDisk(out string) (Disk, error) {
 			d.Established = remote.Clean(value)
 		case "elsewhere":
 			d.Elsewhere = remote.Clean(value)
-		case "end":
-			complete = true
 		}
 	}
-	if !complete {
-		return Disk{}, fmt.Errorf("the host's answer ends early")
-	}
-	return d, nil
+	return d, err
 }

@@ -77,6 +77,15 @@ func TestBinariesAreToldApart(t *testing.T) {
 	if s := look(); s != strings.Replace(first, "good ok", "good update", 1) {
 		t.Error(s)
 	}
+	if err := os.Remove(dir + "/sums"); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.CommandContext(t.Context(), "sh", "-c", "openssl() { :; }\n"+sys.With(here.Replace(q.Script))).CombinedOutput(); err == nil {
+		t.Errorf("a file that was not hashed: %s", out)
+	}
+	if kept, _ := os.ReadFile(dir + "/sums"); len(kept) > 0 {
+		t.Errorf("kept: %s", kept)
+	}
 	loop := dir + "/loop"
 	if err := os.Symlink(loop, loop); err != nil {
 		t.Fatal(err)
