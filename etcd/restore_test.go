@@ -12,6 +12,7 @@ import (
 	"hactl/internal/plan"
 	"hactl/internal/remote"
 	"hactl/internal/sys"
+	"hactl/internal/sys/systest"
 )
 
 // restored is a master's disk in a folder, on which the scripts of a restore really run.
@@ -207,6 +208,22 @@ func TestRestoreThatIsUnderWayIsReadFromItsMark(t *testing.T) {
 	for _, answer := range []string{"", "token sum", "none begun", "begun", "none token sum"} {
 		if got, err := restoreBegun.Parse(answer); err == nil {
 			t.Errorf("%q: %q", answer, got)
+		}
+	}
+}
+
+// Room that has gone since the run began is missed before the member stops.
+func TestMasterWithoutRoomIsNotFenced(t *testing.T) {
+	r := newRestored(t)
+	r.Size = 100 << 20
+	for free, refuses := range map[int64]bool{300 << 20: true, 301 << 20: false} {
+		h := remote.NewFake("m1", func(remote.Call) (*remote.Result, error) {
+			return &remote.Result{Stdout: []byte(systest.Free(free))}, nil
+		})
+		err := r.Fence(r.Masters[0]).Guard(t.Context(), plan.Env{Host: h})
+		var refused *RefusedError
+		if errors.As(err, &refused) != refuses || (err != nil) != refuses || refuses && !strings.Contains(remote.HintOf(err), "make room") {
+			t.Errorf("%d bytes are free: %v", free, err)
 		}
 	}
 }
