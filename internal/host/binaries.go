@@ -75,7 +75,7 @@ func askInstalled(want []bundle.Artifact) sys.Question[installed] {
 	}
 	return sys.Question[installed]{
 		Title: "look at the programs from " + want[0].Name + " on",
-		Script: "N='\n'\nsums_of " + sumsFile + " " + remote.Quote(programs...) + ` || exit
+		Script: "sums_of " + sumsFile + " " + remote.Quote(programs...) + ` || exit
 for f in ` + remote.Quote(links...) + `; do [ ! -f "$f" ] || [ -L "$f" ] || echo "file $f"; done
 echo end`,
 		Parse: func(answer string) (installed, error) { return parseInstalled(answer, programs, links) },

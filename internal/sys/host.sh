@@ -3,8 +3,8 @@
 # functions.go. A function stands below those that it calls. Its name is long enough not to be
 # a word of a script by chance. One that sets variables for its caller says which.
 #
-# N is a newline, which about_file and about_unit need. A batch of looks sets it
-# (internal/plan/look.go); no script gets the line below, which is for the checker.
+# N is a newline, which about_file and about_unit need. Before (questions.go) sets it, and
+# sums_of does; no script gets the line below, which is for the checker.
 # shellcheck disable=SC2034 # variables that are set for the caller
 N='
 '
@@ -103,6 +103,8 @@ cached_sum() { for l in $C; do case $l in "$1 $s "*) d=${l##*" "}; return ;; esa
 # that was replaced has another inode or ctime. One process hashes what the cache lacks; for
 # openssl see hash_of. It sets c, d, x, C and all that about_file needs and sets.
 sums_of() {
+    N='
+'
     c=$1; shift; [ $# -gt 0 ] || return 0
     M=$(stat -Lc '%i:%s:%Y:%Z@%n' -- "$@" 2>&1) H='' C=$(cat "$c" 2>/dev/null)
     H=$(n=$#
