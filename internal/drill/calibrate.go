@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"hactl/internal/remote"
+	"hactl/internal/sys"
 	"hactl/internal/wait"
 )
 
@@ -63,11 +64,7 @@ func (c *Cluster) used(ctx context.Context) (map[string]usage, error) {
 	var v survey
 	for _, m := range c.Members {
 		v.wg.Go(func() {
-			res, err := m.Host.Run(ctx, remote.Cmd{Title: titleLoad, Script: loadScript, Timeout: 10 * time.Second})
-			var u usage
-			if err == nil {
-				u, err = parseUsage(string(res.Stdout))
-			}
+			u, err := remote.Ask(ctx, m.Host, sys.Question[usage]{Title: titleLoad, Script: loadScript, Parse: parseUsage}, 10*time.Second)
 			v.note(wrap(m.Name, err))
 			v.mu.Lock()
 			defer v.mu.Unlock()

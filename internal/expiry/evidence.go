@@ -6,7 +6,6 @@ import (
 	"context"
 	"crypto/x509"
 	"encoding/base64"
-	"fmt"
 	"path"
 	"strings"
 	"time"
@@ -85,11 +84,10 @@ echo end`
 // LookAtDisk reads a host's certificates, in one call.
 func LookAtDisk(ctx context.Context, h remote.Host) (Evidence, error) {
 	before := time.Now()
-	res, err := h.Run(ctx, remote.Cmd{Title: "read certificates", Script: diskScript()})
-	if err != nil {
-		return Evidence{}, err
-	}
-	return parseDisk(h.Name(), string(res.Stdout), before, time.Now())
+	return remote.Ask(ctx, h, sys.Question[Evidence]{
+		Title: "read certificates", Script: diskScript(),
+		Parse: func(answer string) (Evidence, error) { return parseDisk(h.Name(), answer, before, time.Now()) },
+	}, 0)
 }
 
 // diskParser reads the answer line by line.
@@ -99,23 +97,24 @@ type diskParser struct {
 	file string
 	conf bool
 	pem  strings.Builder
-	done bool
 }
 
 func parseDisk(host, out string, before, after time.Time) (Evidence, error) {
 	p := &diskParser{host: host}
 	clock, rest, _ := strings.Cut(out, "\n")
+	lines, err := sys.Lines(rest)
+	if err != nil {
+		return p.e, err
+	}
 	at, err := sys.ParseTime(clock)
 	if err != nil {
-		return p.e, fmt.Errorf("read certificates of %s: %w", host, err)
+		return p.e, err
 	}
 	p.e.Clocks = map[string]time.Duration{host: sys.Ahead(at, before, after)}
-	for line := range strings.Lines(rest) {
-		p.line(strings.TrimRight(line, "\n"))
+	for _, line := range lines {
+		p.line(line)
 	}
-	if !p.done {
-		return p.e, fmt.Errorf("read certificates of %s: the answer ends early", host)
-	}
+	p.flush()
 	return p.e, nil
 }
 
@@ -140,9 +139,6 @@ func (p *diskParser) line(line string) {
 	case "current":
 		p.flush()
 		p.keepCurrent(remote.Clean(value))
-	case "end":
-		p.flush()
-		p.done = true
 	default:
 		p.pem.WriteString(line + "\n")
 	}

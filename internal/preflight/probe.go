@@ -14,6 +14,7 @@ import (
 
 	"hactl/internal/others"
 	"hactl/internal/remote"
+	"hactl/internal/sys"
 )
 
 //go:embed probe.sh
@@ -71,15 +72,10 @@ func parseVersion(s string) (version, bool) {
 // takeProbe runs the probe on a host.
 func takeProbe(ctx context.Context, h remote.Host, prelude string) (*probe, error) {
 	sent := time.Now()
-	res, err := h.Run(ctx, remote.Cmd{Title: "measure the host", Timeout: probeTimeout, Script: prelude + probeScript})
-	if err != nil {
-		return nil, fmt.Errorf("measure the host: %w", err)
-	}
-	p, err := parseProbe(string(res.Stdout), sent, time.Now())
-	if err != nil {
-		return nil, fmt.Errorf("measure the host: %w", err)
-	}
-	return p, nil
+	return remote.Ask(ctx, h, sys.Question[*probe]{
+		Title: "measure the host", Script: prelude + probeScript,
+		Parse: func(answer string) (*probe, error) { return parseProbe(answer, sent, time.Now()) },
+	}, probeTimeout)
 }
 
 var errEarly = errors.New("the host's answer ends early")
