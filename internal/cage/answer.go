@@ -7,24 +7,22 @@ import (
 	"strings"
 
 	"hactl/internal/remote"
+	"hactl/internal/sys"
 )
 
 // parse reads the answer of the script. One that ends early is an error: what is missing
 // in it could have been a refusal.
 func parse(text string) (*Outcome, error) {
 	out := &Outcome{Keys: -1, Objects: map[string]int{}}
-	ended := false
-	for line := range strings.Lines(text) {
-		key, value, _ := strings.Cut(remote.Clean(strings.TrimSuffix(line, "\n")), " ")
-		if ended = key == "end"; ended {
-			continue
-		}
+	lines, err := sys.Lines(text)
+	if err != nil {
+		return nil, fmt.Errorf("try in the cage: %w", err)
+	}
+	for _, line := range lines {
+		key, value, _ := strings.Cut(remote.Clean(line), " ")
 		if err := out.add(key, value); err != nil {
 			return nil, fmt.Errorf("try in the cage: unreadable answer %q: %w", remote.Clean(line), err)
 		}
-	}
-	if !ended {
-		return nil, errors.New("try in the cage: the answer ends early")
 	}
 	return out, nil
 }
