@@ -180,3 +180,13 @@ printf '%s\n' example.invalid/pause:v1 example.invalid/kube-scheduler:v12 exampl
 		t.Errorf("exit code %d: %s", sh.ProcessState.ExitCode(), out)
 	}
 }
+
+func TestArchivesThatCannotBeListedAreUnknown(t *testing.T) {
+	a := bundle.Artifact{Name: "pause", Kind: bundle.Image, File: "images/pause.tar", Version: "v1", Image: "example.invalid/pause:v1", SHA256: strings.Repeat("5", 64)}
+	h := Host{Inv: &inventory.Inventory{}, Host: &inventory.Host{Name: "m1", Role: inventory.ControlPlane}, Bundle: &bundle.Bundle{Manifest: bundle.Manifest{Artifacts: []bundle.Artifact{a}}}}
+	host := fakehost.New(t, "m1", fakehost.File("var/lib/hactl/images/pause.tar", ""), fakehost.Program("usr/local/sbin/ls", "echo 'ls: input/output error' >&2; exit 2"))
+	p, err := plan.Make(t.Context(), []plan.Stage{{Name: "images", Steps: []plan.Step{h.FirstImages()}}}, plan.Hosts{"m1": host}, plan.Discard)
+	if err != nil || p.Err() == nil || !strings.Contains(p.Err().Error(), "look at the archives of images: exit 2: ls: input/output error") {
+		t.Errorf("%v, %v", err, p.Err())
+	}
+}
