@@ -225,3 +225,47 @@ func TestProberIsStoppedOnceTheScriptIsAsked(t *testing.T) {
 		t.Error("it runs, or starts with the host")
 	}
 }
+
+// A reload from multicast to unicast, or back, takes the VIP off its interface for a moment.
+func TestOwnerKeepsTheVIPWhileKeepalivedChangesHowItSpeaks(t *testing.T) {
+	for _, ipv6 := range []bool{false, true} {
+		inv := inventorytest.Load(t, inventorytest.Text(1, 0, ipv6))
+		unit := string(goldentest.Puts(t, steps(t, vipOf(t, inv, true), 0))[dropIn].Content)
+		_, line, _ := strings.Cut(unit, "\nExecReload=-/bin/sh -c 'multicast=")
+		line, _, found := strings.Cut(line, "'\nExecReload=/bin/kill -HUP $MAINPID\n")
+		if !found {
+			t.Fatalf("it is not done right before the reload:\n%s", unit)
+		}
+		vip := netip.PrefixFrom(inv.VIP.Address, inv.VIP.Address.BitLen()).String()
+		group := map[bool]string{false: "inet  224.0.0.18", true: "inet6 ff02::12"}[ipv6]
+		for name, c := range map[string]struct {
+			multicast, unicast, owner, kept bool
+		}{
+			"a lone owner gets peers":        {true, true, true, true},
+			"an owner is left alone":         {false, false, true, true},
+			"an owner gets other peers":      {false, true, true, false},
+			"a lone owner stays alone":       {true, false, true, false},
+			"a backup is left alone":         {false, false, false, false},
+			"one without the VIP gets peers": {true, true, false, false},
+		} {
+			dir := t.TempDir()
+			conf := map[bool]string{true: "unicast_peer {\n}\n"}[c.unicast]
+			ip := "#!/bin/sh\necho \"$*\" >>" + dir + "/asked\ncase $* in\n'maddr show dev eth0') echo '	inet6 ff02::1'; " + map[bool]string{true: "echo '	" + group + "'"}[c.multicast] + " ;;\n'-o address show dev eth0 to " + vip + "') " + map[bool]string{true: "echo '2: eth0 inet " + vip + "'"}[c.owner] + " ;;\nesac\n"
+			for file, text := range map[string]string{"keepalived.conf": conf, "ip": ip} {
+				if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0o755); err != nil {
+					t.Fatal(err)
+				}
+			}
+			script := strings.NewReplacer("$$", "$", confFile, dir+"/keepalived.conf").Replace("multicast=" + line)
+			cmd := exec.CommandContext(t.Context(), "sh", "-c", script)
+			cmd.Env = []string{"PATH=" + dir + ":" + os.Getenv("PATH")}
+			if out, err := cmd.CombinedOutput(); err != nil || len(out) > 0 {
+				t.Errorf("%s: %v: %s", name, err, out)
+			}
+			asked, err := os.ReadFile(filepath.Join(dir, "asked"))
+			if kept := strings.Contains(string(asked), "address add "+vip+" dev lo valid_lft 3 preferred_lft 3\n"); err != nil || kept != c.kept {
+				t.Errorf("%s (IPv6 %t): asked %q, %v", name, ipv6, asked, err)
+			}
+		}
+	}
+}

@@ -164,7 +164,7 @@ func (v VIP) render(h *inventory.Host) (r rendered, err error) {
 			return r, err
 		}
 	}
-	data["Config"], data["Reads"] = "", []string{confFile, dropIn}
+	data["Config"], data["Reads"], data["Conf"] = "", []string{confFile, dropIn}, confFile
 	bare, err := templates.Render("keepalived-unit.conf.tmpl", data)
 	if err != nil {
 		return r, err
