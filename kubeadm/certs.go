@@ -57,7 +57,7 @@ func readCertificates(files ...string) string {
 set --
 for f in ` + strings.Join(files, " ") + `; do [ ! -e "$f" ] || { echo "has $f"; set -- "$@" "$f"; }; done
 [ $# = 0 ] || head -v -c 65536 -- "$@" | sed -n -E -e '/^==> .* <==$/p' -e '/^-----BEGIN CERTIFICATE-/,/^(-----|==> )/p' -e 's/^ *client-certificate-data: //p' -e 's/^ *client-certificate: .*/file/p'
-`
+echo end`
 }
 
 // parseCertificates reads what readCertificates printed. A file without a readable
@@ -65,7 +65,11 @@ for f in ` + strings.Join(files, " ") + `; do [ ! -e "$f" ] || { echo "has $f"; 
 func parseCertificates(out string) ([]Certificate, error) {
 	var has []string
 	text, file := map[string]string{}, ""
-	for line := range strings.Lines(out) {
+	lines, err := sys.Lines(out)
+	if err != nil {
+		return nil, err
+	}
+	for _, line := range lines {
 		line = strings.TrimSpace(line)
 		if f, ok := strings.CutPrefix(line, "has "); ok {
 			has = append(has, f)

@@ -279,7 +279,12 @@ func TestCertificateThatCannotBeReadIsUnknownAndNoKeyIsSent(t *testing.T) {
 		})
 	}
 	// Neither is a host without the programs.
-	if _, err := howSigned.Parse("has pki/apiserver.crt"); err == nil {
+	for _, cut := range []string{"", "stale kube-scheduler", "renewing", "none\nnone"} {
+		if got, err := howSigned.Parse(cut); err == nil {
+			t.Errorf("%q: %+v", cut, got)
+		}
+	}
+	if _, err := howSigned.Parse("has pki/apiserver.crt\nend"); err == nil {
 		t.Error("a file that was not read is fine")
 	}
 }
@@ -502,14 +507,16 @@ func TestKubeletThatDidNotRenewItsCertificateGetsOne(t *testing.T) {
 			t.Errorf("%s: %q, %v", name, why, err)
 		}
 	}
-	if seen, err := howKubeletSigned.Parse(""); seen.due(true, time.Now()) != "" || err != nil {
+	if seen, err := howKubeletSigned.Parse("none"); seen.due(true, time.Now()) != "" || err != nil {
 		t.Errorf("a host that has not joined: %+v, %v", seen, err)
 	}
 	if seen, err := howKubeletSigned.Parse("cut"); seen.due(false, time.Now()) == "" || err != nil {
 		t.Errorf("a renewal that was cut off: %+v, %v", seen, err)
 	}
-	if _, err := howKubeletSigned.Parse("text"); remote.HintOf(err) == "" {
-		t.Errorf("unreadable: %v", err)
+	for _, damaged := range []string{"", "text"} {
+		if _, err := howKubeletSigned.Parse(damaged); remote.HintOf(err) == "" {
+			t.Errorf("%q: %v", damaged, err)
+		}
 	}
 }
 
@@ -542,7 +549,7 @@ func TestRenewalIsPlannedBehindKubeconfigsThatAreMadeAnew(t *testing.T) {
 	if then := r.check(seen, time.Now()); err != nil || then == nil || !then.Then || !slices.Equal(then.Acts, r.change("later").Acts) {
 		t.Errorf("%+v, %v", then, err)
 	}
-	seen, err = howSigned.Parse("")
+	seen, err = howSigned.Parse("none")
 	if c := r.check(seen, time.Now()); err != nil || c != nil {
 		t.Errorf("a host on which nothing runs: %+v, %v", c, err)
 	}

@@ -115,7 +115,7 @@ func TestHostSaysWhatItSaw(t *testing.T) {
 		"no program":          {"traffic 127 sh: 1: /usr/local/bin/hactl-network: not found\nActiveState=active\n", "", false, "ask the probe"},
 		"half an answer":      {"traffic 0 {\"no\nActiveState=active\n", "", false, "read the probe's answer"},
 	} {
-		got, err := parseHostSeen(c.out + seenEnd + "\n")
+		got, err := parseHostSeen(c.out + seenEnd + "\nend\n")
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
@@ -124,7 +124,7 @@ func TestHostSaysWhatItSaw(t *testing.T) {
 			t.Errorf("%s: %+v", name, got)
 		}
 	}
-	for _, broken := range []string{"", "traffic 0 {}\n", "traffic 0 {}\nActiveState=active\n", "ActiveState=active\n" + seenEnd + "\n", "traffic 0 {}\n" + seenEnd + "\n"} {
+	for _, broken := range []string{"", "traffic 0 {}\n", "traffic 0 {}\nActiveState=active\n", "traffic 0 {}\nActiveState=active\n" + seenEnd + "\n", "ActiveState=active\n" + seenEnd + "\nend\n", "traffic 0 {}\n" + seenEnd + "\nend\n"} {
 		if got, err := parseHostSeen(broken); err == nil {
 			t.Errorf("%q gives %+v", broken, got)
 		}

@@ -71,12 +71,11 @@ type signed struct {
 
 var howSigned = sys.Question[signed]{
 	Title: "look at the certificates of kubeadm",
-	Script: `[ -e ` + markerFile + ` ] || { none_runs kube-controller kube-scheduler || echo remade; exit 0; }
+	Script: `[ -e ` + markerFile + ` ] || { none_runs kube-controller kube-scheduler && echo none || echo remade; exit 0; }
 [ ! -e ` + renewingFile + ` ] || { echo cut; exit 0; }
 ` + staleLook + readCertificates(renewable...),
 	Parse: func(answer string) (s signed, err error) {
-		s.cut, s.remade = answer == "cut", answer == "remade"
-		if s.cut || s.remade {
+		if s.cut, s.remade = answer == "cut", answer == "remade"; s.cut || s.remade || answer == "none" {
 			return s, nil
 		}
 		s.stale, answer = takeStale(answer)
@@ -354,9 +353,10 @@ type kubeletSigned struct {
 var howKubeletSigned = sys.Question[kubeletSigned]{
 	Title: "look at the kubelet's certificate",
 	Script: `[ ! -e ` + kubeletRenewing + ` ] || { echo cut; exit 0; }
-[ ! -e ` + kubeletPair + ` ] || sed -n '/^-----BEGIN CERTIFICATE-/,/^-----END CERTIFICATE-/p' ` + kubeletPair,
+is_there ` + kubeletPair + ` || { echo none; exit; }
+sed -n '/^-----BEGIN CERTIFICATE-/,/^-----END CERTIFICATE-/p' ` + kubeletPair,
 	Parse: func(answer string) (kubeletSigned, error) {
-		if answer == "" || answer == "cut" {
+		if answer == "none" || answer == "cut" {
 			return kubeletSigned{cut: answer == "cut"}, nil
 		}
 		certs, err := pki.ParseCertificates([]byte(answer))

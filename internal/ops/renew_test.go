@@ -466,7 +466,7 @@ func (h *renewHost) certificates() string {
 			}
 		}
 	}
-	return has.String() + text.String()
+	return has.String() + text.String() + "end\n"
 }
 
 // evidence prints what the report of all certificates asks a host.

@@ -281,7 +281,7 @@ func certificateHost(t *testing.T, name string, ends map[string]time.Time) *remo
 		if c.Kind == "run" && !strings.HasPrefix(c.Cmd.Title, "read certificates") {
 			t.Errorf("asked for %q", c.Cmd.Title)
 		}
-		return &remote.Result{Stdout: []byte(out)}, nil
+		return &remote.Result{Stdout: []byte(out + "end\n")}, nil
 	})
 }
 
@@ -344,7 +344,7 @@ func TestKubeletOfAWorkerThatDoesNotRenewItsCertificateIsBad(t *testing.T) {
 
 func TestMastersWhoseCertificatesCouldNotBeReadAreUnknown(t *testing.T) {
 	odd := remote.NewFake("master-2", func(remote.Call) (*remote.Result, error) {
-		return &remote.Result{Stdout: []byte("---- certificates\nhas pki/apiserver.crt\n")}, nil
+		return &remote.Result{Stdout: []byte("traffic 0 {}\nActiveState=active\n---- certificates\nhas pki/apiserver.crt\n")}, nil
 	})
 	cl := clusterOf(t, plan.Hosts{"master-1": certificateHost(t, "master-1", nil), "master-2": odd}, map[string]error{"master-3": errors.New("no route")})
 	got := certificatesOf(t, cl)

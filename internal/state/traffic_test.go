@@ -136,7 +136,7 @@ func probedHosts(t testing.TB, n int) Cluster {
 				t.Error(err)
 			}
 			a, err := json.Marshal(traffic.Answer{Node: h.Name})
-			return &remote.Result{Stdout: []byte("traffic 0 " + string(a) + "\nActiveState=active\n---- certificates\n")}, err
+			return &remote.Result{Stdout: []byte("traffic 0 " + string(a) + "\nActiveState=active\n---- certificates\nend\n")}, err
 		})
 		f.DialWith(func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return (&net.Dialer{}).DialContext(ctx, "tcp", srv.Listener.Addr().String())

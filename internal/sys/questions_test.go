@@ -142,6 +142,8 @@ func FuzzAnswers(f *testing.F) {
 	f.Add(etcdRuns + "\n" + noTimer)
 	f.Add("yes\n----\n" + etcdRuns + "----\n")
 	f.Add("1 2 3\nabsent")
+	f.Add("Avail Mounted on\n1 /\nend")
+	f.Add("1700000000.000000001\n")
 	f.Fuzz(func(t *testing.T, answer string) {
 		units, err := Units("etcd.service").Parse(answer)
 		if u := units["etcd.service"]; err == nil && (u.Load == "" || u.Active == "" || u.Process < 0) {
@@ -152,5 +154,13 @@ func FuzzAnswers(f *testing.F) {
 		_, _ = FileAt("/a").Parse(answer)
 		_, _ = Restarts("a").Parse(answer)
 		_, _ = StatusOf("a").Parse(answer)
+		_, _ = IsThere("/a").Parse(answer)
+		_, _ = Lines(answer)
+		if at, err := Clock().Parse(answer); err == nil && at.UnixNano() < 0 {
+			t.Errorf("%q gives %s", answer, at)
+		}
+		if free, err := FreeAt("/a").Parse(answer); err == nil && (len(free) != 1 || free[0].Bytes < 0) {
+			t.Errorf("%q gives %+v", answer, free)
+		}
 	})
 }
