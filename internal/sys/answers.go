@@ -1,10 +1,15 @@
 package sys
 
-import "strings"
+import (
+	"fmt"
+	"strings"
+)
 
 // Unreadable is the error of a parser whose answer no host gives which has done what it was
 // told.
-func Unreadable(answer string) error { return errUnreadable(answer) }
+func Unreadable(answer string) error {
+	return fmt.Errorf("the host's answer is unreadable or ends early: %.200q", answer)
+}
 
 // Lines are those of an answer above its last line, which has to be "end": one that is cut
 // has none.
@@ -12,7 +17,7 @@ func Lines(answer string) ([]string, error) {
 	lines := strings.Split(strings.TrimSuffix(answer, "\n"), "\n")
 	last := len(lines) - 1
 	if lines[last] != "end" {
-		return nil, errUnreadable(answer)
+		return nil, Unreadable(answer)
 	}
 	return lines[:last], nil
 }
@@ -21,7 +26,7 @@ func Lines(answer string) ([]string, error) {
 func yesOrNo(answer string) (bool, error) {
 	answer = strings.TrimSpace(answer)
 	if answer != "yes" && answer != "no" {
-		return false, errUnreadable(answer)
+		return false, Unreadable(answer)
 	}
 	return answer == "yes", nil
 }

@@ -17,7 +17,7 @@ func ParseTime(answer string) (time.Time, error) {
 	s, err1 := strconv.ParseUint(seconds, 10, 33) // until the year 2242; time.Duration ends in 2262
 	ns, err2 := strconv.ParseUint(fraction, 10, 30)
 	if err1 != nil || err2 != nil || len(fraction) != 9 {
-		return time.Time{}, errUnreadable(answer)
+		return time.Time{}, Unreadable(answer)
 	}
 	return time.Unix(int64(s), int64(ns)), nil //nolint:gosec // 33 and 30 bits
 }

@@ -31,12 +31,12 @@ func FreeAt(paths ...string) Question[[]Free] {
 				room, mount, _ := strings.Cut(strings.TrimSpace(line), " ")
 				n, err := strconv.ParseUint(room, 10, 63)
 				if mount = strings.TrimSpace(mount); err != nil || !strings.HasPrefix(mount, "/") {
-					return nil, errUnreadable(answer)
+					return nil, Unreadable(answer)
 				}
 				free = append(free, Free{int64(n), mount}) //nolint:gosec // 63 bits
 			}
 			if len(free) != len(paths) {
-				return nil, errUnreadable(answer)
+				return nil, Unreadable(answer)
 			}
 			return free, nil
 		},

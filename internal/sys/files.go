@@ -25,7 +25,7 @@ func Hashes(paths ...string) Question[map[string]string] {
 		Parse: func(answer string) (map[string]string, error) {
 			lines := strings.Fields(answer)
 			if len(lines) != len(paths) {
-				return nil, errUnreadable(answer)
+				return nil, Unreadable(answer)
 			}
 			out := map[string]string{}
 			for i, sum := range lines {
@@ -33,7 +33,7 @@ func Hashes(paths ...string) Question[map[string]string] {
 				case SHA256Form.MatchString(sum):
 					out[paths[i]] = sum
 				case sum != absent:
-					return nil, errUnreadable(answer)
+					return nil, Unreadable(answer)
 				}
 			}
 			return out, nil
@@ -57,12 +57,12 @@ func FileAt(path string) Question[File] {
 		Parse: func(answer string) (f File, err error) {
 			words := strings.Fields(answer)
 			if len(words) != 3 || !SHA256Form.MatchString(words[2]) {
-				return f, errUnreadable(answer)
+				return f, Unreadable(answer)
 			}
 			size, err1 := strconv.ParseUint(words[0], 10, 63)
 			at, err2 := strconv.ParseInt(words[1], 10, 64)
 			if err1 != nil || err2 != nil {
-				return f, errUnreadable(answer)
+				return f, Unreadable(answer)
 			}
 			return File{Bytes: int64(size), SHA256: words[2], Modified: time.Unix(at, 0).UTC()}, nil //nolint:gosec // 63 bits
 		},
@@ -105,14 +105,14 @@ func parseEntry(answer string) (e Entry, err error) {
 		e.Owner, e.Type, complete = strings.Cut(e.Type, " ")
 	}
 	if !complete || e.Type == "" || e.Regular() && (len(lines) < 2 || !SHA256Form.MatchString(lines[1])) {
-		return Entry{}, errUnreadable(answer)
+		return Entry{}, Unreadable(answer)
 	}
 	if e.Regular() {
 		e.SHA256 = lines[1]
 	}
 	if len(lines) == 3 {
 		if e.Content, err = base64.StdEncoding.DecodeString(strings.ReplaceAll(lines[2], "\n", "")); err != nil {
-			return Entry{}, errUnreadable(answer)
+			return Entry{}, Unreadable(answer)
 		}
 	}
 	return e, nil
@@ -134,7 +134,7 @@ func ProgramAt(path string) Question[Program] {
 			case answer == absent:
 				return Program{}, nil
 			case !SHA256Form.MatchString(sum) || how != "executable" && how != "not":
-				return Program{}, errUnreadable(answer)
+				return Program{}, Unreadable(answer)
 			}
 			return Program{SHA256: sum, Executable: how == "executable"}, nil
 		},

@@ -57,11 +57,6 @@ func Quote(words ...string) string {
 	return strings.Join(out, " ")
 }
 
-// errUnreadable is of an answer that no host gives which has done what it was told.
-func errUnreadable(answer string) error {
-	return fmt.Errorf("the host's answer is unreadable or ends early: %.200q", answer)
-}
-
 // Pair is the answers to two questions.
 type Pair[A, B any] struct {
 	First  A
@@ -78,7 +73,7 @@ func And[A, B any](title string, a Question[A], b Question[B]) Question[Pair[A, 
 			first, rest, found := strings.Cut("\n"+answer+"\n", ends)
 			second, _, complete := strings.Cut("\n"+rest, ends)
 			if !found || !complete {
-				return p, errUnreadable(answer)
+				return p, Unreadable(answer)
 			}
 			if p.First, err = a.Parse(strings.TrimSpace(first)); err == nil {
 				p.Second, err = b.Parse(strings.TrimSpace(second))

@@ -35,7 +35,7 @@ func Units(names ...string) Question[map[string]Unit] {
 			}
 			for _, name := range names {
 				if _, there := out[name]; !there {
-					return nil, errUnreadable(answer)
+					return nil, Unreadable(answer)
 				}
 			}
 			return out, nil
@@ -76,7 +76,7 @@ func Restarts(unit string) Question[int] {
 	return Question[int]{Title: "see how often " + unit + " ended", Script: "property_of NRestarts " + Quote(unit), Parse: func(answer string) (int, error) {
 		n, err := strconv.ParseUint(strings.TrimSpace(answer), 10, 31)
 		if err != nil {
-			return 0, errUnreadable(answer)
+			return 0, Unreadable(answer)
 		}
 		return int(n), nil
 	}}
@@ -95,7 +95,7 @@ func StatusOf(unit string) Question[Status] {
 		Parse: func(answer string) (Status, error) {
 			p := properties(answer)
 			if p["ActiveState"] == "" {
-				return Status{}, errUnreadable(answer)
+				return Status{}, Unreadable(answer)
 			}
 			return Status{Active: p["ActiveState"], Text: p["StatusText"]}, nil
 		},
@@ -122,7 +122,7 @@ func unitOf(p map[string]string) (u Unit, err error) {
 		u.Process, err = strconv.Atoi(pid)
 	}
 	if unreadable || err != nil || u.Process < 0 {
-		return Unit{}, errUnreadable(fmt.Sprint(p))
+		return Unit{}, Unreadable(fmt.Sprint(p))
 	}
 	return u, nil
 }
