@@ -159,7 +159,7 @@ func newLeader(lease string) Check {
 func rescheduled(bound time.Duration) Check {
 	return Check{Kind: Rescheduled, Bound: bound, Unit: InTime, measure: measureFound, decided: found, set: setBound, follow: func(r *runner, _ Check) func() (time.Duration, bool) {
 		return func() (time.Duration, bool) {
-			return r.demo.watchRescheduled(r.watching, r.strikes[0].Member.Name, r.zero)
+			return r.demo.watchRescheduled(r.watching, r.injections[0].Member.Name, r.zero)
 		}
 	}}
 }

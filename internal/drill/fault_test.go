@@ -53,8 +53,8 @@ func target(t *testing.T) (name, mark string, cmd *exec.Cmd) {
 	return name, "61.5", cmd
 }
 
-// strikeHere does what a strike does on a host, without arming.
-func strikeHere(t *testing.T, f Fault, do bool) (proved bool) {
+// injectHere does what an injection does on a host, without arming.
+func injectHere(t *testing.T, f Fault, do bool) (proved bool) {
 	t.Helper()
 	before, err := sh(t, sys.With(f.Before))
 	if err != nil || before == "" {
@@ -84,10 +84,10 @@ func TestSignalsReachTheProcessAndAreProved(t *testing.T) {
 			t.Parallel()
 			name, mark, _ := target(t)
 			f := signalMatching(name, mark, signal)
-			if strikeHere(t, f, false) {
+			if injectHere(t, f, false) {
 				t.Fatal("proved before anything was done")
 			}
-			if !strikeHere(t, f, true) {
+			if !injectHere(t, f, true) {
 				t.Fatal("not proved")
 			}
 		})
@@ -98,7 +98,7 @@ func TestHungProcessGoesOnAfterTheUndo(t *testing.T) {
 	t.Parallel()
 	name, mark, cmd := target(t)
 	f := signalMatching(name, mark, "STOP")
-	if !strikeHere(t, f, true) {
+	if !injectHere(t, f, true) {
 		t.Fatal("not hung")
 	}
 	for range 2 { // safe to run twice

@@ -150,7 +150,7 @@ func TestHostHoldsTheVIPUntilItWasLastHeard(t *testing.T) {
 		l := newHolderLog()
 		m := &Member{Name: "master-1", Host: silent{}}
 		watchVIP(ctx, m, netip.MustParseAddr("10.0.0.100"), zero, time.Minute, l, func(heard time.Duration, _ error) {
-			(&runner{strikes: []*strike{{Hit: Hit{m, powerOff()}}}, owners: l}).watchLost(m, heard, nil)
+			(&runner{injections: []*injection{{Hit: Hit{m, powerOff()}}}, owners: l}).watchLost(m, heard, nil)
 		})
 		if got := l.until(time.Minute)["master-1"]; len(got) == 0 || got[0].To != 1500*ms {
 			t.Errorf("%v", got)

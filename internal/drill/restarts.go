@@ -16,10 +16,10 @@ const (
 	backOffForget = 10 * time.Minute
 )
 
-// backOff is the longest wait that the kubelets may put in front of the strikes' restarts.
-func (r restarts) backOff(strikes []*strike, now time.Time) time.Duration {
+// backOff is the longest wait that the kubelets may put in front of the injections' restarts.
+func (r restarts) backOff(injections []*injection, now time.Time) time.Duration {
 	var worst time.Duration
-	for _, k := range strikes {
+	for _, k := range injections {
 		ended := r[k.restarts()]
 		n := 0
 		for i := len(ended) - 1; i >= 0 && now.Sub(ended[i]) < backOffForget; i-- {
@@ -33,8 +33,8 @@ func (r restarts) backOff(strikes []*strike, now time.Time) time.Duration {
 	return worst
 }
 
-func (r restarts) note(strikes []*strike, now time.Time) {
-	for _, k := range strikes {
+func (r restarts) note(injections []*injection, now time.Time) {
+	for _, k := range injections {
 		if name := k.restarts(); name != "" {
 			r[name] = append(r[name], now)
 		}
@@ -42,7 +42,7 @@ func (r restarts) note(strikes []*strike, now time.Time) {
 }
 
 // restarts names what the kubelet starts again on the host, or is "".
-func (k *strike) restarts() string {
+func (k *injection) restarts() string {
 	if k.Fault.Restarts == "" {
 		return ""
 	}

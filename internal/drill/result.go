@@ -19,7 +19,7 @@ func (r *runner) observe() *Observations {
 		o.End = time.Since(r.zero)
 	}
 	o.Owners, o.Leaders = r.owners.until(o.End), r.leaders.until(o.End)
-	for _, k := range r.strikes {
+	for _, k := range r.injections {
 		o.Victims = append(o.Victims, k.Member.Name)
 		o.EtcdHit = o.EtcdHit || k.Fault.Etcd && k.Member.Master
 	}
@@ -44,7 +44,7 @@ func (r *runner) report() *Run {
 	for _, s := range n.any {
 		run.Noise = append(run.Noise, spanMS(Span{max(s.From, 0), s.To}))
 	}
-	for _, k := range r.strikes {
+	for _, k := range r.injections {
 		run.Victims = append(run.Victims, Victim{k.Member.Name, k.Fault.What})
 	}
 	for i, s := range r.traffic.Streams {

@@ -36,18 +36,18 @@ type runner struct {
 
 	unit float64 // as of a Drill; where the operator has not chosen the interval
 
-	id      string
-	state   *State
-	strikes []*strike
-	backOff time.Duration // the kubelet's, for what it has restarted before
-	dial    dialFunc
-	from    string // where requests come from, for the report
-	traffic *Traffic
-	ledger  *ledger
-	demo    *workload
-	kept    []*http.Client // hold a connection each until the run ends
-	owners  *holderLog
-	leaders *holderLog
+	id         string
+	state      *State
+	injections []*injection
+	backOff    time.Duration // the kubelet's, for what it has restarted before
+	dial       dialFunc
+	from       string // where requests come from, for the report
+	traffic    *Traffic
+	ledger     *ledger
+	demo       *workload
+	kept       []*http.Client // hold a connection each until the run ends
+	owners     *holderLog
+	leaders    *holderLog
 
 	watching context.Context // of the watches; ends with the traffic
 	timeline
@@ -67,10 +67,10 @@ func (d *Drill) runOnce(ctx context.Context, sc Scenario) (*Run, error) {
 	if err := r.prepare(ctx); err != nil {
 		return nil, err
 	}
-	r.backOff = d.restarts.backOff(r.strikes, time.Now())
+	r.backOff = d.restarts.backOff(r.injections, time.Now())
 	err = r.perform(ctx)
 	if r.proved > 0 {
-		d.restarts.note(r.strikes, time.Now())
+		d.restarts.note(r.injections, time.Now())
 	}
 	return r.report(), err
 }
@@ -118,7 +118,7 @@ func (r *runner) prepare(ctx context.Context) error {
 	}
 	var victims, what []string
 	for _, h := range hits {
-		r.strikes = append(r.strikes, &strike{Hit: h, run: r.id, power: r.c.Power, external: h.Fault.Power && r.c.Power != nil})
+		r.injections = append(r.injections, &injection{Hit: h, run: r.id, power: r.c.Power, external: h.Fault.Power && r.c.Power != nil})
 		victims = append(victims, h.Member.Name)
 		what = append(what, h.Member.Name+": "+h.Fault.What)
 	}
@@ -171,7 +171,7 @@ func (r *runner) ready(ctx context.Context) error {
 		return err
 	}
 	r.obs.say("%s: waiting for %d demo replicas", r.sc.Name, demoReplicas)
-	err := r.demo.deploy(ctx, r.strikes[0].Member.Name)
+	err := r.demo.deploy(ctx, r.injections[0].Member.Name)
 	if err != nil { // nobody else takes it away, and Ctrl-C must not keep it there
 		after, cancel := wait.Within(context.WithoutCancel(ctx), "the demo to go", 30*time.Second)
 		defer cancel()

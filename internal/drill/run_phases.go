@@ -25,7 +25,7 @@ func (r *runner) perform(ctx context.Context) error {
 	// What follows must happen after Ctrl-C, too.
 	after, cancel := lasting(ctx)
 	defer cancel()
-	r.problem(each(r.strikes, func(k *strike) error { return k.undo(after) }))
+	r.problem(each(r.injections, func(k *injection) error { return k.undo(after) }))
 	if ctx.Err() == nil {
 		lost, readErr := r.ledger.readBack(ctx, r.c, r.dial)
 		r.lost = lost
@@ -95,7 +95,7 @@ func (r *runner) breakAndHeal(ctx context.Context) error {
 
 // identify notes what the victims' targets are known by.
 func (r *runner) identify(ctx context.Context) error {
-	return each(r.strikes, func(k *strike) error { return k.identify(ctx) })
+	return each(r.injections, func(k *injection) error { return k.identify(ctx) })
 }
 
 // arm has the victims undo the fault by themselves some time after hactl should have.
@@ -104,16 +104,16 @@ func (r *runner) arm(ctx context.Context) error {
 	if r.sc.Heals {
 		after += r.sc.Recover
 	}
-	return each(r.strikes, func(k *strike) error { return k.arm(ctx, after) })
+	return each(r.injections, func(k *injection) error { return k.arm(ctx, after) })
 }
 
 // breakIt is fault, proof, hold, undo and recovery.
 func (r *runner) breakIt(ctx context.Context) error {
 	r.mark(&r.fault)
-	if err := each(r.strikes, func(k *strike) error { return k.do(ctx) }); err != nil {
+	if err := each(r.injections, func(k *injection) error { return k.do(ctx) }); err != nil {
 		return r.stopped(ctx, err)
 	}
-	if err := each(r.strikes, func(k *strike) error { return k.prove(ctx) }); err != nil {
+	if err := each(r.injections, func(k *injection) error { return k.prove(ctx) }); err != nil {
 		return r.stopped(ctx, err)
 	}
 	r.mark(&r.proved)
@@ -138,7 +138,7 @@ func (r *runner) undo(ctx context.Context) {
 	r.mark(&r.undoBegan)
 	ctx, cancel := wait.Within(context.WithoutCancel(ctx), "the fault to be undone", time.Minute)
 	defer cancel()
-	r.problem(each(r.strikes, func(k *strike) error { return k.undo(ctx) }))
+	r.problem(each(r.injections, func(k *injection) error { return k.undo(ctx) }))
 	r.mark(&r.undone)
 }
 
@@ -150,7 +150,7 @@ func (r *runner) recover(ctx context.Context) {
 		return
 	}
 	r.mark(&r.healed)
-	if err := each(r.strikes, func(k *strike) error { return k.restarted(ctx) }); ctx.Err() == nil {
+	if err := each(r.injections, func(k *injection) error { return k.restarted(ctx) }); ctx.Err() == nil {
 		r.problem(err)
 	}
 }
@@ -185,12 +185,12 @@ func (r *runner) unchanged(ctx context.Context) error {
 		return err
 	}
 	for i, h := range hits {
-		if was := r.strikes[i].Member.Name; was != h.Member.Name {
+		if was := r.injections[i].Member.Name; was != h.Member.Name {
 			return moved("what was on %s is on %s", was, h.Member.Name)
 		}
 	}
 	if r.demo != nil {
-		lost := r.strikes[0].Member.Name
+		lost := r.injections[0].Member.Name
 		if ready, err := r.demo.readyPods(ctx); err == nil && ready[lost] == 0 {
 			return moved("the replicas left %s", lost)
 		}
@@ -266,7 +266,7 @@ func (r *runner) healsAlone(ctx context.Context) error {
 // units are the undo timers of this run, which are armed and no sign of illness.
 func (r *runner) units() []string {
 	var out []string
-	for _, k := range r.strikes {
+	for _, k := range r.injections {
 		out = append(out, k.unit())
 	}
 	return out

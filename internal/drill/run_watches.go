@@ -54,7 +54,7 @@ func (r *runner) watch(ctx context.Context) {
 // on purpose, its ownership ends at its last report; otherwise the run has a blind spot
 // and fails.
 func (r *runner) watchLost(m *Member, heard time.Duration, err error) {
-	for _, k := range r.strikes {
+	for _, k := range r.injections {
 		if k.Member == m && k.Fault.Power {
 			r.owners.set(m.Name, heard, false)
 			return

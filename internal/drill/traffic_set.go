@@ -30,11 +30,11 @@ func (r *runner) buildTraffic() {
 	r.addControls()
 	t.add(etcdWrite, r.every(etcdWrite), costPut, r.ledger.put(r.c.Etcd))
 	if r.sc.Inside {
-		m := r.strikes[0].Member
+		m := r.injections[0].Member
 		t.add(inWrite, r.every(inWrite), costWrite, r.ledger.create(&kube{client: r.c.client(m.Host.Dial, false), at: m.API}, "inside"))
 	}
 	if r.demo != nil {
-		spared := others(r.c.Masters(), r.strikes[0].Member.Name)[0]
+		spared := others(r.c.Masters(), r.injections[0].Member.Name)[0]
 		t.add(service, r.every(service), costAsk, getProbe(&kube{client: r.c.client(spared.Host.Dial, false), at: r.demo.at, scheme: "http"}))
 	}
 	if r.opt.Interval == 0 {

@@ -1,7 +1,6 @@
 package sys
 
 import (
-	"fmt"
 	"net/netip"
 	"regexp"
 	"slices"

@@ -32,7 +32,7 @@ var unstretched = map[string]string{
 	"internal/drill/watch.go":                                               "what a drill measures; a look that is too late is repeated",
 	"internal/drill/run_phases.go time.Now().Add(r.sc.Hold)":                "how long a fault lasts is a part of the scenario",
 	"internal/drill/clock.go":                                               "measures how far this machine stands still",
-	"internal/drill/hit.go time.NewTimer(d)":                                "a pause",
+	"internal/drill/injection.go time.NewTimer(d)":                          "a pause",
 	"internal/ops/renew.go time.Now().Add(pollOfKubeletClient)":             "a time that is told to a person",
 	"internal/ops/upgrade_obstacles.go time.Now().Add(7 * 24 * time.Hour)":  "the life of certificates",
 	"internal/traffic/serve.go":                                             "bounds a connection by what the slowest question takes",
@@ -51,9 +51,7 @@ var inScripts = regexp.MustCompile(`(-l[te] (\d+|%d|%\[\d\]d)|\btimeout (-k \d+ 
 
 // inScriptsUnstretched are places of scripts, with the reason.
 var inScriptsUnstretched = map[string]string{
-	"internal/drill/watch.go -lt %[3]d":     "the seconds of a watch, which its caller stretches",
-	"internal/drill/watch.go -lt 10":        "the first lines of a watch",
-	"internal/host/images.go -lt 10":        "a look that is repeated: one session must not be held for longer",
+	"internal/sys/host.sh -lt 10":           "a look that is repeated: one session must not be held for longer",
 	"internal/preflight/probe.sh timeout 1": "a knock: the neighbour table is what is read",
 	"internal/preflight/probe.sh -lt 100":   "how many writes are measured",
 }

@@ -24,8 +24,8 @@ const (
 	titleWatch    = "drill: watch the VIP"
 )
 
-// strike is one hit on its way through a run.
-type strike struct {
+// injection is one fault on one member, on its way through a run.
+type injection struct {
 	Hit
 	run      string
 	before   string
@@ -35,9 +35,9 @@ type strike struct {
 	power    Power
 }
 
-func (k *strike) unit() string { return "hactl-undo-" + k.run }
+func (k *injection) unit() string { return "hactl-undo-" + k.run }
 
-func (k *strike) script(ctx context.Context, title, body string, timeout time.Duration) (string, error) {
+func (k *injection) script(ctx context.Context, title, body string, timeout time.Duration) (string, error) {
 	res, err := k.Member.Host.Run(ctx, remote.Cmd{Title: title, Script: body, Timeout: timeout})
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", k.Member.Name, err)
@@ -46,12 +46,12 @@ func (k *strike) script(ctx context.Context, title, body string, timeout time.Du
 }
 
 // identity is what the target is known by at the moment.
-func (k *strike) identity(ctx context.Context, title string, timeout time.Duration) (string, error) {
+func (k *injection) identity(ctx context.Context, title string, timeout time.Duration) (string, error) {
 	return k.script(ctx, title, k.Fault.Before, timeout)
 }
 
 // identify notes what the proof will compare with.
-func (k *strike) identify(ctx context.Context) error {
+func (k *injection) identify(ctx context.Context) error {
 	out, err := k.identity(ctx, titleIdentify, 10*time.Second)
 	if err != nil {
 		return err
@@ -65,7 +65,7 @@ func (k *strike) identify(ctx context.Context) error {
 
 // arm has the host undo the fault by itself after a time. The undo is written
 // to a file, because systemd expands $ in arguments.
-func (k *strike) arm(ctx context.Context, after time.Duration) error {
+func (k *injection) arm(ctx context.Context, after time.Duration) error {
 	seconds := int(after.Seconds())
 	if k.Fault.Power {
 		if !k.external {
@@ -92,7 +92,7 @@ is_running %[1]s.timer`, k.unit(), seconds, sys.With(k.Fault.Undo))
 }
 
 // do breaks the host, provided its undo is armed.
-func (k *strike) do(ctx context.Context) error {
+func (k *injection) do(ctx context.Context) error {
 	if k.external {
 		return k.power.Off(ctx, k.Member.Name)
 	}
@@ -108,7 +108,7 @@ func (k *strike) do(ctx context.Context) error {
 }
 
 // prove waits until the fault is in effect.
-func (k *strike) prove(ctx context.Context) error {
+func (k *injection) prove(ctx context.Context) error {
 	within := k.Fault.ProofWithin
 	if within == 0 {
 		within = proofWithin
@@ -128,11 +128,11 @@ func (k *strike) prove(ctx context.Context) error {
 }
 
 // idle is the error of a fault that did nothing.
-func (k *strike) idle(sign string) error {
+func (k *injection) idle(sign string) error {
 	return fmt.Errorf("%s: the fault did nothing: %s: %s", k.Member.Name, k.Fault.What, sign)
 }
 
-func (k *strike) proof(ctx context.Context) error {
+func (k *injection) proof(ctx context.Context) error {
 	if !k.Fault.Power {
 		_, err := k.script(ctx, titleProof, "BEFORE="+remote.Quote(k.before)+"\n"+k.Fault.Proof, 10*time.Second)
 		return err
@@ -156,7 +156,7 @@ func (k *strike) proof(ctx context.Context) error {
 // again, still the one from before: that it did not answer for a moment, on a
 // busy machine or over a broken connection, was no proof. It asks for half a
 // minute at most.
-func (k *strike) restarted(ctx context.Context) error {
+func (k *injection) restarted(ctx context.Context) error {
 	if !k.Fault.Power {
 		return nil
 	}
@@ -171,7 +171,7 @@ func (k *strike) restarted(ctx context.Context) error {
 
 // undo takes the fault back and then the armed timer away. It may be called
 // whether or not the fault happened.
-func (k *strike) undo(ctx context.Context) error {
+func (k *injection) undo(ctx context.Context) error {
 	if k.Fault.Power {
 		if !k.external || !k.armed {
 			return nil
@@ -192,7 +192,7 @@ func (k *strike) undo(ctx context.Context) error {
 	return k.disarm(ctx)
 }
 
-func (k *strike) disarm(ctx context.Context) error {
+func (k *injection) disarm(ctx context.Context) error {
 	if !k.armed {
 		return nil
 	}
@@ -224,17 +224,17 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// each runs f for every strike at the same time and joins the errors.
-func each(strikes []*strike, f func(*strike) error) error {
-	errs := make([]error, len(strikes))
+// each runs f for every injection at the same time and joins the errors.
+func each(injections []*injection, f func(*injection) error) error {
+	errs := make([]error, len(injections))
 	done := make(chan struct{})
-	for i, k := range strikes {
+	for i, k := range injections {
 		go func() {
 			errs[i] = f(k)
 			done <- struct{}{}
 		}()
 	}
-	for range strikes {
+	for range injections {
 		<-done
 	}
 	return errors.Join(errs...)
