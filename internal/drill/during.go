@@ -12,8 +12,17 @@ import (
 // DuringOptions are what the caller of [During] chooses. The zero value is good.
 type DuringOptions struct {
 	Interval time.Duration     // between two requests of a kind, 5ms to 1s; 0: calibrated, which takes six seconds
+	Pace     *Pace             // what the calibration finds and goes by; nil: found anew
 	Deadline time.Duration     // of one request; 0: a second
 	Say      func(text string) // is told what is done before and after the operation; may be nil
+}
+
+// Pace is how much a request costs the busiest machine, as one calibration found it. The
+// zero value is not found yet. The phases of one operation share a Pace, so that a run
+// calibrates once and not before each of its phases.
+type Pace struct {
+	found bool
+	unit  float64 // see [Drill]
 }
 
 // During calls operation while requests are sent, and measures what clients notice of
@@ -64,8 +73,7 @@ func newOperation(ctx context.Context, c *Cluster, o DuringOptions) (*runner, er
 	obs := Observer{Say: o.Say}
 	d := &Drill{Cluster: c, Options: opt, operation: true}
 	if opt.Interval == 0 {
-		obs.say("measuring: calibrating how often requests are sent")
-		if _, err := d.calibrate(ctx); err != nil {
+		if err := d.keepPace(ctx, o.Pace, obs); err != nil {
 			return nil, wrap("calibrate", err)
 		}
 	}
@@ -86,6 +94,22 @@ func newOperation(ctx context.Context, c *Cluster, o DuringOptions) (*runner, er
 	r.zero = time.Now()
 	r.buildTraffic()
 	return r, nil
+}
+
+// keepPace takes the pace that was found before, or calibrates and notes what it finds.
+func (d *Drill) keepPace(ctx context.Context, p *Pace, obs Observer) error {
+	if p != nil && p.found {
+		d.unit = p.unit
+		return nil
+	}
+	obs.say("measuring: calibrating how often requests are sent")
+	if _, err := d.calibrate(ctx); err != nil {
+		return err
+	}
+	if p != nil {
+		*p = Pace{found: true, unit: d.unit}
+	}
+	return nil
 }
 
 // readBackTo asks for all acknowledged writes and removes them.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -228,6 +229,31 @@ func TestOperationIsCalibrated(t *testing.T) {
 		}
 		if n := len(s.said(titleWatch)); n > 0 {
 			t.Errorf("%d programs watch the hosts", n)
+		}
+	})
+}
+
+// The phases of one run share what the first of them has found: the calibration takes
+// seconds, and they measure the same cluster.
+func TestPhasesOfAnOperationAreCalibratedOnce(t *testing.T) {
+	t.Parallel()
+	simTest(t, func(t *testing.T, s *sim) {
+		s.noisy()
+		s.load = 0.02
+		var p Pace
+		var intervals []float64
+		for range 3 {
+			m, err := During(t.Context(), s.cluster, DuringOptions{Pace: &p}, func(context.Context) error { time.Sleep(s1); return nil })
+			if err != nil {
+				t.Fatal(err)
+			}
+			intervals = append(intervals, m.IntervalMS)
+		}
+		if n := len(s.said(titleLoad)); n != 4*len(s.cluster.Members) {
+			t.Errorf("processor times were read %d times; one calibration reads them four times on each of %d hosts", n, len(s.cluster.Members))
+		}
+		if slices.Max(intervals) != slices.Min(intervals) || intervals[0] <= millis(DefaultInterval) {
+			t.Errorf("requests every %v ms", intervals)
 		}
 	})
 }

@@ -191,7 +191,7 @@ func (s *session) measured(ctx context.Context, o Options, p *plan.Plan, res *Re
 		return err
 	}
 	defer hangUp()
-	m, err := drill.During(ctx, c, drill.DuringOptions{Say: s.Note}, apply)
+	m, err := drill.During(ctx, c, drill.DuringOptions{Say: s.Note, Pace: &s.requests}, apply)
 	if m != nil {
 		res.Measured = append(res.Measured, m)
 	}

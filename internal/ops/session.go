@@ -15,6 +15,7 @@ import (
 
 	"hactl/etcd"
 	"hactl/internal/bundle"
+	"hactl/internal/drill"
 	"hactl/internal/exitcode"
 	"hactl/internal/facts"
 	"hactl/internal/host"
@@ -59,6 +60,7 @@ type session struct {
 	control   *kubeadm.Control // one connection to the control plane, for every look of the run
 
 	pace      time.Duration      // between two looks of a gate; 0: a second
+	requests  drill.Pace         // of what measures the phases of this run
 	looks     int                // good looks in a row that pass a gate; 0: three
 	preflight *preflight.Cluster // of which the probes have begun, or nil
 }
