@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"hactl/internal/exitcode"
+	"hactl/internal/plan"
 	"hactl/internal/remote"
 	"hactl/internal/wait"
 	"hactl/inventory"
@@ -24,7 +25,7 @@ const reachTimeout = 5 * time.Second
 
 // seemsDeadTwice is seemsDead, asked two times some seconds apart.
 func (s *session) seemsDeadTwice(ctx context.Context, h *inventory.Host, rest *inventory.Inventory) error {
-	if err := s.seemsDead(ctx, h, rest); err != nil {
+	if err := seemsDead(ctx, s.hosts, h, rest); err != nil {
 		return err
 	}
 	select {
@@ -32,19 +33,19 @@ func (s *session) seemsDeadTwice(ctx context.Context, h *inventory.Host, rest *i
 		return ctx.Err()
 	case <-time.After(cmp.Or(s.pace, askAgain)):
 	}
-	return s.seemsDead(ctx, h, rest)
+	return seemsDead(ctx, s.hosts, h, rest)
 }
 
-// seemsDead asks the hosts of rest whether the host takes a connection. It is an error with
+// seemsDead asks those of the hosts that are in rest whether h takes a connection. It is an error with
 // [exitcode.Unsafe] that names one that reaches it, an error with [exitcode.Unknown] if
 // none of them could be asked, or nil: a question that was lost is not silence.
-func (s *session) seemsDead(ctx context.Context, h *inventory.Host, rest *inventory.Inventory) error {
+func seemsDead(ctx context.Context, hosts plan.Hosts, h *inventory.Host, rest *inventory.Inventory) error {
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	var heard error
 	asked := 0
 	for i := range rest.Hosts {
-		from := s.hosts[rest.Hosts[i].Name]
+		from := hosts[rest.Hosts[i].Name]
 		if from == nil {
 			continue
 		}

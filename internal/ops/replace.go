@@ -5,17 +5,22 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"hactl/etcd"
 	"hactl/internal/drill"
 	"hactl/internal/exitcode"
 	"hactl/internal/plan"
 	"hactl/internal/remote"
+	"hactl/internal/wait"
 	"hactl/inventory"
 	"hactl/kubeadm"
 )
@@ -55,7 +60,7 @@ func Replace(ctx context.Context, r Request, o ReplaceOptions) (*Result, error) 
 		return &Result{}, err
 	}
 	if rp.listed {
-		rp.Skip = append(slices.Clone(rp.Skip), rp.old.Name) // whether it has to answer is for mayGo to say
+		rp.Skip = append(slices.Clone(rp.Skip), rp.old.Name) // whether it has to answer is for silent to say
 	}
 	return operation{
 		verb: "replace", steady: rp.rest,
@@ -130,6 +135,22 @@ func (rp *replacement) prepare(ctx context.Context, s *session) (*plan.Plan, err
 	if err != nil {
 		return nil, err
 	}
+	var p *plan.Plan
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return rp.silent(gctx, s) }) // takes seconds, and the look changes nothing
+	g.Go(func() (err error) { p, err = rp.lookAtNew(gctx, s, stages); return err })
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	if len(created) > 0 && p.Err() == nil && !rp.DryRun {
+		return p, s.store.Keep(ctx, m)
+	}
+	return p, nil
+}
+
+// lookAtNew plans the preparation, and has the preflight judge the hosts where something is
+// to be done. For a dry run it only plans.
+func (rp *replacement) lookAtNew(ctx context.Context, s *session, stages []plan.Stage) (*plan.Plan, error) {
 	if rp.DryRun {
 		s.inv = rp.file // the old host may lead etcd
 	}
@@ -138,24 +159,16 @@ func (rp *replacement) prepare(ctx context.Context, s *session) (*plan.Plan, err
 		return nil, err
 	}
 	p.Record = s.recordMade
-	if err := kubeadm.Refused(p); err != nil || p.Err() != nil || rp.DryRun {
+	if err := kubeadm.Refused(p); err != nil || p.Err() != nil || rp.DryRun || len(p.Pending()) == 0 {
 		return p, err
 	}
-	if len(p.Pending()) > 0 {
-		if rp.answers(s) { // it may hold the VIP
-			s.inv = rp.file
-			s.preflight = s.preflightOf()
-			s.preflight.Leaving = []string{rp.old.Name}
-			s.inv = rp.want
-		}
-		if err := s.mayStart(ctx, rp.Ignore); err != nil {
-			return nil, err
-		}
+	if rp.answers(s) { // it may hold the VIP
+		s.inv = rp.file
+		s.preflight = s.preflightOf()
+		s.preflight.Leaving = []string{rp.old.Name}
+		s.inv = rp.want
 	}
-	if len(created) > 0 {
-		return p, s.store.Keep(ctx, m)
-	}
-	return p, nil
+	return p, s.mayStart(ctx, rp.Ignore)
 }
 
 // preparing are the stages of prepare.
@@ -194,15 +207,8 @@ func (rp *replacement) then(ctx context.Context, s *session, c *cluster, stages 
 
 // takeOut plans how the old host leaves the cluster.
 func (rp *replacement) takeOut(ctx context.Context, s *session) (*plan.Plan, error) {
-	if !rp.answers(s) && rp.mustBeDead() && !rp.Dead {
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-time.After(time.Until(rp.asked.Add(cmp.Or(s.pace, askAgain)))):
-		}
-		if err := rp.dead(ctx, s); err != nil {
-			return nil, err
-		}
+	if err := rp.stillSilent(ctx, s); err != nil {
+		return nil, err
 	}
 	return plan.Make(ctx, rp.leaving(ctx, s), s.hosts, s)
 }
@@ -271,18 +277,14 @@ func (rp *replacement) finish(_ context.Context, s *session, res *Result) error 
 	return nil
 }
 
-// mayGo refuses a replacement that is not safe: of a host that is cut off and not dead,
-// and of a master without which etcd has no quorum.
+// mayGo refuses a replacement that is not safe: of a master without which etcd has no
+// quorum, and of a host that answers as a dead one. Whether one that does not answer is
+// silent for others, too, is for [replacement.silent] to say.
 func (rp *replacement) mayGo(ctx context.Context, s *session) error {
 	if err := rp.find(ctx, s); err != nil {
 		return err
 	}
-	switch {
-	case !rp.answers(s):
-		if err := rp.dead(ctx, s); err != nil {
-			return err
-		}
-	case rp.Dead:
+	if rp.answers(s) && rp.Dead {
 		return exitcode.With(exitcode.Unsafe, remote.Hint(fmt.Errorf("%s answers: it is not dead", rp.old.Name), "leave --dead out"))
 	}
 	if !rp.gone(s) {
@@ -365,21 +367,47 @@ func (rp *replacement) mustBeDead() bool {
 	return rp.old.PrivateAddress.IsValid() && rp.old.PrivateAddress != rp.new.PrivateAddress
 }
 
-// dead asks from here and from the hosts that stay whether the old host is silent. It is
-// asked again before anything of it is removed. The operator's --dead answers for all.
-func (rp *replacement) dead(ctx context.Context, s *session) error {
-	if !rp.mustBeDead() || rp.Dead {
+// silent asks the hosts that stay whether an old host that does not answer here is silent
+// for them, too. It is asked again before anything of it is removed. The operator's --dead
+// answers for all.
+func (rp *replacement) silent(ctx context.Context, s *session) error {
+	if rp.answers(s) || !rp.mustBeDead() || rp.Dead {
 		return nil
 	}
-	if rp.asked.IsZero() {
-		rp.asked = time.Now()
-	} else if rp.listed {
-		rp.connect(ctx, s, []*inventory.Host{rp.old})
-		if s.hosts[rp.old.Name] != nil {
-			return exitcode.With(exitcode.Unsafe, remote.Hint(fmt.Errorf("%s answers again: it is not dead", rp.old.Name), "hactl replace takes it out as a host that lives, when it is run again"))
-		}
+	rp.asked = time.Now()
+	return rp.unlessHeard(seemsDead(ctx, s.hosts, rp.old, rp.rest))
+}
+
+// stillSilent is silent, asked again, and from here, too. All are asked at once: each that
+// gets no answer takes seconds.
+func (rp *replacement) stillSilent(ctx context.Context, s *session) error {
+	if rp.answers(s) || !rp.mustBeDead() || rp.Dead {
+		return nil
 	}
-	err := s.seemsDead(ctx, rp.old, rp.rest)
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(time.Until(rp.asked.Add(cmp.Or(s.pace, askAgain)))):
+	}
+	others := maps.Clone(s.hosts) // connect adds to s.hosts
+	var here sync.WaitGroup
+	if rp.listed {
+		here.Go(func() {
+			within, cancel := wait.Within(ctx, "a connection to "+rp.old.Name, reachTimeout)
+			defer cancel()
+			rp.connect(within, s, []*inventory.Host{rp.old})
+		})
+	}
+	err := seemsDead(ctx, others, rp.old, rp.rest)
+	here.Wait()
+	if rp.answers(s) {
+		return exitcode.With(exitcode.Unsafe, remote.Hint(fmt.Errorf("%s answers again: it is not dead", rp.old.Name), "hactl replace takes it out as a host that lives, when it is run again"))
+	}
+	return rp.unlessHeard(err)
+}
+
+// unlessHeard says, where another host heard the old one, what to do about it.
+func (rp *replacement) unlessHeard(err error) error {
 	if exitcode.Of(err) != exitcode.Unsafe {
 		return err
 	}

@@ -3,6 +3,7 @@ package ops
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"hactl/internal/fakehost"
 	"net"
@@ -10,6 +11,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -23,6 +25,7 @@ import (
 	"hactl/internal/facts"
 	"hactl/internal/kubeapi/kubeapitest"
 	"hactl/internal/plan"
+	"hactl/internal/remote"
 	"hactl/inventory"
 	"hactl/inventory/inventorytest"
 	"hactl/pki"
@@ -212,7 +215,7 @@ func (w *replaceWorld) replace(ctx context.Context) error {
 		return err
 	}
 	*w.s = *c.session
-	if err := rp.mayGo(ctx, w.s); err != nil {
+	if err := errors.Join(rp.mayGo(ctx, w.s), rp.silent(ctx, w.s)); err != nil {
 		return err
 	}
 	stages, err := c.preparation(rp.want.Host(rp.new.Name))
@@ -452,33 +455,69 @@ func TestHostThatOthersReachIsNotReplaced(t *testing.T) {
 	} {
 		w := first.anew(t)
 		w.hosts["master-1"].off = c.off
-		s := w.session()
-		delete(s.hosts, "master-1")
-		rp, err := newReplacement(w.inv, ReplaceOptions{Old: "master-1", New: "master-4", Dead: c.dead})
-		must(t, err)
-		if err := rp.dead(t.Context(), s); err == nil && c.code != 0 || err != nil && exitcode.Of(err) != c.code {
-			t.Errorf("%s: %v", name, err)
+		s, rp := w.withoutMaster1(ReplaceOptions{Old: "master-1", New: "master-4", Dead: c.dead})
+		for when, ask := range map[string]func(context.Context, *session) error{"first": rp.silent, "again": rp.stillSilent} {
+			if err := ask(t.Context(), s); exitcode.Of(err) != c.code {
+				t.Errorf("%s, asked %s: %v", name, when, err)
+			}
 		}
 	}
 	// It answers again when it is asked the second time.
 	w := first.anew(t)
 	w.hosts["master-1"].off = true
-	s := w.session()
-	back := s.hosts["master-1"]
-	delete(s.hosts, "master-1")
-	rp, err := newReplacement(w.inv, ReplaceOptions{Old: "master-1", New: "master-4"})
-	must(t, err)
+	s, rp := w.withoutMaster1(ReplaceOptions{Old: "master-1", New: "master-4"})
+	back := w.session().hosts["master-1"]
 	rp.connect = func(_ context.Context, s *session, _ []*inventory.Host) { s.hosts["master-1"] = back }
-	must(t, rp.dead(t.Context(), s))
-	if err := rp.dead(t.Context(), s); exitcode.Of(err) != exitcode.Unsafe || !strings.Contains(err.Error(), "answers again") {
+	must(t, rp.silent(t.Context(), s))
+	if err := rp.stillSilent(t.Context(), s); exitcode.Of(err) != exitcode.Unsafe || !strings.Contains(err.Error(), "answers again") {
 		t.Errorf("it came back meanwhile: %v", err)
 	}
 	// No host can be asked: that is not silence.
 	for name := range s.hosts {
 		delete(s.hosts, name)
 	}
-	rp.asked = time.Time{}
-	if err := rp.dead(t.Context(), s); exitcode.Of(err) != exitcode.Unknown {
+	if err := rp.silent(t.Context(), s); exitcode.Of(err) != exitcode.Unknown {
 		t.Errorf("no host could be asked: %v", err)
 	}
+}
+
+// withoutMaster1 is a session without a connection to master-1, and its replacement. Here,
+// too, it stays silent.
+func (w *rebootWorld) withoutMaster1(o ReplaceOptions) (*session, *replacement) {
+	w.t.Helper()
+	s := w.session()
+	delete(s.hosts, "master-1")
+	rp, err := newReplacement(w.inv, o)
+	must(w.t, err)
+	rp.connect = func(context.Context, *session, []*inventory.Host) {}
+	return s, rp
+}
+
+// Before anything of a dead host is removed, it is asked from here and from the other hosts
+// at the same time: without an answer each of them takes seconds. The question from here is
+// bounded as that of the others is, and not by the tries of an ordinary connection.
+func TestDeadHostIsAskedFromEverywhereAtOnce(t *testing.T) {
+	t.Parallel()
+	w := newRebootWorld(t, 4, 1)
+	w.hosts["master-1"].off = true
+	s, rp := w.withoutMaster1(ReplaceOptions{Old: "master-1", New: "master-4"})
+	asked := make(chan struct{})
+	var once sync.Once
+	s.hosts["master-2"].(*remote.Fake).DialWith(func(context.Context, string, string) (net.Conn, error) {
+		once.Do(func() { close(asked) })
+		return nil, errors.New("no route to host")
+	})
+	rp.connect = func(ctx context.Context, _ *session, _ []*inventory.Host) {
+		if end, is := ctx.Deadline(); !is || time.Until(end) > reachTimeout {
+			t.Errorf("the connection may take until %v", end)
+		}
+		select {
+		case <-asked:
+		case <-ctx.Done():
+			t.Error("the other hosts were not asked meanwhile")
+		}
+	}
+	must(t, rp.silent(t.Context(), s))
+	asked, once = make(chan struct{}), sync.Once{}
+	must(t, rp.stillSilent(t.Context(), s))
 }
