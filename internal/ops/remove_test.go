@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"hactl/internal/exitcode"
+	"hactl/internal/fakehost"
 	"hactl/internal/plan"
 	"hactl/internal/remote"
 	"hactl/inventory"
@@ -114,4 +115,45 @@ func TestRemovedHostIsRefusedUntilItLeavesTheInventory(t *testing.T) {
 	last := w.session()
 	must(t, last.loadStore(t.Context()))
 	must(t, last.refuseRemoved())
+}
+
+// etcd on a master that leaves is told to end first, and has ended when the step is done. One
+// that does not end is killed. An etcd on a worker is another's, and is left alone.
+func TestEtcdOfAMasterThatLeavesEnds(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		role      inventory.Role
+		ends, had bool
+		want      []string // what is done to etcd
+	}{
+		"it ends":        {inventory.ControlPlane, true, true, []string{"stop --no-block etcd", "disable --now etcd"}},
+		"it hangs":       {inventory.ControlPlane, false, true, []string{"stop --no-block etcd", "kill -s KILL etcd.service", "disable --now etcd"}},
+		"there is none":  {inventory.ControlPlane, true, false, nil},
+		"another's etcd": {inventory.Worker, true, true, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := fakehost.NewFolderHost(t, "host")
+			d.Program("sleep", ":")
+			d.Program("systemctl", `case "$*" in
+*LoadState*etcd*) [ -e /state/etcd ] && echo loaded || echo not-found ;;
+*LoadState*) echo loaded ;;
+*ActiveState*) echo inactive; ! grep -qx running /state/etcd 2>/dev/null || echo deactivating ;;
+*etcd*) echo "$*" >>/state/done ;;
+esac
+case "$*" in "stop --no-block etcd") [ ! -e /state/ends ] || echo stopped >/state/etcd ;; "kill -s KILL etcd.service") echo stopped >/state/etcd ;; esac`)
+			if c.had {
+				d.Write("/state/etcd", "running\n", 0o644)
+			}
+			if c.ends {
+				d.Write("/state/ends", "", 0o644)
+			}
+			step := shutOut(&inventory.Host{Name: "host", Role: c.role})
+			h := remote.NewFake("host", func(c remote.Call) (*remote.Result, error) { return d.Run(t.Context(), c.Cmd) })
+			must(t, step.Apply(t.Context(), plan.Env{Host: h}, &plan.Change{}))
+			if done := strings.Split(strings.TrimSpace(d.Content("/state/done")), "\n"); !slices.Equal(slices.DeleteFunc(done, func(l string) bool { return l == "" }), c.want) {
+				t.Errorf("done is %q, want %q", done, c.want)
+			}
+		})
+	}
 }
