@@ -35,12 +35,10 @@ const rewrite = `set -e
 for f in apiserver.crt apiserver.key; do [ ! -e $f ] || mv -f $f $f.old; done
 kubeadm init phase certs apiserver --config ` + initFile + ` || { for f in apiserver.crt apiserver.key; do [ ! -e $f.old ] || mv -f $f.old $f; done; exit 1; }
 ` + fsyncKubeadmFiles + `rm -f apiserver.crt.old apiserver.key.old
-m=` + kubeDir + `/manifests/kube-apiserver.yaml
-old=$(pids_of kube-apiserver); before=$(cat $m 2>/dev/null | sha256sum)
+` + endBeforeNew + `before=$(cat $m 2>/dev/null | sha256sum)
 kubeadm init phase control-plane apiserver --config ` + initFile + `
 if [ "$before" != "$(sha256sum <$m)" ] && [ -n "$old" ]; then
   # One that ends at once is seen by the wait for it to be ready.
-  stopped() { [ "$(pids_of kube-apiserver)" != "$old" ]; }
   wait_until 120 "the kubelet did not stop the apiserver" stopped
 fi
 `
