@@ -2,8 +2,10 @@ package kubeadm
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 
 	"hactl/internal/kubeapi"
 	"hactl/internal/plan"
@@ -124,7 +126,8 @@ func (c *Control) Uncordon(h *inventory.Host) plan.Step {
 	}
 }
 
-// DeleteNode returns a step, run on the host of via, that deletes the Node of that name.
+// DeleteNode returns a step, run on the host of via, that deletes the Node of that name, and
+// the pods that it had.
 func (c *Control) DeleteNode(via *inventory.Host, name string) plan.Step {
 	what := "delete node " + name
 	return plan.Step{
@@ -136,16 +139,45 @@ func (c *Control) DeleteNode(via *inventory.Host, name string) plan.Step {
 			}
 			return &plan.Change{Op: plan.Delete, Summary: what}, nil
 		},
-		Apply: func(ctx context.Context, _ plan.Env, _ *plan.Change) error {
+		Apply: func(ctx context.Context, env plan.Env, _ *plan.Change) error {
 			err := c.Ask(ctx, func(ctx context.Context, api *API) error {
 				return api.Do(ctx, http.MethodDelete, nodePath(name), nil, nil)
 			})
 			if err != nil && !kubeapi.HasStatus(err, http.StatusNotFound) {
 				return fmt.Errorf("%s: %w", what, err)
 			}
+			if err := c.forgetPods(ctx, name); err != nil {
+				env.Say("the control plane deletes the pods of %s within a minute: %v", name, err)
+			}
 			return nil
 		},
 	}
+}
+
+// forgetPods deletes the pods of a node that is gone, those that a controller makes anew
+// elsewhere. The control plane does so itself, but only after 40 to 60 s, and until then a
+// service sends requests to them: half of the questions to the cluster's DNS were lost after
+// a master with one of its two pods had died. Pods of a StatefulSet are left to the control
+// plane: two with one name must never run.
+func (c *Control) forgetPods(ctx context.Context, node string) error {
+	var move []pod
+	err := c.Ask(ctx, func(ctx context.Context, api *API) (err error) {
+		move, _, err = podsOn(ctx, api, node)
+		return err
+	})
+	for i := range move {
+		if move[i].controller() == "StatefulSet" {
+			continue
+		}
+		m := &move[i].Metadata
+		path := "/api/v1/namespaces/" + url.PathEscape(m.Namespace) + "/pods/" + url.PathEscape(m.Name)
+		gone := map[string]any{"apiVersion": "v1", "kind": "DeleteOptions", "gracePeriodSeconds": 0, "preconditions": map[string]any{"uid": m.UID}}
+		one := c.Ask(ctx, func(ctx context.Context, api *API) error { return api.Do(ctx, http.MethodDelete, path, gone, nil) })
+		if !kubeapi.HasStatus(one, http.StatusNotFound) && !kubeapi.HasStatus(one, http.StatusConflict) { // gone, or another one has its name
+			err = errors.Join(err, one)
+		}
+	}
+	return err
 }
 
 // apiserverStops bounds how long an apiserver may take to end, in seconds: it serves on for 5 s
