@@ -59,11 +59,13 @@ func Replace(ctx context.Context, r Request, o ReplaceOptions) (*Result, error) 
 	if err != nil {
 		return &Result{}, err
 	}
+	apart := ""
 	if rp.listed {
+		apart = rp.old.Name
 		rp.Skip = append(slices.Clone(rp.Skip), rp.old.Name) // whether it has to answer is for silent to say
 	}
 	return operation{
-		verb: "replace", steady: rp.rest,
+		verb: "replace", steady: rp.rest, apart: apart, connect: rp.meet,
 		phases: []phase{
 			{make: rp.prepare},
 			{name: "look at " + rp.old.Name, make: rp.takeOut, before: func(ctx context.Context, s *session) error {
@@ -367,11 +369,42 @@ func (rp *replacement) mustBeDead() bool {
 	return rp.old.PrivateAddress.IsValid() && rp.old.PrivateAddress != rp.new.PrivateAddress
 }
 
+// meetAlone is how long the old host has to answer here before others are asked about it.
+const meetAlone = time.Second
+
+// meet connects to the old host. One that is dead takes up to twenty seconds to be given up
+// here, so the hosts that stay are asked meanwhile: when none of them reaches it either, it is
+// not waited for any longer. Where the operator says that it is dead, it has five seconds to
+// answer.
+func (rp *replacement) meet(ctx context.Context, s *session) {
+	others := maps.Clone(s.hosts) // connect adds to s.hosts
+	within, giveUp := context.WithCancel(ctx)
+	defer giveUp()
+	met := make(chan struct{})
+	go func() {
+		defer close(met)
+		rp.connect(within, s, []*inventory.Host{rp.old})
+	}()
+	select {
+	case <-met:
+		return
+	case <-time.After(cmp.Or(s.pace, meetAlone)):
+	}
+	switch asked := time.Now(); {
+	case rp.Dead:
+		defer time.AfterFunc(cmp.Or(s.pace, reachTimeout), giveUp).Stop()
+	case rp.mustBeDead() && seemsDead(ctx, others, rp.old, rp.rest) == nil:
+		rp.asked = asked
+		giveUp()
+	}
+	<-met
+}
+
 // silent asks the hosts that stay whether an old host that does not answer here is silent
 // for them, too. It is asked again before anything of it is removed. The operator's --dead
 // answers for all.
 func (rp *replacement) silent(ctx context.Context, s *session) error {
-	if rp.answers(s) || !rp.mustBeDead() || rp.Dead {
+	if rp.answers(s) || !rp.mustBeDead() || rp.Dead || !rp.asked.IsZero() { // meet has asked
 		return nil
 	}
 	rp.asked = time.Now()

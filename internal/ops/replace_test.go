@@ -476,6 +476,7 @@ func TestHostThatOthersReachIsNotReplaced(t *testing.T) {
 	for name := range s.hosts {
 		delete(s.hosts, name)
 	}
+	rp.asked = time.Time{}
 	if err := rp.silent(t.Context(), s); exitcode.Of(err) != exitcode.Unknown {
 		t.Errorf("no host could be asked: %v", err)
 	}
@@ -520,4 +521,37 @@ func TestDeadHostIsAskedFromEverywhereAtOnce(t *testing.T) {
 	must(t, rp.silent(t.Context(), s))
 	asked, once = make(chan struct{}), sync.Once{}
 	must(t, rp.stillSilent(t.Context(), s))
+}
+
+// A dead host is not waited for once no other host reaches it, or the operator says that it is
+// dead. One that others reach has as long as any host to answer here.
+func TestDeadHostIsNotWaitedForLongerThanOthersAsk(t *testing.T) {
+	t.Parallel()
+	first := newRebootWorld(t, 4, 1)
+	for name, c := range map[string]struct{ off, dead, givenUp, asked bool }{
+		"no host reaches it":       {off: true, givenUp: true, asked: true},
+		"the operator says so":     {dead: true, givenUp: true},
+		"others reach it, it does": {},
+	} {
+		w := first.anew(t)
+		w.hosts["master-1"].off = c.off
+		s, rp := w.withoutMaster1(ReplaceOptions{Old: "master-1", New: "master-4", Dead: c.dead})
+		back, givenUp := w.session().hosts["master-1"], false
+		rp.connect = func(ctx context.Context, s *session, _ []*inventory.Host) {
+			bound := 10 * time.Second // what only a hang takes
+			if !c.givenUp {
+				bound = 100 * time.Millisecond
+			}
+			select {
+			case <-ctx.Done():
+				givenUp = true
+			case <-time.After(bound):
+				s.hosts["master-1"] = back
+			}
+		}
+		rp.meet(t.Context(), s)
+		if givenUp != c.givenUp || rp.answers(s) == c.givenUp || rp.asked.IsZero() == c.asked {
+			t.Errorf("%s: given up %v, answers %v, asked at %v", name, givenUp, rp.answers(s), rp.asked)
+		}
+	}
 }

@@ -60,6 +60,10 @@ type operation struct {
 	// steady are the hosts that serve all the time, which requests are measured with; nil:
 	// every host.
 	steady *inventory.Inventory
+	// apart is the name of a host that may be dead; connect, called once the others are
+	// connected, connects to it. Empty: there is none.
+	apart   string
+	connect func(context.Context, *session)
 	// leaves says that the operation leaves no cluster behind to wait for.
 	leaves bool
 }
@@ -84,11 +88,14 @@ const verifyTimeout = 3 * time.Minute
 // confirm, apply, verify, report. The result is never nil.
 func (op operation) run(ctx context.Context, r Request, o Options) (*Result, error) {
 	res := &Result{}
-	s, err := open(ctx, r)
+	s, err := open(ctx, r, op.apart)
 	if err != nil {
 		return res, err
 	}
 	defer s.close()
+	if op.apart != "" {
+		op.connect(ctx, s)
+	}
 	s.steady = op.steady
 	if op.reach == nil {
 		op.reach = func(s *session) error {

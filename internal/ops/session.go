@@ -70,9 +70,9 @@ func (s *session) gate(g *state.Gate) plan.Gate {
 	return plan.Gate{Look: g.Look, Within: gateTimeout, Every: s.pace, Looks: s.looks}
 }
 
-// open connects to every host of the inventory and opens the store. It fails only for
-// what makes any look pointless; hosts that do not answer are in down.
-func open(ctx context.Context, r Request) (*session, error) {
+// open connects to every host of the inventory, but for those that are named, and opens the
+// store. It fails only for what makes any look pointless; hosts that do not answer are in down.
+func open(ctx context.Context, r Request, but ...string) (*session, error) {
 	s := &session{Console: r.Console, inv: r.Inv, takeOver: r.TakeOver, counted: map[string]*remote.Counting{}, identity: new(sync.Mutex), hosts: plan.Hosts{}}
 	for _, secret := range host.RegistrySecrets(s.inv) {
 		s.Hide(secret)
@@ -83,11 +83,13 @@ func open(ctx context.Context, r Request) (*session, error) {
 	}
 	s.store.SignedIn(r.Certs)
 	s.down = map[string]error{}
-	all := make([]*inventory.Host, len(s.inv.Hosts))
+	var hosts []*inventory.Host
 	for i := range s.inv.Hosts {
-		all[i] = &s.inv.Hosts[i]
+		if h := &s.inv.Hosts[i]; !slices.Contains(but, h.Name) {
+			hosts = append(hosts, h)
+		}
 	}
-	s.connect(ctx, all)
+	s.connect(ctx, hosts)
 	return s, nil
 }
 
