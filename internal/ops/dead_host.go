@@ -96,3 +96,34 @@ func reaches(ctx context.Context, from remote.Host, h *inventory.Host) string {
 		return ""
 	}
 }
+
+// streamsEndWithin bounds how long etcd may go on writing to a dead member, in seconds. On lab
+// hosts it gave that up half a minute after the member had lost its power.
+const streamsEndWithin = 40
+
+// streamsEnd is a shell script that waits until no connection of etcd to the address has data
+// that was not taken.
+const streamsEnd = `given_up() { [ -z "$(ss -Htn state established "dst %s" 2>/dev/null | awk '$2 > 0 && ($3 ~ /:2380$/ || $4 ~ /:2380$/)')" ]; }
+wait_until %d "etcd did not give up a dead member" given_up
+`
+
+// awaitStreams waits until the etcd of no master in rest still writes to a dead one. An etcd
+// that removes a member waits for such a write, for up to five seconds, and sends no heartbeat
+// meanwhile: in a replacement half a minute after the power was lost no write got through for
+// 2.4 s. What cannot be waited for is no error: the member goes all the same.
+func (s *session) awaitStreams(ctx context.Context, h *inventory.Host, rest *inventory.Inventory) {
+	addr := h.PrivateAddress.String()
+	if h.PrivateAddress.Is6() {
+		addr = "[" + addr + "]"
+	}
+	defer time.AfterFunc(2*time.Second, func() { s.Note("waiting until etcd has given up its connections to " + h.Name) }).Stop()
+	var wg sync.WaitGroup
+	for _, m := range rest.Masters() {
+		if on := s.hosts[m.Name]; on != nil {
+			wg.Go(func() {
+				_, _ = on.Run(ctx, remote.Cmd{Title: "wait for the connections to a dead member to end", Script: fmt.Sprintf(streamsEnd, addr, streamsEndWithin), Timeout: time.Minute})
+			})
+		}
+	}
+	wg.Wait()
+}
