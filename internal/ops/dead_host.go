@@ -108,6 +108,14 @@ const streamsEnd = `given_up() { [ -z "$(ss -Htn state established "dst %s" 2>/d
 wait_until %d "etcd did not give up a dead member" given_up
 `
 
+// giveUp waits, where a master that does not answer is about to leave, until the others have
+// given up what they were sending to its etcd.
+func (s *session) giveUp(ctx context.Context, answers bool, h *inventory.Host, rest *inventory.Inventory) {
+	if !answers && h.Role == inventory.ControlPlane && h.PrivateAddress.IsValid() {
+		s.awaitStreams(ctx, h, rest)
+	}
+}
+
 // awaitStreams waits until the etcd of no master in rest still writes to a dead one. An etcd
 // that removes a member waits for such a write, for up to five seconds, and sends no heartbeat
 // meanwhile: in a replacement half a minute after the power was lost no write got through for

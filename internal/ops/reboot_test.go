@@ -50,6 +50,7 @@ type rebootWorld struct {
 	dieAt   int               // the run is cut after so many changes; 0: never
 	kill    func()            // ends the run at once
 	wrong   []string
+	waited  []string // hosts that waited until their etcd had given up a dead member
 }
 
 // rebootHost is what a host is at this moment.
@@ -265,6 +266,8 @@ func (w *rebootWorld) call(name string, c remote.Call) (*remote.Result, error) {
 	case c.Cmd.Title == "look for the VIP":
 		return &remote.Result{Stdout: []byte(systest.VIP(w.owner == name))}, nil
 	case c.Cmd.Title == "is this host still there":
+	case strings.HasPrefix(c.Cmd.Title, "wait for the connections to a dead member"):
+		w.waited = append(w.waited, name)
 	case c.Cmd.Script == sys.With(stop):
 		w.stopAPI(name)
 	case c.Cmd.Title == "programs":

@@ -43,8 +43,11 @@ func Remove(ctx context.Context, r Request, o RemoveOptions) (*Result, error) {
 		verb: "remove", steady: rest,
 		phases: []phase{
 			{
-				make:   func(ctx context.Context, s *session) (*plan.Plan, error) { return s.planLeave(ctx, &leaving, rest, o) },
-				before: func(ctx context.Context, s *session) error { return s.recordRemoved(ctx, o.Host) },
+				make: func(ctx context.Context, s *session) (*plan.Plan, error) { return s.planLeave(ctx, &leaving, rest, o) },
+				before: func(ctx context.Context, s *session) error {
+					s.giveUp(ctx, s.hosts[o.Host] != nil, &leaving, rest)
+					return s.recordRemoved(ctx, o.Host)
+				},
 			},
 			{name: "look at the hosts that stay", make: func(ctx context.Context, s *session) (*plan.Plan, error) {
 				s.inv = rest

@@ -94,6 +94,30 @@ func TestDeadHostIsRemovedOnlyWhenTold(t *testing.T) {
 	}
 }
 
+// The masters that stay are waited for before the member of a dead one leaves, and before
+// nothing else.
+func TestOnlyTheMemberOfADeadMasterIsGivenUpFirst(t *testing.T) {
+	t.Parallel()
+	first := newRebootWorld(t, 3, 1)
+	for name, c := range map[string]struct {
+		host string
+		off  bool
+		want []string
+	}{
+		"a dead master":         {"master-2", true, []string{"master-1", "master-3"}},
+		"a master that answers": {"master-2", false, nil},
+		"a dead worker":         {"worker-1", true, nil},
+	} {
+		w := first.anew(t)
+		s := w.session()
+		rest, h := w.without(c.host)
+		s.giveUp(t.Context(), !c.off, h, rest)
+		if slices.Sort(w.waited); !slices.Equal(w.waited, c.want) {
+			t.Errorf("%s: %q waited", name, w.waited)
+		}
+	}
+}
+
 // What was removed is not brought in again by accident.
 func TestRemovedHostIsRefusedUntilItLeavesTheInventory(t *testing.T) {
 	t.Parallel()

@@ -212,9 +212,7 @@ func (rp *replacement) takeOut(ctx context.Context, s *session) (*plan.Plan, err
 	if err := rp.stillSilent(ctx, s); err != nil {
 		return nil, err
 	}
-	if !rp.answers(s) && rp.old.Role == inventory.ControlPlane && rp.old.PrivateAddress.IsValid() {
-		s.awaitStreams(ctx, rp.old, rp.rest)
-	}
+	s.giveUp(ctx, rp.answers(s), rp.old, rp.rest)
 	return plan.Make(ctx, rp.leaving(ctx, s), s.hosts, s)
 }
 
