@@ -393,7 +393,7 @@ func (rp *replacement) meet(ctx context.Context, s *session) {
 	}
 	switch asked := time.Now(); {
 	case rp.Dead:
-		defer time.AfterFunc(cmp.Or(s.pace, reachTimeout), giveUp).Stop()
+		defer time.AfterFunc(wait.Bound(ctx, cmp.Or(s.pace, reachTimeout)), giveUp).Stop()
 	case rp.mustBeDead() && seemsDead(ctx, others, rp.old, rp.rest) == nil:
 		rp.asked = asked
 		giveUp()

@@ -33,6 +33,7 @@ var unstretched = map[string]string{
 	"internal/drill/run_phases.go time.Now().Add(r.sc.Hold)":                "how long a fault lasts is a part of the scenario",
 	"internal/drill/clock.go":                                               "measures how far this machine stands still",
 	"internal/drill/injection.go time.NewTimer(d)":                          "a pause",
+	"internal/ops/dead_host.go time.AfterFunc":                              "when a person is told what is waited for",
 	"internal/ops/renew.go time.Now().Add(pollOfKubeletClient)":             "a time that is told to a person",
 	"internal/ops/upgrade_obstacles.go time.Now().Add(7 * 24 * time.Hour)":  "the life of certificates",
 	"internal/traffic/serve.go":                                             "bounds a connection by what the slowest question takes",
