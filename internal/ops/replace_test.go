@@ -421,6 +421,28 @@ func TestMasterThatLivesIsTakenOutBeforeItsMemberGoes(t *testing.T) {
 	}
 }
 
+// Before the member of a dead master goes, the others are waited for.
+func TestMemberOfADeadMasterIsGivenUpBeforeItGoes(t *testing.T) {
+	t.Parallel()
+	for off, want := range map[bool][]string{true: {"master-2", "master-3"}, false: nil} {
+		w := newRebootWorld(t, 4, 0)
+		w.members.list = w.members.list[:3]
+		s := w.session()
+		s.disks = map[string]etcd.Disk{"master-1": {Data: true}, "master-2": {Data: true}, "master-3": {Data: true}, "master-4": {}}
+		must(t, s.loadStore(t.Context()))
+		if off {
+			delete(s.hosts, "master-1")
+		}
+		rp, err := newReplacement(w.inv, ReplaceOptions{Old: "master-1", New: "master-4", Dead: off, Drain: time.Minute})
+		must(t, err)
+		p, err := rp.takeOut(t.Context(), s)
+		s.control.Close()
+		if slices.Sort(w.waited); err != nil || p.Err() != nil || !slices.Equal(w.waited, want) || len(p.Pending()) == 0 {
+			t.Errorf("off %t: %q waited; %v, %v", off, w.waited, err, p.Err())
+		}
+	}
+}
+
 // Which hosts a replacement is refused with.
 func TestReplacementIsRefused(t *testing.T) {
 	t.Parallel()
