@@ -9,7 +9,6 @@ import (
 	"testing"
 
 	"hactl/internal/plan"
-	"hactl/internal/remote"
 )
 
 // goneNode is an apiserver with a node and its pods. It notes what is deleted.
@@ -54,25 +53,12 @@ func TestPodsGoWithTheirNode(t *testing.T) {
 		true:  {"nodes/worker-1"},
 	} {
 		w := &goneNode{refuses: refuses}
-		nw := newNodeWorld(t).joined(t)
-		nw.handler = w
-		control := &Control{Inv: nw.Inv, Hosts: nw.hosts, PKI: nw.PKI}
-		t.Cleanup(control.Close)
-		st := control.DeleteNode(nw.Inv.Masters()[0], "worker-1")
-		var said []string
-		env := plan.Env{Host: remote.NewFake("master-1", nil), Say: func(f string, a ...any) { said = append(said, fmt.Sprintf(f, a...)) }}
-		change, err := st.Check(t.Context(), env)
-		if err != nil || change == nil {
-			t.Fatalf("check: %v, %v", change, err)
-		}
-		if err := st.Apply(t.Context(), env, change); err != nil {
+		said, err := stepOf(t, w, func(c *Control) plan.Step { return c.DeleteNode(c.Inv.Masters()[0], "worker-1") })
+		if err != nil {
 			t.Errorf("refuses %v: %v", refuses, err)
 		}
 		if !slices.Equal(w.deleted, want) || (len(said) > 0) != refuses {
 			t.Errorf("refuses %v: deleted %q, said %q", refuses, w.deleted, said)
-		}
-		if change, err := st.Check(t.Context(), env); err != nil || change != nil {
-			t.Errorf("after it: %v, %v", change, err)
 		}
 	}
 }

@@ -66,12 +66,20 @@ func (w *drainWorld) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 // drains runs the step once on worker-1.
 func (w *drainWorld) drains(t *testing.T, within time.Duration) ([]string, error) {
 	t.Helper()
+	return stepOf(t, w, func(c *Control) plan.Step {
+		return c.Drain(c.Inv.Host("worker-1"), within, func(plan.Env) (bool, error) { return true, nil })
+	})
+}
+
+// stepOf makes the change of a step that asks an apiserver, which is due before and no longer
+// after it, and returns what was said.
+func stepOf(t *testing.T, api http.Handler, make func(*Control) plan.Step) (said []string, err error) {
+	t.Helper()
 	nw := newNodeWorld(t).joined(t)
-	nw.handler = w
+	nw.handler = api
 	control := &Control{Inv: nw.Inv, Hosts: nw.hosts, PKI: nw.PKI}
 	t.Cleanup(control.Close)
-	st := control.Drain(nw.Inv.Host("worker-1"), within, func(plan.Env) (bool, error) { return true, nil })
-	var said []string
+	st := make(control)
 	env := plan.Env{Host: remote.NewFake("worker-1", nil), Say: func(f string, a ...any) { said = append(said, fmt.Sprintf(f, a...)) }}
 	change, err := st.Check(t.Context(), env)
 	if err != nil || change == nil {

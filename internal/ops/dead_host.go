@@ -104,7 +104,7 @@ const streamsEndWithin = 40
 // streamsEnd is a shell script that waits until no connection of etcd to the address has more
 // than 4 KB of data that was not taken: the leader's had 30 to 64 KB, and a write waits only
 // where the buffer is full. A follower's have one or two, for minutes.
-const streamsEnd = `given_up() { [ -z "$(ss -Htn state established "dst %s" 2>/dev/null | awk '$2 > 4096 && ($3 ~ /:2380$/ || $4 ~ /:2380$/)')" ]; }
+const streamsEnd = `given_up() { ! has_unsent %s 2380 4096; }
 wait_until %d "etcd did not give up a dead member" given_up
 `
 
@@ -130,7 +130,7 @@ func (s *session) awaitStreams(ctx context.Context, h *inventory.Host, rest *inv
 	for _, m := range rest.Masters() {
 		if on := s.hosts[m.Name]; on != nil {
 			wg.Go(func() {
-				_, _ = on.Run(ctx, remote.Cmd{Title: "wait for the connections to a dead member to end", Script: fmt.Sprintf(streamsEnd, addr, streamsEndWithin), Timeout: time.Minute})
+				_, _ = on.Run(ctx, remote.Cmd{Title: "wait for the connections to a dead member to end", Script: fmt.Sprintf(streamsEnd, remote.Quote(addr), streamsEndWithin), Timeout: time.Minute})
 			})
 		}
 	}

@@ -332,6 +332,10 @@ reboot_required() {
 # could not look.
 has_address() { a=$(ip -o address show to "$1") || exit 1; [ -n "$a" ]; }
 
+# has_unsent ADDRESS PORT BYTES is true while more than so many bytes wait to be taken on a
+# connection with the address that has the port at one end.
+has_unsent() { [ -n "$(ss -Htn state established "dst $1" 2>/dev/null | awk -v most="$3" -v port=":$2\$" '$2 > most && ($3 ~ port || $4 ~ port)')" ]; }
+
 # follow_address ADDRESS SECONDS tells every change of an address as the kernel does, and every
 # half second "hactl", as a sign of life: in the first five seconds, and every other second
 # after them, with the time and 1 where the address is there, else 0. The time gives the

@@ -15,7 +15,9 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -101,12 +103,7 @@ func otherCA(t *testing.T) string {
 
 // While a host is being made, kube-proxy refuses until it knows the service.
 func TestProbeWaitsForWhatBeginsToServe(t *testing.T) {
-	closed, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := closed.Addr().String()
-	_ = closed.Close()
+	addr, begin := bound(t)
 	var asked atomic.Int32
 	resolve := func(context.Context, string) ([]string, error) {
 		if asked.Add(1) < 3 {
@@ -120,10 +117,7 @@ func TestProbeWaitsForWhatBeginsToServe(t *testing.T) {
 	ca := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: srv.Certificate().Raw}))
 	begins := func(ctx context.Context, name string) ([]string, error) {
 		if asked.Load() == 1 { // the API was refused by now, or is not asked yet
-			l, err := net.Listen("tcp", addr)
-			if err != nil {
-				t.Error(err)
-			}
+			l := begin()
 			go accept(t.Context(), l, func(c net.Conn) { pass(c, srv.Listener.Addr().String()) })
 		}
 		return resolve(ctx, name)
@@ -131,6 +125,35 @@ func TestProbeWaitsForWhatBeginsToServe(t *testing.T) {
 	got := Probe{Node: "me", Service: addr, Resolve: begins}.Try(t.Context(), Question{CA: ca, Name: "kubernetes.", Slow: wait.Most})
 	if got.API != "" || got.DNS != "" || asked.Load() != 3 {
 		t.Errorf("%+v, asked %d times", got, asked.Load())
+	}
+}
+
+// bound is an address of loopback that refuses connections until begin is called, and that no
+// other program can take meanwhile.
+func bound(t *testing.T) (addr string, begin func() net.Listener) {
+	t.Helper()
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := os.NewFile(uintptr(fd), "bound")
+	t.Cleanup(func() { _ = f.Close() })
+	if err := syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		t.Fatal(err)
+	}
+	name, err := syscall.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(name.(*syscall.SockaddrInet4).Port)), func() net.Listener {
+		if err := syscall.Listen(fd, 8); err != nil {
+			t.Error(err)
+		}
+		l, err := net.FileListener(f)
+		if err != nil {
+			t.Error(err)
+		}
+		return l
 	}
 }
 
